@@ -1,0 +1,295 @@
+"""Words in, pieces inside, word scores out: the one module that knows sub-word pieces.
+
+Sentences become *rows*: a sentence that fits is one row, a longer one is cut at word borders into overlapping
+windows, and every word's score comes from the window in which it has most context. Nothing is dropped; a word
+without any piece (U+200B) or cut inside (longer than a whole window) is counted. Teacher and student may have
+different tokenizers, because everything that leaves this module is indexed by word.
+
+Numpy and `tokenizers` only: the tagging path imports this module and must not pay for torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from xtremedistil_ner.errors import ModelError, UsageError
+
+Ints = NDArray[np.integer[Any]]
+
+
+_NEVER = -1e4
+"""Logit of a tag that a word without a piece cannot have; finite, and finite in float16."""
+
+
+@dataclass(frozen=True, slots=True)
+class PieceBatch:
+    """A padded batch of rows.
+
+    Shapes: input_ids, attention_mask (batch, pieces) int64; first_piece (batch, words) int64, 0 where masked;
+    word_mask (batch, words) bool, true for words that have a piece and take their score from this row;
+    rows (batch,) int64, the rows of the `EncodedCorpus`.
+    """
+
+    input_ids: NDArray[np.int64]
+    attention_mask: NDArray[np.int64]
+    first_piece: NDArray[np.int64]
+    word_mask: NDArray[np.bool_]
+    rows: NDArray[np.int64]
+
+
+Scorer = Callable[[PieceBatch], NDArray[np.float32]]
+"""Word logits of a batch: (batch, words, tags) float32. Teacher, student and ONNX session all are scorers."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedCorpus:
+    """Rows of pieces as flat arrays with offsets, in memory or memory-mapped.
+
+    Shapes: pieces (all pieces,) int32 and piece_offsets (rows + 1,) int64; first_piece (all row words,) int32, the
+    position in the row or -1, kept (all row words,) bool and word_offsets (rows + 1,) int64; sentence (rows,) int64
+    and first_word (rows,) int64: where a row's words come from; sentence_words (sentences + 1,) int64: offsets of
+    the sentences in the flat sequence of all words.
+    """
+
+    pieces: Ints
+    piece_offsets: Ints
+    first_piece: Ints
+    kept: NDArray[np.bool_]
+    word_offsets: Ints
+    sentence: Ints
+    first_word: Ints
+    sentence_words: Ints
+
+    @property
+    def n_rows(self) -> int:
+        """Number of rows."""
+        return len(self.sentence)
+
+    @property
+    def n_words(self) -> int:
+        """Number of words of all sentences."""
+        return int(self.sentence_words[-1])
+
+    def piece_lengths(self) -> NDArray[np.int64]:
+        """Pieces of each row. Shapes: (rows,) int64."""
+        return np.diff(self.piece_offsets).astype(np.int64)
+
+    def word_positions(self, rows: Ints) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where the words of `rows` lie in the flat sequence of all words.
+
+        Shapes: rows (batch,); result: first positions (batch,) and numbers of words (batch,), both int64.
+        """
+        start = np.asarray(self.sentence_words[self.sentence[rows]] + self.first_word[rows], dtype=np.int64)
+        count = np.asarray(self.word_offsets[rows + 1] - self.word_offsets[rows], dtype=np.int64)
+        return start, count
+
+    def scored_words(self) -> NDArray[np.int64]:
+        """Words of each row that have a piece and take their score from it. Shapes: (rows,) int64."""
+        scored = self.kept & (self.first_piece >= 0)
+        return np.diff(np.concatenate([[0], np.cumsum(scored)])[self.word_offsets])
+
+    def scored_positions(self, batch: PieceBatch) -> NDArray[np.int64]:
+        """Where the words that `batch.word_mask` selects lie in the flat sequence of all words, in the mask's order.
+
+        Shapes: (selected words,) int64.
+        """
+        start, count = self.word_positions(batch.rows)
+        is_word = np.arange(batch.word_mask.shape[1])[None, :] < count[:, None]
+        return ragged_index(start, count)[batch.word_mask[is_word]]
+
+
+class PieceEncoder:
+    """A tokenizer with its special pieces and its length limit: words to rows."""
+
+    def __init__(self, tokenizer: Tokenizer, *, max_pieces: int, pad_id: int) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self.tokenizer = tokenizer
+        self.pad_id = pad_id
+        self.prefix, self.suffix = _special_ids(tokenizer)
+        self.budget = max_pieces - len(self.prefix) - len(self.suffix)
+        if self.budget < 1:
+            raise UsageError(f"max_pieces {max_pieces} leaves no room beside the special pieces.")
+
+    def encode(self, sentences: Sequence[Sequence[str]]) -> EncodedCorpus:
+        """Encode sentences given as words; an empty sentence has no row."""
+        pieces: list[NDArray[np.int32]] = []
+        firsts: list[NDArray[np.int32]] = []
+        kept: list[NDArray[np.bool_]] = []
+        sentence_of: list[int] = []
+        first_word: list[int] = []
+        prefix, suffix = np.array(self.prefix, np.int32), np.array(self.suffix, np.int32)
+        for index, (ids, word_of) in enumerate(self._pieces(sentences)):
+            n_words = len(sentences[index])
+            counts = np.bincount(word_of, minlength=n_words) if len(word_of) else np.zeros(n_words, np.int64)
+            starts = np.concatenate([[0], np.cumsum(counts)])
+            for start, stop, keep_start, keep_stop in _windows(counts, self.budget):
+                row = ids[starts[start] : starts[stop]][: self.budget]
+                positions = starts[start:stop] - starts[start]
+                has_piece = (counts[start:stop] > 0) & (positions < self.budget)
+                pieces.append(np.concatenate([prefix, row, suffix]))
+                firsts.append(np.where(has_piece, positions + len(prefix), -1).astype(np.int32))
+                keep = np.zeros(stop - start, dtype=np.bool_)
+                keep[keep_start - start : keep_stop - start] = True
+                kept.append(keep)
+                sentence_of.append(index)
+                first_word.append(start)
+        return EncodedCorpus(
+            pieces=_concatenate(pieces, np.int32),
+            piece_offsets=_offsets(map(len, pieces)),
+            first_piece=_concatenate(firsts, np.int32),
+            kept=_concatenate(kept, np.bool_),
+            word_offsets=_offsets(map(len, firsts)),
+            sentence=np.array(sentence_of, np.int64),
+            first_word=np.array(first_word, np.int64),
+            sentence_words=_offsets(map(len, sentences)),
+        )
+
+    def collate(self, encoded: EncodedCorpus, rows: Ints) -> PieceBatch:
+        """Pad some rows of an encoded corpus into a batch. Shapes: rows (batch,) int."""
+        chosen: NDArray[np.int64] = np.asarray(rows, dtype=np.int64)
+        piece_start = encoded.piece_offsets[chosen]
+        n_pieces = encoded.piece_offsets[chosen + 1] - piece_start
+        in_row = np.arange(n_pieces.max(initial=0))[None, :] < n_pieces[:, None]
+        input_ids = np.full(in_row.shape, self.pad_id, dtype=np.int64)
+        input_ids[in_row] = encoded.pieces[ragged_index(piece_start, n_pieces)]
+        word_start = encoded.word_offsets[chosen]
+        n_words = encoded.word_offsets[chosen + 1] - word_start
+        is_word = np.arange(n_words.max(initial=0))[None, :] < n_words[:, None]
+        flat = ragged_index(word_start, n_words)
+        first_piece = np.zeros(is_word.shape, dtype=np.int64)
+        first_piece[is_word] = np.maximum(encoded.first_piece[flat], 0)
+        word_mask = np.zeros(is_word.shape, dtype=np.bool_)
+        word_mask[is_word] = encoded.kept[flat] & (encoded.first_piece[flat] >= 0)
+        return PieceBatch(input_ids, in_row.astype(np.int64), first_piece, word_mask, chosen)
+
+    def _pieces(self, sentences: Sequence[Sequence[str]]) -> Iterable[tuple[NDArray[np.int32], NDArray[np.int64]]]:
+        try:
+            encodings = self.tokenizer.encode_batch(sentences, is_pretokenized=True, add_special_tokens=False)
+        except (TypeError, UnicodeEncodeError):  # a lone surrogate somewhere: the tokenizer cannot take it
+            clean = [[word.encode("utf-8", "replace").decode("utf-8") for word in words] for words in sentences]
+            encodings = self.tokenizer.encode_batch(clean, is_pretokenized=True, add_special_tokens=False)
+        for encoding in encodings:
+            yield np.array(encoding.ids, np.int32), np.array(encoding.word_ids, np.int64)
+
+
+def load_encoder(folder: Path, *, max_pieces: int) -> PieceEncoder:
+    """The encoder of a model folder that has a `tokenizer.json`.
+
+    Raises: ModelError.
+    """
+    path = folder / "tokenizer.json"
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+        configuration = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except Exception as error:  # tokenizers raises plain Exception for a missing or broken file
+        raise ModelError(f"{path}: not a readable tokenizer ({error}). Export or train the model again.") from error
+    pad_id = tokenizer.token_to_id(str(configuration.get("pad_token", "[PAD]")))
+    if pad_id is None:
+        raise ModelError(f"{folder}: the tokenizer has no padding piece. Name one in tokenizer_config.json.")
+    return PieceEncoder(tokenizer, max_pieces=max_pieces, pad_id=pad_id)
+
+
+def plan_batches(lengths: Ints, *, batch_pieces: int) -> list[NDArray[np.int64]]:
+    """Rows grouped by length so that rows times longest length stays within the budget (one row at least).
+
+    Shapes: lengths (rows,); result: arrays of row numbers, shortest rows first; equal lengths keep their order.
+    """
+    order = np.argsort(lengths, kind="stable").astype(np.int64)
+    batches, start = [], 0
+    for stop in range(1, len(order) + 1):
+        if stop == len(order) or (stop + 1 - start) * int(lengths[order[stop]]) > batch_pieces:
+            batches.append(order[start:stop])
+            start = stop
+    return batches
+
+
+def score_rows(
+    scorer: Scorer, encoder: PieceEncoder, encoded: EncodedCorpus, *, n_tags: int, batch_pieces: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Logits of every word of an encoded corpus, in length-bucketed batches.
+
+    Shapes: logits (all words, tags) float32, those of tag 0, `O`, where not covered; covered (all words,) bool, false
+    for words without a piece.
+    """
+    logits = np.full((encoded.n_words, n_tags), _NEVER, dtype=np.float32)
+    logits[:, 0] = 0.0
+    covered = np.zeros(encoded.n_words, dtype=np.bool_)
+    for rows in plan_batches(encoded.piece_lengths(), batch_pieces=batch_pieces):
+        batch = encoder.collate(encoded, rows)
+        positions = encoded.scored_positions(batch)
+        logits[positions] = scorer(batch)[batch.word_mask]
+        covered[positions] = True
+    return logits, covered
+
+
+def score_words(
+    scorer: Scorer, encoder: PieceEncoder, sentences: Sequence[Sequence[str]], *, n_tags: int, batch_pieces: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64]]:
+    """Logits of every word of some sentences; see `score_rows`.
+
+    Shapes: logits (all words, tags) float32; covered (all words,) bool; offsets (sentences + 1,) int64 into both.
+    """
+    encoded = encoder.encode(sentences)
+    logits, covered = score_rows(scorer, encoder, encoded, n_tags=n_tags, batch_pieces=batch_pieces)
+    return logits, covered, np.asarray(encoded.sentence_words, dtype=np.int64)
+
+
+def ragged_index(starts: Ints, counts: Ints) -> NDArray[np.int64]:
+    """Concatenated ranges of `count` numbers from `start` each. Shapes: (n,), (n,); result (sum of counts,) int64."""
+    counts = np.asarray(counts, dtype=np.int64)
+    ends = np.cumsum(counts)
+    total = int(ends[-1]) if len(ends) else 0
+    shifts: NDArray[np.int64] = np.repeat(np.asarray(starts, np.int64) - (ends - counts), counts)
+    return shifts + np.arange(total, dtype=np.int64)
+
+
+def _special_ids(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
+    encoding = tokenizer.encode(["a"], is_pretokenized=True, add_special_tokens=True)
+    inner = [index for index, special in enumerate(encoding.special_tokens_mask) if not special]
+    if not inner:
+        return [], []
+    return encoding.ids[: inner[0]], encoding.ids[inner[-1] + 1 :]
+
+
+def _windows(counts: Ints, budget: int) -> list[tuple[int, int, int, int]]:
+    """Windows (start, stop, keep_start, keep_stop) over words of `counts` pieces, overlapping by up to budget/4 pieces.
+
+    Of the words that two windows share, each keeps the half that lies deeper inside it.
+    """
+    n_words = len(counts)
+    if n_words == 0:
+        return []
+    ends = np.cumsum(counts)
+    if ends[-1] <= budget:
+        return [(0, n_words, 0, n_words)]
+    windows: list[tuple[int, int, int, int]] = []
+    start = keep_start = 0
+    while True:
+        before = int(ends[start - 1]) if start else 0
+        stop = max(int(np.searchsorted(ends, before + budget, side="right")), start + 1)
+        if stop >= n_words:
+            windows.append((start, n_words, keep_start, n_words))
+            return windows
+        context = int(ends[stop - 1]) - budget // 4
+        next_start = max(int(np.searchsorted(ends, context, side="left")) + 1, start + 1)
+        next_start = min(next_start, stop)
+        keep_stop = (next_start + stop + 1) // 2
+        windows.append((start, stop, keep_start, keep_stop))
+        start, keep_start = next_start, keep_stop
+
+
+def _concatenate(parts: Sequence[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)
+
+
+def _offsets(lengths: Iterable[int]) -> NDArray[np.int64]:
+    return np.cumsum(np.fromiter((0, *lengths), dtype=np.int64))

@@ -1,0 +1,185 @@
+"""Gold and predicted tags → entity counts → precision, recall and F1 per language and type, with intervals.
+
+The protocol of record: an entity is right if its words and its type are; spans are read as strict IOB2; micro-averaged
+F1 per language, then the mean and the population standard deviation over languages. The counts equal those of
+seqeval's `mode="strict", scheme=IOB2` (a test holds them equal) and come from array operations, because training
+looks at dev every few hundred updates. Everything after the counts needs the counts alone, never the tags again.
+0/0 is 0.0 throughout: no score is ever NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xtremedistil_ner.errors import UsageError
+from xtremedistil_ner.labels import LabelScheme
+
+Counts = npt.NDArray[np.int64]
+IdSequences = Sequence[npt.NDArray[np.integer[Any]]]
+
+_INTERVAL = (0.025, 0.975)
+
+
+@dataclass(frozen=True, slots=True)
+class TypeScores:
+    """Scores of one entity type; `support` counts its gold entities."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageScores:
+    """Scores of one language; `f1_low` and `f1_high` bound the 95 % bootstrap interval over its sentences."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+    f1_low: float
+    f1_high: float
+    types: dict[str, TypeScores]
+    words_lost: int = 0
+
+
+def span_counts(gold: IdSequences, predicted: IdSequences, scheme: LabelScheme) -> Counts:
+    """Count right, predicted and gold entities of every sentence and type.
+
+    Shapes: gold, predicted one (words,) array of tag ids per sentence; result (sentences, types, 3) int64
+    [correct, predicted, gold].
+    Raises: UsageError if sentences or words do not correspond, or an id is not of the scheme.
+    """
+    lengths = _common_lengths(gold, predicted)
+    sentence_of = np.repeat(np.arange(len(lengths)), lengths)
+    gold_type, gold_stop = _starts(gold, sentence_of, scheme)
+    predicted_type, predicted_stop = _starts(predicted, sentence_of, scheme)
+    is_gold, is_predicted = gold_type >= 0, predicted_type >= 0
+    is_correct = is_gold & (gold_type == predicted_type) & (gold_stop == predicted_stop)
+    n_types = len(scheme.types)
+    shape = (len(lengths), n_types, 3)
+    counts = np.zeros(shape, dtype=np.int64)
+    for column, (starts, types) in enumerate(
+        ((is_correct, gold_type), (is_predicted, predicted_type), (is_gold, gold_type))
+    ):
+        cells = sentence_of[starts] * n_types + types[starts]
+        counts[:, :, column] = np.bincount(cells, minlength=shape[0] * n_types).reshape(shape[:2])
+    return counts
+
+
+def score_language(
+    counts: Counts, scheme: LabelScheme, *, bootstrap: int, seed: int, words_lost: int = 0
+) -> LanguageScores:
+    """Score one language from the counts of its sentences.
+
+    Shapes: counts (sentences, types, 3), of `span_counts`.
+    `bootstrap` is the number of resamples; with 0 the interval is the F1 itself.
+    """
+    by_type = counts.sum(axis=0)
+    total = by_type.sum(axis=0)
+    f1 = float(_f1(total))
+    low, high = _bootstrap_interval(counts.sum(axis=1), resamples=bootstrap, seed=seed) if bootstrap else (f1, f1)
+    return LanguageScores(
+        precision=_ratio(total[0], total[1]),
+        recall=_ratio(total[0], total[2]),
+        f1=f1,
+        support=int(total[2]),
+        f1_low=low,
+        f1_high=high,
+        types={
+            kind: TypeScores(_ratio(row[0], row[1]), _ratio(row[0], row[2]), float(_f1(row)), int(row[2]))
+            for kind, row in zip(scheme.types, by_type, strict=True)
+        },
+        words_lost=words_lost,
+    )
+
+
+def macro(scores: Mapping[str, LanguageScores]) -> tuple[float, float]:
+    """Mean and population standard deviation of the languages' F1; (0.0, 0.0) of no language."""
+    if not scores:
+        return 0.0, 0.0
+    f1 = np.array([language.f1 for language in scores.values()])
+    return float(f1.mean()), float(f1.std())
+
+
+def micro_f1(counts: Counts) -> float:
+    """F1 over all entities.
+
+    Shapes: counts (..., 3) [correct, predicted, gold].
+    """
+    return float(_f1(counts.reshape(-1, 3).sum(axis=0)))
+
+
+def _common_lengths(gold: IdSequences, predicted: IdSequences) -> npt.NDArray[np.int64]:
+    if len(gold) != len(predicted):
+        raise UsageError(f"{len(gold)} gold sentences but {len(predicted)} predicted ones. They must correspond.")
+    lengths = np.array([len(ids) for ids in gold], dtype=np.int64)
+    other = np.array([len(ids) for ids in predicted], dtype=np.int64)
+    differing = np.flatnonzero(lengths != other)
+    if len(differing):
+        first = differing[0]
+        raise UsageError(
+            f"sentence {first} (from 0): {lengths[first]} gold tags but {other[first]} predicted ones. "
+            "Score whole sentences, one tag per word."
+        )
+    return lengths
+
+
+def _starts(
+    sentences: IdSequences, sentence_of: npt.NDArray[np.int64], scheme: LabelScheme
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Type and stop of the entity that starts at each word, all sentences end to end; type -1 where none starts.
+
+    A word goes on from the one before if it is `I-X` after `B-X` or `I-X` of its sentence; an entity stops at the
+    next word that does not. A stray `I-X` does not go on and is no `B-`, so it and its followers belong to no entity.
+    """
+    ids = np.concatenate([np.asarray(tags, dtype=np.int64) for tags in sentences] or [np.zeros(0, dtype=np.int64)])
+    unknown = np.flatnonzero((ids < 0) | (ids >= len(scheme.tags)))
+    if len(unknown):
+        where, number = sentence_of[unknown[0]], ids[unknown[0]]
+        raise UsageError(f"sentence {where} (from 0): tag id {number}. Ids go from 0 to {len(scheme.tags) - 1}.")
+    goes_on = np.zeros(len(ids), dtype=bool)
+    goes_on[1:] = scheme.may_follow[ids[:-1], ids[1:]] & (ids[1:] % 2 == 0) & (ids[1:] > 0)
+    goes_on[1:] &= sentence_of[1:] == sentence_of[:-1]
+    borders = np.append(np.flatnonzero(~goes_on), len(ids))
+    kind = np.full(len(ids), -1, dtype=np.int64)
+    stop = np.zeros(len(ids), dtype=np.int64)
+    begins = ids % 2 == 1
+    kind[begins] = ids[begins] // 2
+    stop[borders[:-1]] = borders[1:]
+    return kind, stop
+
+
+def _ratio(part: np.int64, whole: np.int64) -> float:
+    return float(part / whole) if whole else 0.0
+
+
+def _f1(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """F1 as 2 · correct / (predicted + gold).
+
+    Shapes: counts (..., 3); result (...).
+    """
+    found = counts[..., 1] + counts[..., 2]
+    return np.asarray(2 * counts[..., 0] / np.maximum(found, 1), dtype=np.float64)
+
+
+def _bootstrap_interval(totals: Counts, *, resamples: int, seed: int) -> tuple[float, float]:
+    """95 % percentile interval of the F1 over resampled sentences.
+
+    Sentences with the same counts are interchangeable, so a resample is one multinomial draw over the distinct rows
+    (a few dozen, however many sentences there are) instead of an index per sentence.
+    Shapes: totals (sentences, 3).
+    Source: Efron and Tibshirani 1993, section 13.3.
+    """
+    if len(totals) == 0:
+        return 0.0, 0.0
+    rows, sentences = np.unique(totals, axis=0, return_counts=True)
+    draws = np.random.default_rng(seed).multinomial(len(totals), sentences / len(totals), size=resamples)
+    low, high = np.quantile(_f1(draws @ rows), _INTERVAL)
+    return float(low), float(high)

@@ -1,0 +1,103 @@
+"""WordPiece vocabularies: read, learnt from text, pruned to the pieces that occur."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers.processors import BertProcessing
+
+from xtremedistil_ner.errors import ModelError
+from xtremedistil_ner.pieces import PieceEncoder
+
+SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_ALPHABET = 1000
+"""Characters that a learnt vocabulary has, the most frequent ones: the default of the trainer of `tokenizers`."""
+
+
+def wordpiece_tokenizer(vocabulary: Sequence[str], *, lowercase: bool, special_rows: bool) -> Tokenizer:
+    """A BERT tokenizer over a vocabulary; `special_rows` puts [CLS] and [SEP] around every sentence."""
+    ids = {piece: index for index, piece in enumerate(vocabulary)}
+    if "[UNK]" not in ids or "[PAD]" not in ids:
+        raise ModelError("The vocabulary has no [UNK] or no [PAD]. Give a BERT vocabulary, one piece a line.")
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    if special_rows:
+        tokenizer.post_processor = BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
+    tokenizer.add_special_tokens([piece for piece in SPECIAL_PIECES if piece in ids])
+    return tokenizer
+
+
+def read_vocabulary(path: Path) -> tuple[str, ...]:
+    """The pieces of a BERT `vocab.txt`, one a line, in order.
+
+    Raises: ModelError.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path}: not a readable vocabulary ({error}). Give a BERT vocab.txt.") from error
+    pieces = tuple(line.removesuffix("\r") for line in lines)
+    return pieces[:-1] if pieces and not pieces[-1] else pieces
+
+
+def prune_vocabulary(
+    vocabulary: Sequence[str], texts: Iterable[Sequence[Sequence[str]]], *, lowercase: bool
+) -> tuple[str, ...]:
+    """The pieces of a vocabulary that occur in some text, special pieces first, then in the vocabulary's order.
+
+    Greedy longest-match segmentation of that same text does not change, because every piece it took is kept.
+    `texts` yields chunks of sentences, each a list of words.
+    """
+    tokenizer = wordpiece_tokenizer(vocabulary, lowercase=lowercase, special_rows=False)
+    occurs = np.zeros(len(vocabulary), dtype=np.bool_)
+    encoder = PieceEncoder(tokenizer, max_pieces=2**31, pad_id=0)
+    for sentences in texts:
+        occurs[encoder.encode(sentences).pieces] = True
+    kept = [piece for index, piece in enumerate(vocabulary) if occurs[index] and piece not in SPECIAL_PIECES]
+    return (*SPECIAL_PIECES, *kept)
+
+
+def train_vocabulary(
+    texts: Callable[[], Iterable[Sequence[Sequence[str]]]], *, size: int, lowercase: bool
+) -> list[str]:
+    """A WordPiece vocabulary learnt from text, special pieces first, the same in every process.
+
+    Left alone, the trainer numbers the pieces of one character in the order of a hash table with a random seed, and
+    takes the lower numbers where two merges tie. Here they are counted and numbered beforehand, so `texts` is asked
+    for the text twice.
+
+    Shapes: result (size,) or fewer.
+    """
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    alphabet, continuations = _characters(texts(), tokenizer)
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=size,
+        special_tokens=[*SPECIAL_PIECES, *continuations],
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((" ".join(words) for chunk in texts() for words in chunk), trainer)
+    return [piece for piece, _ in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])]
+
+
+def _characters(texts: Iterable[Sequence[Sequence[str]]], tokenizer: Tokenizer) -> tuple[list[str], list[str]]:
+    """The most frequent characters of a text, and the pieces of one character that continue a word in it."""
+    counts: Counter[str] = Counter()
+    inner: set[str] = set()
+    for chunk in texts:
+        for words in chunk:
+            text = tokenizer.normalizer.normalize_str(" ".join(words))
+            found = [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
+            counts.update("".join(found))
+            inner.update("".join(word[1:] for word in found))
+    alphabet = sorted(sorted(counts), key=lambda character: -counts[character])[:_ALPHABET]
+    return alphabet, sorted(f"##{character}" for character in inner.intersection(alphabet))
