@@ -1,0 +1,1 @@
+"""Training: losses, data order, checkpoints, the one loop, strategies, processes."""

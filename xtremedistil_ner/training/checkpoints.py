@@ -1,0 +1,84 @@
+"""Training checkpoints: published whole, named by their number, the newest whole one is the one that counts.
+
+A new checkpoint gets a name of its own and the old ones go only when it is in place, so that a kill at any moment
+leaves at least one to go on from. No pickle: tensors in safetensors, numbers in JSON.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from xtremedistil_ner.errors import ArtefactError, CheckpointError
+from xtremedistil_ner.rundir import publish, read_json, verify, write_json
+
+_PREFIX = "checkpoint-"
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """Where a training job stands. Units: `update` counts inside the phase, `total` over all phases.
+
+    `looks` is the history: one mapping of numbers per look at dev. `stale` counts looks without improvement.
+    """
+
+    phase: int = 0
+    update: int = 0
+    total: int = 0
+    best_score: float | None = None
+    stale: int = 0
+    looks: list[dict[str, Any]] = field(default_factory=list)
+
+
+class CheckpointFolder:
+    """The checkpoints of one job; `job` is the fingerprint that another job's checkpoints do not have."""
+
+    def __init__(self, path: Path, *, job: str) -> None:
+        self.path = path
+        self.job = job
+        self._current: Path | None = None
+
+    def save(self, state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
+        """Publish a checkpoint, then remove the older ones."""
+        target = self.path / f"{_PREFIX}{state.phase:03d}-{state.update:09d}"
+        if target == self._current:
+            return
+        with publish(target, {"fingerprint": self.job}) as folder:
+            # clones, because safetensors refuses tied weights, which share memory
+            own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+            save_file(own, folder / "state.safetensors")
+            write_json(folder / "state.json", asdict(state))
+        self._current = target
+        for other in list(self.path.iterdir()):  # older ones, another job's, and what a kill left half written
+            if other != target:
+                shutil.rmtree(other)
+
+    def load_newest(self) -> tuple[TrainingState, dict[str, Tensor]] | None:
+        """The newest checkpoint of this job, or None to start afresh. Another job's stay until the first save.
+
+        Raises: CheckpointError when there are checkpoints and none of them is whole.
+        """
+        broken: list[str] = []
+        for folder in sorted(self._all(), reverse=True):
+            try:
+                manifest = verify(folder)
+                if manifest["fingerprint"] != self.job:
+                    continue
+                state = TrainingState(**read_json(folder / "state.json"))
+                tensors = load_file(folder / "state.safetensors")
+                self._current = folder
+                return state, tensors
+            except (ArtefactError, TypeError, KeyError) as error:
+                broken.append(str(error))
+        if broken:
+            raise CheckpointError("No checkpoint can be read. " + " ".join(broken))
+        return None
+
+    def _all(self) -> list[Path]:
+        return [path for path in self.path.glob(f"{_PREFIX}*") if path.is_dir()] if self.path.exists() else []

@@ -1,0 +1,319 @@
+"""The one training loop: masked-language-model training, fine-tuning and every stage of a student run through it.
+
+A job is a list of phases. A phase trains some parameters on some sources, looks at dev at fixed updates, ends early
+when dev stops improving, and hands its best weights on. Losses are sums over words; an update divides each source's
+sum by the words of the whole step, over all processes and micro-batches, so that neither changes the gradient.
+
+Gradients are added up over processes in one flat buffer and not by DistributedDataParallel: phases change which
+parameters train, and DDP orders its buckets by the first backward pass it sees, which after a resume is another one,
+and with more than two processes another order is another sum. It costs the overlap of communication and backward.
+
+State is saved by time, but what is computed depends on (seed, update, process, micro-batch) alone, so a job that was
+killed at any moment ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from xtremedistil_ner.errors import Interrupted, ModelError
+from xtremedistil_ner.progress import Event, Reporter
+from xtremedistil_ner.training.checkpoints import CheckpointFolder, TrainingState
+from xtremedistil_ner.training.processes import Processes, autocast
+from xtremedistil_ner.training.sampling import BatchPlan, mix_seed
+
+Rows = NDArray[np.int64]
+MAX_GRADIENT_NORM = 1.0
+_UPDATES_BETWEEN_STOP_CHECKS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Rows to train on and their loss.
+
+    Shapes: `words` (rows,) int64, what a row adds to the divisor; `loss` takes rows (micro-batch,) and gives their
+    summed loss ().
+    """
+
+    name: str
+    plan: BatchPlan
+    words: NDArray[np.int64]
+    loss: Callable[[Rows], Tensor]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of training with one optimiser.
+
+    `evaluate` gives numbers of which `score` selects: higher is better. Without it the last weights are kept.
+    """
+
+    name: str
+    sources: tuple[Source, ...]
+    trained: frozenset[str]
+    updates: int
+    learning_rate: float
+    evaluate: Callable[[], Mapping[str, float]] | None
+    evaluate_every: int
+    patience: int
+    final_learning_rate: float = 0.0
+    schedule: Literal["cosine", "linear"] = "cosine"
+    warmup: float = 0.0
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """What does not change between phases. Units: `checkpoint_every_s` seconds, 0 after every update."""
+
+    stage: str
+    seed: int
+    dtype: torch.dtype
+    micro_batch_pieces: int
+    checkpoint_every_s: float
+
+
+def train_phases(
+    model: nn.Module,
+    phases: Sequence[Phase],
+    *,
+    settings: LoopSettings,
+    processes: Processes,
+    checkpoints: CheckpointFolder,
+    report: Reporter,
+) -> list[dict[str, Any]]:
+    """Train `model` in place through all phases, going on from the newest checkpoint; the history of looks at dev.
+
+    Raises: Interrupted after SIGTERM or SIGINT, with the state saved; ModelError when the loss or the score is not
+    finite.
+    """
+    saved = checkpoints.load_newest()
+    processes.barrier()  # the main process may not replace what another one still reads
+    state, tensors = saved or (TrainingState(), {})
+    if saved:
+        _load(model, tensors, "model/")
+        report(Event(settings.stage, f"goes on at update {state.total}"))
+    with _stop_signals() as stopped:
+        while state.phase < len(phases):
+            job = _PhaseJob(model, phases[state.phase], state, settings, processes, checkpoints, report, stopped)
+            job.run(tensors)
+            tensors = {}
+    return state.looks
+
+
+class _PhaseJob:
+    """One phase while it runs: the model, its optimiser, and the best weights so far."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        phase: Phase,
+        state: TrainingState,
+        settings: LoopSettings,
+        processes: Processes,
+        checkpoints: CheckpointFolder,
+        report: Reporter,
+        stopped: Callable[[], bool],
+    ) -> None:
+        self.model, self.phase, self.state, self.settings = model, phase, state, settings
+        self.processes, self.checkpoints, self.report, self.stopped = processes, checkpoints, report, stopped
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in phase.trained)
+            parameter.grad = None
+        self.parameters = {name: value for name, value in model.named_parameters() if name in phase.trained}
+        self.optimizer = torch.optim.AdamW(
+            list(self.parameters.values()), lr=phase.learning_rate, weight_decay=phase.weight_decay, fused=True
+        )
+        self.best: dict[str, Tensor] = {}
+        self.loss = torch.zeros((), device=processes.device)
+        self.updates_since_look = 0
+
+    def run(self, tensors: Mapping[str, Tensor]) -> None:
+        """Run what is left of the phase; `tensors` come from a checkpoint inside it, or are none."""
+        state, phase = self.state, self.phase
+        if tensors and state.update:
+            self._restore(tensors)
+        else:
+            self._look()
+        last_save = time.monotonic()
+        while state.update < phase.updates and state.stale < phase.patience:
+            self._update()
+            if state.update % phase.evaluate_every == 0 or state.update == phase.updates:
+                self._look()
+            if time.monotonic() - last_save >= self.settings.checkpoint_every_s:
+                self._save()
+                last_save = time.monotonic()
+            if self._everyone_stops():
+                self._save()
+                self.processes.barrier()
+                raise Interrupted(
+                    f"{self.settings.stage} stopped at update {state.total}; the state is saved. "
+                    "The same command goes on from there."
+                )
+        if self.best:
+            _load(self.model, self.best, "")
+        state.phase, state.update, state.best_score, state.stale = state.phase + 1, 0, None, 0
+        self.best = {}
+        self._save()
+
+    def _update(self) -> None:
+        state, phase = self.state, self.phase
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(phase, state.update)
+        self.model.train()
+        for parameter in self.parameters.values():
+            parameter.grad = None
+        self.loss += step_gradients(phase.sources, update=state.total, settings=self.settings, processes=self.processes)
+        sum_gradients(list(self.parameters.values()), self.processes)
+        nn.utils.clip_grad_norm_(list(self.parameters.values()), MAX_GRADIENT_NORM)
+        self.optimizer.step()
+        state.update += 1
+        state.total += 1
+        self.updates_since_look += 1
+        self.report(Event(self.settings.stage, phase.name, done=state.update, total=phase.updates, unit="updates"))
+
+    def _look(self) -> None:
+        """Check the loss since the last look, score the model on dev, keep the weights if they are the phase's best."""
+        self.processes.sum_tensor(self.loss)
+        loss = float(self.loss) / max(self.updates_since_look, 1)
+        self._require_finite("loss", loss)
+        self.loss, self.updates_since_look = torch.zeros_like(self.loss), 0
+        numbers = self._score(self.phase.evaluate) if self.phase.evaluate else {}
+        message = f"{self.phase.name}, update {self.state.update}"
+        self.report(Event(self.settings.stage, message, metrics={"loss": loss, **numbers}))
+
+    def _score(self, evaluate: Callable[[], Mapping[str, float]]) -> dict[str, float]:
+        self.model.eval()
+        with torch.inference_mode():
+            numbers = dict(evaluate())
+        self._require_finite("score", numbers["score"])
+        state = self.state
+        if state.best_score is None or numbers["score"] > state.best_score:
+            state.best_score, state.stale = numbers["score"], 0
+            self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        else:
+            state.stale += 1
+        state.looks.append({"phase": self.phase.name, "update": state.update, "total": state.total, **numbers})
+        return numbers
+
+    def _require_finite(self, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise ModelError(
+                f"The {what} of {self.settings.stage}, {self.phase.name}, is {value} at update {self.state.update}. "
+                "Lower the learning rate, or set precision: float32."
+            )
+
+    def _save(self) -> None:
+        if not self.processes.is_main:
+            return
+        tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"best/{name}": value for name, value in self.best.items()}
+        for name, parameter in self.parameters.items():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer/{name}/{key}"] = value
+        self.checkpoints.save(self.state, tensors)
+
+    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
+        device = self.processes.device
+        self.best = {name: value.to(device) for name, value in _under(tensors, "best/").items()}
+        for name, parameter in self.parameters.items():
+            moments = _under(tensors, f"optimizer/{name}/")
+            self.optimizer.state[parameter] = {key: value.to(device) for key, value in moments.items()}
+
+    def _everyone_stops(self) -> bool:
+        """Whether some process was told to stop: asked together, every few updates when there are several."""
+        if self.processes.count == 1:
+            return self.stopped()
+        if self.state.total % _UPDATES_BETWEEN_STOP_CHECKS:
+            return False
+        return bool(self.processes.sum_array(np.array([self.stopped()], dtype=np.int64))[0])
+
+
+def step_gradients(sources: Sequence[Source], *, update: int, settings: LoopSettings, processes: Processes) -> Tensor:
+    """Add this process's part of an update's gradient; this process's part of the loss, per word. Shapes: result ()."""
+    total = torch.zeros((), device=processes.device)
+    for number, source in enumerate(sources):
+        rows = source.plan.rows(update)
+        words = int(source.words[rows].sum())
+        if not words:
+            continue
+        mine = rows[processes.rank :: processes.count]
+        for micro, part in enumerate(micro_batches(mine, source.plan.lengths[mine], settings.micro_batch_pieces)):
+            torch.manual_seed(mix_seed(settings.seed, update, processes.rank, number, micro))
+            with autocast(settings.dtype, processes.device):
+                loss = source.loss(part) * (source.weight / words)
+            loss.backward()
+            total += loss.detach()
+    return total
+
+
+def micro_batches(rows: Rows, lengths: NDArray[Any], budget: int) -> Iterator[Rows]:
+    """Cut rows, sorted by length, into parts of at most `budget` padded pieces, of about equal cost.
+
+    Shapes: rows, lengths (batch,).
+    """
+    order = np.argsort(lengths, kind="stable")
+    rows, lengths = rows[order], lengths[order]
+    start = 0
+    for stop in range(1, len(rows) + 1):
+        if stop == len(rows) or (stop + 1 - start) * int(lengths[stop]) > budget:
+            yield rows[start:stop]
+            start = stop
+
+
+def sum_gradients(parameters: Sequence[nn.Parameter], processes: Processes) -> None:
+    """Add up gradients over processes through one flat buffer, in place."""
+    if processes.count == 1:
+        return
+    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    processes.sum_tensor(flat)
+    for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        parameter.grad = part.view_as(parameter)
+
+
+def learning_rate(phase: Phase, update: int) -> float:
+    """The learning rate of an update of a phase: linear warm-up, then cosine or linear to the final rate."""
+    warmup = int(phase.warmup * phase.updates)
+    if update < warmup:
+        return phase.learning_rate * (update + 1) / warmup
+    done = (update - warmup) / max(phase.updates - warmup, 1)
+    left = (1 + math.cos(math.pi * done)) / 2 if phase.schedule == "cosine" else 1 - done
+    return phase.final_learning_rate + (phase.learning_rate - phase.final_learning_rate) * left
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """Take SIGTERM and SIGINT as a wish to stop at the next update, for the length of the block."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _load(model: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> None:
+    model.load_state_dict(_under(tensors, prefix))

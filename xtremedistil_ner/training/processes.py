@@ -1,0 +1,92 @@
+"""The processes of one job, as Accelerate sees them: which one this is, on which device, and how they meet.
+
+Accelerate's `PartialState` finds out how the process was started (alone, by the elastic launcher, by an outside
+one) and sets up the process group; this value carries what the stages need of it. Precision is not in it: each stage
+has its own, and Accelerate's full state is fixed for the life of a process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from numpy.typing import NDArray
+from torch import Tensor, distributed
+
+_LONGEST_WAIT = timedelta(hours=12)
+"""Peers wait while the main process encodes or evaluates alone; NCCL's 10 minutes do not last for millions of
+sentences. A peer that dies is not waited for: the launcher ends the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """This process among its peers."""
+
+    rank: int
+    count: int
+    device: torch.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes artefacts."""
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        """Wait until every process is here."""
+        if self.count > 1:
+            distributed.barrier()
+
+    def sum_tensor(self, tensor: Tensor) -> None:
+        """Add up a tensor over processes, in place. Shapes: any, the same everywhere."""
+        if self.count > 1:
+            distributed.all_reduce(tensor)
+
+    def sum_array(self, array: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The sum of an array over processes. Shapes: any, the same everywhere, int64."""
+        tensor = torch.from_numpy(array.copy()).to(self.device)
+        self.sum_tensor(tensor)
+        return tensor.cpu().numpy()
+
+
+def current_processes() -> Processes:
+    """The processes that this one was started among; joins their group the first time."""
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_WAIT)
+    return Processes(rank=state.process_index, count=state.num_processes, device=state.device)
+
+
+def autocast_dtype(precision: Literal["auto", "float32", "bf16"], device: torch.device) -> torch.dtype:
+    """The dtype of matrix products: `auto` is bf16 on a GPU that has it and float32 elsewhere."""
+    if precision == "auto":
+        supported = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        return torch.bfloat16 if supported else torch.float32
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+@contextmanager
+def autocast(dtype: torch.dtype, device: torch.device) -> Iterator[None]:
+    """Run the block's matrix products in `dtype`; float32 leaves them alone."""
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        yield
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Compute with so many threads inside the block: the bits of a matrix product may depend on them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))

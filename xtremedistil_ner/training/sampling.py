@@ -1,0 +1,89 @@
+"""Which rows an update trains on: a pure function of (seed, epoch), the same in every process.
+
+Nothing about the order is ever saved: an update's number gives its epoch and its place in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def mix_seed(*parts: int) -> int:
+    """One 63-bit seed out of several numbers, without collisions that matter."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+class BatchPlan:
+    """The batches of all epochs over some rows.
+
+    An epoch is a permutation of the rows; with a sampling temperature above 1, of as many rows drawn so that a
+    language with share p of them gets p**(1/T), normalised: small languages are repeated, large ones thinned.
+    `pool` batches at a time are sorted by length and dealt out again as whole batches, so that a batch's rows have
+    similar lengths; 1 leaves batches random.
+    """
+
+    def __init__(
+        self,
+        lengths: NDArray[np.integer[Any]],
+        *,
+        batch: int,
+        seed: int,
+        pool: int = 1,
+        languages: Mapping[str, NDArray[np.int64]] | None = None,
+        temperature: float = 1.0,
+    ) -> None:
+        self.lengths = lengths
+        self.batch = batch
+        self.seed = seed
+        self.pool = pool
+        self._quota = _quota(languages or {}, temperature) if temperature > 1 else {}
+        self._languages = languages or {}
+        self.n_rows = sum(self._quota.values()) if self._quota else len(lengths)
+        self.batches_per_epoch = -(-self.n_rows // batch)
+        self._epoch = -1
+        self._order: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+
+    def rows(self, update: int) -> NDArray[np.int64]:
+        """The rows of an update, over all processes. Shapes: (batch,) int64, fewer at an epoch's end."""
+        epoch, index = divmod(update, self.batches_per_epoch)
+        if epoch != self._epoch:
+            self._epoch, self._order = epoch, self._epoch_order(epoch)
+        return self._order[index * self.batch : (index + 1) * self.batch]
+
+    def _epoch_order(self, epoch: int) -> NDArray[np.int64]:
+        random = np.random.Generator(np.random.Philox(mix_seed(self.seed, epoch)))
+        if self._quota:
+            drawn = [_draw(self._languages[name], count, random) for name, count in sorted(self._quota.items())]
+            order = random.permutation(np.concatenate(drawn))
+        else:
+            order = random.permutation(self.n_rows).astype(np.int64)
+        if self.pool > 1:
+            order = np.concatenate([self._bucket(part, random) for part in self._pools(order)])
+        return order
+
+    def _pools(self, order: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        size = self.pool * self.batch
+        return [order[start : start + size] for start in range(0, len(order), size)]
+
+    def _bucket(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
+        by_length = rows[np.argsort(self.lengths[rows], kind="stable")]
+        batches = [by_length[start : start + self.batch] for start in range(0, len(rows), self.batch)]
+        whole = [batch for batch in batches if len(batch) == self.batch]
+        dealt = [whole[index] for index in random.permutation(len(whole))]
+        return np.concatenate([*dealt, *(batch for batch in batches if len(batch) < self.batch)])
+
+
+def _quota(languages: Mapping[str, NDArray[np.int64]], temperature: float) -> dict[str, int]:
+    sizes = {name: len(rows) for name, rows in languages.items() if len(rows)}
+    weights = {name: size ** (1 / temperature) for name, size in sizes.items()}
+    scale = sum(sizes.values()) / sum(weights.values())
+    return {name: max(1, round(weight * scale)) for name, weight in weights.items()}
+
+
+def _draw(rows: NDArray[np.int64], count: int, random: np.random.Generator) -> NDArray[np.int64]:
+    rounds = -(-count // len(rows))
+    return np.concatenate([random.permutation(rows) for _ in range(rounds)])[:count]
