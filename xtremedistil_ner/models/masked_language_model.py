@@ -1,0 +1,63 @@
+"""Masked-language-model training of a teacher's encoder, before it is fine-tuned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import AutoModelForMaskedLM, PreTrainedModel
+
+from xtremedistil_ner.models.teacher import Teacher
+from xtremedistil_ner.pieces import EncodedCorpus
+from xtremedistil_ner.training.loop import Source
+from xtremedistil_ner.training.losses import masked_piece_loss
+from xtremedistil_ner.training.sampling import BatchPlan
+
+
+def masked_language_model(teacher: Teacher) -> PreTrainedModel:
+    """A masked-language model that shares its encoder with the teacher, weight by weight."""
+    model: PreTrainedModel = AutoModelForMaskedLM.from_config(teacher.model.config)
+    setattr(model, model.base_model_prefix, teacher.model.base_model)
+    model.tie_weights()
+    return model
+
+
+def masked_source(
+    model: nn.Module, teacher: Teacher, encoded: EncodedCorpus, *, plan: BatchPlan, probability: float
+) -> Source:
+    """Masked pieces of unlabelled text: of a row's n pieces, round(probability * n) and at least one.
+
+    The number is fixed, so that an update's divisor is known beforehand; which ones is drawn from the seed that the
+    loop gives torch for the micro-batch.
+
+    Source: Devlin et al. 2019, section 3.1: 80 % become the mask, 10 % a random piece, 10 % stay.
+    """
+    mask_id = teacher.tokenizer.mask_token_id
+    n_prefix, n_suffix = len(teacher.encoder.prefix), len(teacher.encoder.suffix)
+    inner = np.maximum(encoded.piece_lengths() - n_prefix - n_suffix, 0)
+    counts = np.where(inner > 0, np.maximum(np.round(probability * inner).astype(np.int64), 1), 0)
+    n_pieces = len(teacher.tokenizer)
+
+    def loss(rows: NDArray[Any]) -> Tensor:
+        batch = teacher.encoder.collate(encoded, rows)
+        random = np.random.Generator(np.random.Philox(torch.initial_seed()))
+        score = random.random(batch.input_ids.shape)
+        position = np.arange(batch.input_ids.shape[1])[None, :]
+        score[(position < n_prefix) | (position >= (n_prefix + inner[rows])[:, None])] = 2.0
+        rank = score.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
+        masked = rank < counts[rows][:, None]
+        fate = random.random(batch.input_ids.shape)
+        changed = np.where(fate < 0.9, random.integers(0, n_pieces, batch.input_ids.shape), batch.input_ids)
+        inputs = np.where(masked, np.where(fate < 0.8, mask_id, changed), batch.input_ids)
+        device = next(model.parameters()).device
+        logits = model(
+            input_ids=torch.from_numpy(inputs).to(device),
+            attention_mask=torch.from_numpy(batch.attention_mask).to(device),
+        ).logits
+        chosen = torch.from_numpy(masked).to(device)
+        return masked_piece_loss(logits[chosen], torch.from_numpy(batch.input_ids).to(device)[chosen])
+
+    return Source("masked pieces", plan, counts, loss)
