@@ -1,0 +1,1 @@
+"""Distillation reports: built as JSON, shown as Markdown."""

@@ -1,0 +1,194 @@
+"""What the command line shows: progress on standard error, scores as text tables.
+
+Progress is bars where standard error is a terminal and time-stamped lines elsewhere: every message, and of a stage's
+counts at most one line in ten seconds, so that a log of a day stays readable.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    from rich.progress import Progress, TaskID
+
+    from xtremedistil_ner.corpus.check import SplitStats
+    from xtremedistil_ner.pipeline import PipelineResult
+    from xtremedistil_ner.progress import Event
+
+LINE_INTERVAL_S = 10.0
+
+
+class TerminalReporter:
+    """A reporter for one command; as a context manager it draws bars where standard error is a terminal.
+
+    A pickled copy writes lines: two processes cannot draw on one terminal.
+    """
+
+    def __init__(self, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self._quiet = quiet
+        self._clock = clock
+        self._last_line_s: dict[str, float] = {}
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+
+    def __reduce__(self) -> tuple[Callable[..., TerminalReporter], tuple[bool]]:
+        return _line_reporter, (self._quiet,)
+
+    def __enter__(self) -> TerminalReporter:
+        if not self._quiet and sys.stderr.isatty():
+            self._bars = _start_bars()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        if self._quiet:
+            return
+        if self._bars is not None:
+            self._draw(self._bars, event)
+        elif self._line_is_due(event):
+            sys.stderr.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {format_event(event)}\n")
+            sys.stderr.flush()
+
+    def _draw(self, bars: Progress, event: Event) -> None:
+        if event.total == 0:
+            bars.console.print(format_event(event), markup=False, highlight=False)
+            return
+        if event.stage not in self._tasks:
+            self._tasks[event.stage] = bars.add_task(event.stage, total=event.total, details="")
+        bars.update(self._tasks[event.stage], completed=event.done, total=event.total, details=_format_details(event))
+
+    def _line_is_due(self, event: Event) -> bool:
+        if event.total == 0:
+            return True
+        now = self._clock()
+        if now - self._last_line_s.get(event.stage, -math.inf) < LINE_INTERVAL_S:
+            return False
+        self._last_line_s[event.stage] = now
+        return True
+
+
+def _line_reporter(quiet: bool) -> TerminalReporter:
+    return TerminalReporter(quiet=quiet)
+
+
+def _start_bars() -> Progress:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    bars = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[details]}", markup=False),
+        console=Console(stderr=True),
+    )
+    bars.start()
+    return bars
+
+
+def format_event(event: Event) -> str:
+    """One event as one line."""
+    if event.total == 0:
+        return " ".join(part for part in (f"{event.stage}:", _format_details(event)) if part)
+    count = f"{event.stage}: {event.done}/{event.total}"
+    share = f"({event.done / event.total:.0%})"
+    return " ".join(part for part in (count, event.unit, share, _format_details(event)) if part)
+
+
+def _format_details(event: Event) -> str:
+    metrics = [f"{name} {value:.4g}" for name, value in event.metrics.items()]
+    return "  ".join([event.message, *metrics] if event.message else metrics)
+
+
+def format_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as aligned columns, the first and the last column left, the others right; the first row is the header."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    last = len(widths) - 1
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if column in (0, last) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def format_stats(stats: Sequence[SplitStats]) -> str:
+    """Sentences, words and entities of every labelled file of a corpus."""
+    types = sorted({kind for row in stats for kind in row.entities})
+    rows = [("language", "split", "sentences", "words", *types, "tags")]
+    for row in stats:
+        entities = (str(row.entities.get(kind, 0)) for kind in types)
+        rows.append((row.language, row.split, str(row.sentences), str(row.words), *entities, row.tag_format))
+    return format_table(rows)
+
+
+def format_scores(model: Mapping[str, Any]) -> str:
+    """One entry of the report's `models`: a line per language, then the macro mean. Units: F1 in per cent."""
+    rows = [("language", "precision", "recall", "F1", "95 % interval", "entities", "words lost")]
+    for language, scores in model["languages"].items():
+        interval = f"{_percent(scores['f1_low'])} - {_percent(scores['f1_high'])}"
+        precision, recall, f1 = (_percent(scores[name]) for name in ("precision", "recall", "f1"))
+        rows.append((language, precision, recall, f1, interval, str(scores["support"]), str(scores["words_lost"])))
+    rows.append(("macro", "", "", _percent(model["macro_f1"]), "", "", ""))
+    return format_table(rows)
+
+
+def format_comparison(report: Mapping[str, Any]) -> str:
+    """The models of a report beside each other: F1 per language, retention, size. Units: per cent."""
+    models: Mapping[str, Any] = report["models"]
+    retention: Mapping[str, Any] = report.get("retention") or {}
+    languages = dict.fromkeys(language for model in models.values() for language in model["languages"])
+    rows = [["language", *models, "retention"]]
+    for language in languages:
+        scores = [model["languages"].get(language) for model in models.values()]
+        f1 = [_percent(score["f1"] if score else None) for score in scores]
+        rows.append([language, *f1, _percent(retention.get("languages", {}).get(language))])
+    rows.append(
+        ["macro", *(_percent(model["macro_f1"]) for model in models.values()), _percent(retention.get("macro"))]
+    )
+    rows.append(["parameters", *(f"{model['parameters']:,}" for model in models.values()), ""])
+    text = format_table(rows)
+    if report.get("compression") is not None:
+        text += f"\ncompression: {report['compression']:.1f}x"
+    if report["synthetic"]:
+        text += "\nsynthetic: these numbers come from generated text and say nothing about real text."
+    return text
+
+
+def format_result(result: PipelineResult, out: Path) -> str:
+    """What a run did, and the scores of its report if it has one."""
+    rows = [("stage", "seconds", "state", "why")]
+    rows += [(step.name, f"{step.seconds:.1f}", step.state, step.reason) for step in result.steps]
+    parts = [format_table(rows)]
+    if result.report is not None:
+        parts.append(format_comparison(result.report))
+    return "\n\n".join([*parts, f"run folder: {out}"])
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f}"
