@@ -1,0 +1,227 @@
+"""The command line without a pipeline: usage, exit codes, recipes, formats."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+import xtremedistil_ner.corpus.check
+from xtremedistil_ner import cli, errors
+from xtremedistil_ner.languages import WIKIANN_LANGUAGES
+from xtremedistil_ner.tagger import Entity
+
+RECIPE = "# A tiny one.\nname: tiny\ncorpus: {languages: [fr]}\nteacher: {checkpoint: somewhere}\n"
+
+
+@pytest.fixture
+def xner(monkeypatch, capfd):
+    """Run the command line; give its exit code, standard output and standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["xner", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ending:
+            cli.main()
+        output = capfd.readouterr()
+        return ending.value.code, output.out, output.err
+
+    return run
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(RECIPE, encoding="utf-8")
+    return path
+
+
+def test_help_names_every_command(xner):
+    code, out, _ = xner("--help")
+    commands = {line.split()[0] for line in out.partition("Commands:")[2].splitlines() if line.strip()}
+    assert code == 0
+    assert commands >= {"distil", "finetune", "pseudolabel", "train", "evaluate", "export", "tag", "corpus"}
+    assert commands >= {"languages", "recipes"}
+
+
+@pytest.mark.parametrize("command", ["distil", "finetune", "pseudolabel", "train", "evaluate", "export", "tag"])
+def test_every_command_explains_itself(xner, command):
+    code, out, _ = xner(command, "--help")
+    assert code == 0
+    assert out.startswith(f"Usage: xner {command}")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nothing"],
+        ["distil"],
+        ["distil", "demo", "--processes", "0"],
+        ["distil", "demo", "--only", "nothing"],
+        ["distil", "no-such-recipe"],
+        ["evaluate", "somewhere"],
+        ["evaluate", "somewhere", "--corpus", "demo", "--langs", "en,,de"],
+        ["tag", "somewhere", "--format", "xml"],
+    ],
+)
+def test_wrong_use_ends_with_2_and_without_a_traceback(xner, arguments):
+    code, out, err = xner(*arguments)
+    assert (code, out) == (2, "")
+    assert err
+    assert "Traceback" not in err
+
+
+def every_error():
+    kinds = [errors.XnerError]
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+    return kinds[1:]
+
+
+@pytest.mark.parametrize("kind", every_error())
+def test_an_error_becomes_one_message_and_its_exit_code(xner, monkeypatch, kind):
+    def fail(path):
+        raise kind(f"{path}: broken. Mend it.")
+
+    monkeypatch.setattr(xtremedistil_ner.corpus.check, "check_corpus", fail)
+    assert xner("corpus", "check", "here") == (kind.exit_code, "", "xner: here: broken. Mend it.\n")
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch):
+    def fail(path):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(xtremedistil_ner.corpus.check, "check_corpus", fail)
+    monkeypatch.setattr(sys, "argv", ["xner", "corpus", "check", "here"])
+    with pytest.raises(ZeroDivisionError):
+        cli.main()
+
+
+def test_ctrl_c_ends_with_130(xner, monkeypatch):
+    def interrupt(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(xtremedistil_ner.corpus.check, "check_corpus", interrupt)
+    code, out, _ = xner("corpus", "check", "here")
+    assert (code, out) == (130, "")
+
+
+def test_a_broken_corpus_ends_with_3_and_names_the_line(xner, tmp_path):
+    (tmp_path / "en").mkdir()
+    (tmp_path / "en" / "dev.tsv").write_text("Paris\tB-LOC\nis\n", encoding="utf-8")
+    code, _, err = xner("corpus", "check", tmp_path)
+    assert code == 3
+    assert f"{tmp_path / 'en' / 'dev.tsv'}:2:" in err
+
+
+def test_a_sound_corpus_is_counted(xner, tmp_path):
+    (tmp_path / "no").mkdir()
+    (tmp_path / "no" / "dev.tsv").write_text("Ola\tB-PER\nNordmann\tI-PER\n\nOslo\tB-LOC\n", encoding="utf-8")
+    assert xner("corpus", "check", tmp_path)[0] == 0
+    code, out, _ = xner("corpus", "stats", tmp_path)
+    assert code == 0
+    assert [line.split() for line in out.splitlines()] == [
+        ["language", "split", "sentences", "words", "LOC", "PER", "tags"],
+        ["no", "dev", "2", "3", "1", "1", "IOB2"],
+    ]
+
+
+def test_languages_are_the_41(xner):
+    code, out, _ = xner("languages")
+    assert code == 0
+    assert [line.split()[0] for line in out.splitlines()] == list(WIKIANN_LANGUAGES)
+
+
+def test_packaged_recipes_are_listed_with_their_first_line(xner, monkeypatch, recipe):
+    monkeypatch.setattr(cli, "_packaged_recipes", lambda: {"tiny": recipe})
+    code, out, _ = xner("recipes")
+    assert code == 0
+    assert out.splitlines()[1] == "tiny    A tiny one."
+
+
+def test_every_packaged_recipe_can_be_read_and_is_named_like_its_file():
+    assert "demo" in cli._packaged_recipes()
+    for name in cli._packaged_recipes():
+        assert cli._read_recipe(name, None, None, None)[0].name == name.rpartition("/")[2]
+
+
+def test_a_recipes_own_languages_stand_unless_langs_is_given(recipe):
+    assert cli._read_recipe(str(recipe), None, None, None)[0].corpus.languages == ("fr",)
+    assert cli._read_recipe(str(recipe), "all", None, None)[0].corpus.languages == ()
+    assert cli._read_recipe(str(recipe), "no, de", None, None)[0].corpus.languages == ("no", "de")
+
+
+@pytest.mark.parametrize("code", ["no", "1e3", "on", "null", "zh-min-nan"])
+def test_any_language_code_stays_text(recipe, code):
+    assert cli._read_recipe(str(recipe), code, None, None)[0].corpus.languages == (code,)
+
+
+def test_settings_of_the_command_line_change_the_recipe(recipe):
+    read, _ = cli._read_recipe(str(recipe), None, ["train.learning_rate=3e-4", "train.strategy=D1"], None)
+    assert (read.train.learning_rate, read.train.strategy) == (3e-4, "D1")
+
+
+def test_the_run_folder_is_named_after_the_recipe_unless_out_is_given(recipe):
+    assert cli._read_recipe(str(recipe), None, None, None)[1] == Path("runs/tiny")
+    assert cli._read_recipe(str(recipe), None, None, Path("there"))[1] == Path("there")
+
+
+def test_a_run_folder_serves_as_its_own_recipe(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
+    read, out = cli._read_recipe(str(tmp_path), None, None, None)
+    assert (read.name, out) == ("tiny", tmp_path)
+
+
+def test_a_packaged_name_wins_over_a_folder_of_that_name(tmp_path, monkeypatch, recipe):
+    monkeypatch.setattr(cli, "_packaged_recipes", lambda: {"tiny": recipe})
+    monkeypatch.chdir(tmp_path)
+    Path("tiny").mkdir()
+    Path("tiny", "recipe.yaml").write_text(RECIPE.replace("fr", "sv"), encoding="utf-8")
+    assert cli._read_recipe("tiny", None, None, None)[0].corpus.languages == ("fr",)
+    assert cli._read_recipe("./tiny", None, None, None)[0].corpus.languages == ("sv",)
+
+
+TEXT = "Émile Zola, Paris London"
+ENTITIES = [
+    Entity("Émile Zola", "PER", 0, 10, 0.5),
+    Entity("Paris", "LOC", 12, 17, 1.0),
+    Entity("London", "LOC", 18, 24, 1.0),
+]
+
+
+def test_jsonl_is_one_object_a_line_with_offsets_into_its_text():
+    line = cli._format_jsonl(TEXT, ENTITIES)
+    assert line.endswith("}\n")
+    assert line.count("\n") == 1
+    value = json.loads(line)
+    assert value["text"] == TEXT
+    assert [TEXT[entity["start"] : entity["end"]] for entity in value["entities"]] == ["Émile Zola", "Paris", "London"]
+    assert value["entities"][0] == {"text": "Émile Zola", "type": "PER", "start": 0, "end": 10, "score": 0.5}
+
+
+def test_conll_has_a_word_a_line_and_neighbouring_entities_begin_anew():
+    expected = "Émile\tB-PER\nZola\tI-PER\n,\tO\nParis\tB-LOC\nLondon\tB-LOC\n\n"
+    assert cli._format_conll(TEXT, ENTITIES) == expected
+
+
+def give_input(monkeypatch, data):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+def test_standard_input_is_utf8_whatever_the_locale_and_cut_at_line_feeds_only(monkeypatch):
+    give_input(monkeypatch, "Ærø\r\n\none\u2028line".encode())
+    assert list(cli._read_lines([])) == ["Ærø", "", "one\u2028line"]
+
+
+def test_broken_input_names_its_line(monkeypatch):
+    give_input(monkeypatch, b"fine\nbr\xffken\n")
+    with pytest.raises(errors.CorpusError, match=r"<stdin>:2:3: byte 0xff"):
+        list(cli._read_lines([]))
+
+
+def test_files_are_read_one_after_the_other(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).write_text(f"{name}\n", encoding="utf-8")
+    assert list(cli._read_lines([tmp_path / "two", tmp_path / "one"])) == ["two", "one"]

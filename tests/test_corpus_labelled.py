@@ -1,0 +1,115 @@
+"""Labelled corpora, the transfer set made from them, and looking at them."""
+
+from __future__ import annotations
+
+import pytest
+
+from xtremedistil_ner.corpus.check import check_corpus, corpus_stats
+from xtremedistil_ner.corpus.labelled import open_corpus
+from xtremedistil_ner.errors import CorpusError
+from xtremedistil_ner.recipe import CorpusSection
+
+
+def write(path, *sentences):
+    """Each sentence is `word/tag word/tag`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ("".join(f"{pair.replace('/', chr(9))}\n" for pair in sentence.split()) for sentence in sentences)
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write(tmp_path / "en" / "train.tsv", "Ann/B-PER sang/O", "Bob/B-PER left/O", "No/O")
+    write(tmp_path / "en" / "test.tsv", "Cy/B-PER in/O Rome/B-LOC")
+    write(tmp_path / "no" / "train.tsv", "i/O Oslo/B-LOC", "Fram/B-ORG sank/O")
+    write(tmp_path / "tl" / "test.tsv", "si/O Dan/B-PER")
+    return tmp_path
+
+
+def opened(folder, **section):
+    return open_corpus(CorpusSection(path=str(folder), **section))
+
+
+def test_languages_and_types_default_to_what_the_corpus_has(folder):
+    corpus = opened(folder)
+    assert corpus.languages == ("en", "no", "tl")
+    assert corpus.scheme.types == ("LOC", "ORG", "PER")
+
+
+def test_a_corpus_without_training_text_takes_its_types_from_the_other_splits(folder):
+    assert opened(folder, languages=("tl",)).scheme.types == ("PER",)
+
+
+def test_the_order_of_languages_and_types_is_the_recipes(folder):
+    corpus = opened(folder, languages=("no", "en"), types=("PER", "LOC", "ORG"))
+    assert (corpus.languages, corpus.scheme.types) == (("no", "en"), ("PER", "LOC", "ORG"))
+
+
+def test_an_unknown_language_is_refused_with_those_there_are(folder):
+    with pytest.raises(CorpusError, match=r"no language xx, yy\. There are: en, no, tl\."):
+        opened(folder, languages=("en", "xx", "yy"))
+
+
+def test_a_missing_split_has_no_sentences(folder):
+    corpus = opened(folder)
+    assert corpus.sentences("tl", "train") == ()
+    assert len(corpus.sentences("tl", "test")) == 1
+
+
+def test_only_training_sentences_are_cut(folder):
+    corpus = opened(folder, train_sentences=2, types=("PER", "LOC"), languages=("en",))
+    assert [sentence.words[0] for sentence in corpus.sentences("en", "train")] == ["Ann", "Bob"]
+    write(folder / "en" / "dev.tsv", "a/O", "b/O", "c/O")
+    assert len(corpus.sentences("en", "dev")) == 3
+
+
+def test_a_tag_outside_the_scheme_is_refused_with_its_line(folder):
+    corpus = opened(folder, languages=("en",))
+    with pytest.raises(CorpusError, match=r"en/test\.tsv:3: tag 'B-LOC': the types are PER\. Add LOC to corpus\.types"):
+        corpus.sentences("en", "test")
+
+
+def test_the_content_hash_changes_with_the_file_and_with_the_cut_of_training_text(folder):
+    corpus, cut = opened(folder), opened(folder, train_sentences=2)
+    assert corpus.content_hash("en", "train") != cut.content_hash("en", "train")
+    assert corpus.content_hash("en", "test") == cut.content_hash("en", "test")
+    before = corpus.content_hash("en", "test")
+    write(folder / "en" / "test.tsv", "Cy/B-PER in/O Rom/B-LOC")
+    assert corpus.content_hash("en", "test") != before
+
+
+def test_repaired_tags_are_kept_by_language_and_split(folder):
+    write(folder / "en" / "train.tsv", "Ann/I-PER Lee/I-PER sang/O", "Bob/B-PER Rome/I-LOC")
+    corpus = opened(folder)
+    corpus.sentences("en", "train")
+    assert corpus.repaired_tags == {("en", "train"): 2}
+
+
+def test_the_demo_corpus_opens_by_name():
+    assert {"de", "en", "ru"} <= set(open_corpus(CorpusSection()).languages)
+
+
+def test_statistics_count_sentences_words_and_entities(folder):
+    first = corpus_stats(folder)[0]
+    assert (first.language, first.split, first.sentences, first.words) == ("en", "train", 3, 5)
+    assert first.entities == {"PER": 2}
+    assert [(stats.language, stats.split) for stats in corpus_stats(folder)] == [
+        ("en", "train"), ("en", "test"), ("no", "train"), ("tl", "test"),
+    ]  # fmt: skip
+
+
+def test_a_check_collects_the_problems_of_all_files(folder):
+    (folder / "en" / "dev.tsv").write_text("lonely\n")
+    (folder / "no.txt").write_bytes(b"\xff\n")
+    check = check_corpus(folder)
+    assert [problem.removeprefix(f"{folder}/").split(": ")[0] for problem in check.problems] == [
+        "en/dev.tsv:1:7",
+        "no.txt:1:1",
+    ]
+    assert len(check.stats) == 4
+
+
+def test_a_folder_without_labelled_text_is_a_problem(tmp_path):
+    assert "no labelled text" in check_corpus(tmp_path).problems[0]
+    with pytest.raises(CorpusError, match="no labelled text"):
+        opened(tmp_path)

@@ -1,0 +1,156 @@
+"""The export folder: complete, reproducible, and a card whose every snippet runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+
+import pytest
+from huggingface_hub import ModelCard
+from tiny_student import SCHEME, save_tiny_student
+
+from xtremedistil_ner.errors import ModelError
+from xtremedistil_ner.export.folder import write_export
+from xtremedistil_ner.tagger import verify_export
+
+FILES = {
+    "README.md",
+    "config.json",
+    "model.safetensors",
+    "onnx/model.onnx",
+    "tokenizer.json",
+    "tokenizer_config.json",
+}
+SCORES = {"precision": 0.5, "recall": 0.25, "f1": 0.75, "support": 3, "f1_low": 0.5, "f1_high": 0.875}
+REPORT = {
+    "schema": 1,
+    "synthetic": True,
+    "models": {
+        "teacher": {
+            "parameters": 4000,
+            "macro_f1": 0.9,
+            "std_f1": 0.0,
+            "languages": {"en": SCORES | {"f1": 0.9}, "no": SCORES | {"f1": 0.9}},
+        },
+        "student": {"parameters": 1000, "macro_f1": 0.7, "std_f1": 0.05, "languages": {"en": SCORES, "no": SCORES}},
+    },
+    "retention": {"macro": 0.7778, "languages": {"en": 0.8333, "no": 0.8333}},
+    "compression": 4.0,
+    "run": {"recipe": {"corpus": {"path": "/home/somebody/secret/wikiann"}}},
+}
+
+
+@pytest.fixture
+def student(tmp_path):
+    save_tiny_student(tmp_path / "student")
+    return tmp_path / "student"
+
+
+def export(student, target, *, report=REPORT, **options):
+    target.mkdir()
+    write_export(student, target, report=report, licence="apache-2.0", recipe_name="tiny", **options)
+    return target
+
+
+def test_the_manifest_lists_every_other_file_with_its_size_and_sha256(student, tmp_path):
+    target = export(student, tmp_path / "export", fingerprint="abc")
+    present = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
+    assert present == FILES | {"manifest.json"}
+    manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["schema"] == 1
+    assert manifest["kind"] == "export"
+    assert manifest["fingerprint"] == "abc"
+    assert manifest["files"].keys() == FILES
+    for name, entry in manifest["files"].items():
+        content = (target / name).read_bytes()
+        assert entry == {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    assert manifest["scores"] == {
+        "synthetic": True,
+        "macro_f1": 0.7,
+        "languages": {"en": 0.75, "no": 0.75},
+        "retention": 0.7778,
+    }
+    assert verify_export(target) == manifest
+
+
+def test_the_students_files_are_copied_unchanged(student, tmp_path):
+    target = export(student, tmp_path / "export")
+    for path in student.iterdir():
+        assert (target / path.name).read_bytes() == path.read_bytes()
+
+
+def test_nothing_else_in_the_students_folder_is_exported(student, tmp_path):
+    (student / "manifest.json").write_text("{}", encoding="utf-8")
+    (student / "optimizer.bin").write_bytes(b"x")
+    target = export(student, tmp_path / "export")
+    assert not (target / "optimizer.bin").exists()
+    assert verify_export(target)["kind"] == "export"
+
+
+def test_two_exports_of_one_student_are_the_same_bytes(student, tmp_path):
+    first, second = (export(student, tmp_path / name) for name in ("a", "b"))
+    for name in FILES | {"manifest.json"}:
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_a_broken_student_is_not_exported(student, tmp_path):
+    (student / "model.safetensors").write_bytes(b"broken")
+    with pytest.raises(ModelError, match=r"model\.safetensors"):
+        export(student, tmp_path / "export")
+
+
+def test_the_card_is_metadata_that_the_hub_reads(student, tmp_path):
+    """`no` is Norwegian, not `false`: YAML 1.1 readers need it quoted."""
+    text = (export(student, tmp_path / "export") / "README.md").read_text(encoding="utf-8")
+    data = ModelCard(text).data
+    assert data.language == ["en", "no"]
+    assert data.license == "apache-2.0"
+    assert data.pipeline_tag == "token-classification"
+    results = {result.dataset_config: result for result in data.eval_results}
+    assert results.keys() == {None, "en", "no"}
+    assert (results[None].metric_name, results[None].metric_value) == ("macro F1", 0.7)
+    assert (results["no"].metric_type, results["no"].metric_value) == ("f1", 0.75)
+
+
+def test_the_card_names_the_corpus_but_not_where_it_lay(student, tmp_path):
+    text = (export(student, tmp_path / "export") / "README.md").read_text(encoding="utf-8")
+    assert "name: wikiann" in text
+    assert "secret" not in text
+
+
+def test_the_card_shows_teacher_and_student_side_by_side(student, tmp_path):
+    text = (export(student, tmp_path / "export") / "README.md").read_text(encoding="utf-8")
+    assert "| Norwegian (no) | 90.00 | 75.00 | 50.00 to 87.50 | 83.33 |" in text
+    assert "1,000 parameters, the teacher 4.0 times as many" in " ".join(text.split())
+    assert all(kind in text for kind in SCHEME.types)
+
+
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_the_card_says_when_scores_are_synthetic(student, tmp_path, synthetic):
+    target = export(student, tmp_path / "export", report=REPORT | {"synthetic": synthetic})
+    assert ("synthetic" in (target / "README.md").read_text(encoding="utf-8").lower()) is synthetic
+
+
+def test_without_a_report_the_card_claims_no_scores(student, tmp_path):
+    target = export(student, tmp_path / "export", report=None)
+    card = ModelCard((target / "README.md").read_text(encoding="utf-8"))
+    assert card.data.eval_results is None
+    assert "## Scores" not in card.text
+    assert verify_export(target)["scores"] is None
+
+
+def test_a_report_of_the_student_alone_is_enough(student, tmp_path):
+    report = {"synthetic": False, "models": {"student": REPORT["models"]["student"]}}
+    text = (export(student, tmp_path / "export", report=report) / "README.md").read_text(encoding="utf-8")
+    assert "| English (en) | – | 75.00 | 50.00 to 87.50 | – |" in text
+
+
+def test_every_snippet_of_the_card_runs_inside_the_folder(student, tmp_path, monkeypatch, capsys):
+    target = export(student, tmp_path / "export")
+    snippets = re.findall(r"```python\n(.*?)```", (target / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(snippets) == 3
+    monkeypatch.chdir(target)
+    for snippet in snippets:
+        exec(compile(snippet, "README.md", "exec"), {})
+        assert capsys.readouterr().out.strip(), f"prints nothing: {snippet}"

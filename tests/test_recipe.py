@@ -1,0 +1,177 @@
+"""The strict reader of recipes: what YAML 1.1 gets wrong, everything reported at once, overrides, round trips."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xtremedistil_ner.errors import RecipeError
+from xtremedistil_ner.recipe import Recipe, format_recipe, load_recipe, read_recipe
+
+MINIMAL = "name: tiny\nteacher: {checkpoint: somewhere}\n"
+RECIPES = sorted((Path(__file__).parents[1] / "recipes").rglob("*.yaml"))
+
+
+def problems_of(text, *overrides):
+    with pytest.raises(RecipeError) as caught:
+        read_recipe(text, origin="r.yaml", overrides=overrides)
+    return str(caught.value).splitlines()
+
+
+def test_norwegian_is_a_language_and_not_false():
+    recipe = read_recipe(MINIMAL + "corpus:\n  languages: [no, on, y, off]\n")
+    assert recipe.corpus.languages == ("no", "on", "y", "off")
+
+
+def test_a_learning_rate_without_a_decimal_point_is_a_number():
+    assert read_recipe(MINIMAL + "train: {learning_rate: 3e-4}\n").train.learning_rate == 0.0003
+
+
+def test_a_recipe_of_name_and_teacher_has_every_default():
+    recipe = read_recipe(MINIMAL)
+    assert recipe == Recipe.model_validate({"name": "tiny", "teacher": {"checkpoint": "somewhere"}})
+
+
+@pytest.mark.parametrize(
+    ("more", "where"),
+    [("train: {updates: 1, updates: 2}\n", "r.yaml:3:21:"), ("name: other\n", "r.yaml:3:1:")],
+)
+def test_a_repeated_key_is_refused_where_it_stands(more, where):
+    (problem,) = problems_of(MINIMAL + more)
+    assert problem.startswith(where)
+    assert "duplicate key" in problem
+
+
+def test_all_problems_are_reported_at_once_in_the_order_of_their_lines():
+    problems = problems_of(MINIMAL + "train:\n  learning_rat: 3\n  updates: many\nstudnet:\n  hidden_width: 4\n")
+    assert [problem.partition(": ")[0] for problem in problems] == ["r.yaml:4", "r.yaml:5", "r.yaml:6"]
+    assert "train.learning_rat: unknown key. Did you mean learning_rate?" in problems[0]
+    assert "train.updates: Input should be a valid integer, got 'many'" in problems[1]
+    assert "studnet: unknown key. Did you mean student?" in problems[2]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "train: {updates: 1.0e3}\n",
+        "train: {updates: '1000'}\n",
+        "train: {updates: true}\n",
+        "train: {updates: 0}\n",
+        "train: {learning_rate: .inf}\n",
+        "train: {learning_rate: .nan}\n",
+        "train: {strategy: D9}\n",
+        "train: null\n",
+        "train: 3\n",
+        "seed: -1\n",
+        "corpus: {languages: no}\n",
+        "corpus: {languages: [en, 1]}\n",
+        "corpus: {path: 2024-01-01}\n",
+        "evaluate: {splits: []}\n",
+        "evaluate: {splits: [tset]}\n",
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_refused_with_its_line(more):
+    (problem,) = problems_of(MINIMAL + more)
+    assert problem.startswith("r.yaml:3: ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "- a\n",
+        "just text\n",
+        "name: a: b\n",
+        MINIMAL + "---\nname: second document\n",
+        MINIMAL + "corpus: {path: \x01}\n",
+        MINIMAL + "seed: &a [*a]\n",
+        MINIMAL + "seed: " + "[" * 2000,
+        MINIMAL + "seed: !!python/object/apply:os.getcwd []\n",
+        MINIMAL + "? [a, b]\n: 3\n",
+        "name: no teacher\n",
+        "name: two origins\nteacher: {checkpoint: a, shape: {}}\n",
+        "name: untrained\nteacher: {shape: {}}\nfinetune: {epochs: 0}\n",
+        "name: ../elsewhere\nteacher: {checkpoint: a}\n",
+    ],
+)
+def test_what_is_no_recipe_is_refused_by_name(text):
+    assert problems_of(text)[0].startswith("r.yaml")
+
+
+def test_a_missing_recipe_a_folder_and_another_encoding_are_named(tmp_path):
+    latin = tmp_path / "latin.yaml"
+    latin.write_bytes("name: Bokmål".encode("latin-1"))
+    for path, message in ((tmp_path / "none", "no such recipe"), (tmp_path, "not a recipe file"), (latin, "not UTF-8")):
+        with pytest.raises(RecipeError, match=message) as caught:
+            load_recipe(path)
+        assert str(path) in str(caught.value)
+
+
+def test_overrides_reach_sections_that_the_file_lacks():
+    overrides = [
+        "train.learning_rate=3e-4",
+        "corpus.languages=[no, en]",
+        "finetune.masked_language_model.updates=7",
+        "seed=4",
+    ]
+    recipe = read_recipe(MINIMAL, overrides=overrides)
+    assert recipe.train.learning_rate == 0.0003
+    assert recipe.corpus.languages == ("no", "en")
+    assert recipe.finetune.masked_language_model.updates == 7
+    assert recipe.seed == 4
+
+
+def test_an_override_replaces_what_the_file_says():
+    assert read_recipe(MINIMAL + "seed: 1\n", overrides=["seed=2", "seed=3"]).seed == 3
+
+
+def test_a_wrong_override_is_named_as_one_beside_the_files_problems():
+    problems = problems_of(
+        MINIMAL + "train: {updates: 5}\ncorpus: {pth: x}\n", "train.updates=few", "train", "name.x=1", "trian.updates=1"
+    )
+    assert problems[:2] == ["--set train: write section.field=value.", "--set name.x=1: name is not a section."]
+    assert "--set: train.updates: Input should be a valid integer, got 'few'." in problems
+    assert "--set: trian: unknown key. Did you mean train?" in problems
+    assert problems[-1].startswith("r.yaml:4: corpus.pth: unknown key.")
+
+
+def test_an_override_that_is_no_yaml_is_named():
+    assert problems_of(MINIMAL, "corpus.languages=[en")[0].startswith("--set corpus.languages")
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_packaged_recipe_loads_and_survives_the_round_trip(path):
+    recipe = load_recipe(path)
+    assert read_recipe(format_recipe(recipe)) == recipe
+
+
+def test_there_are_recipes_to_load():
+    assert RECIPES
+
+
+names = st.text(min_size=1, max_size=12)
+recipes = st.builds(
+    lambda seed, languages, path, labels, rate: Recipe.model_validate(
+        {
+            "name": "any",
+            "seed": seed,
+            "corpus": {"languages": languages, "path": path},
+            "teacher": {"checkpoint": path, "labels": labels},
+            "train": {"learning_rate": rate},
+        }
+    ),
+    st.integers(0, 2**32 - 1),
+    st.lists(st.one_of(names, st.sampled_from(["no", "on", "null", "1", "1e3", "~", "2024-01-01", "0x1"])), max_size=3),
+    names,
+    st.dictionaries(names, names, max_size=2),
+    st.floats(min_value=1e-300, max_value=1e300),
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(recipes)
+def test_any_recipe_survives_the_round_trip(recipe):
+    assert read_recipe(format_recipe(recipe)) == recipe

@@ -1,0 +1,158 @@
+"""Progress and tables as a person sees them."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+import sys
+
+import pytest
+
+from xtremedistil_ner.progress import Event
+from xtremedistil_ner.terminal import TerminalReporter, format_comparison, format_event, format_scores, format_table
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+class Clock:
+    def __init__(self):
+        self.time_s = 0.0
+
+    def __call__(self):
+        return self.time_s
+
+
+def lines_of(capsys):
+    return capsys.readouterr().err.splitlines()
+
+
+def test_events_are_time_stamped_lines_where_there_is_no_terminal(capsys):
+    with TerminalReporter() as report:
+        report(Event("train", "stage 2 begins", 30, 120, "updates", {"loss": 0.25, "dev_f1": 0.912345}))
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    time, rest = captured.err[:19], captured.err[20:]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", time)
+    assert rest == "train: 30/120 updates (25%) stage 2 begins  loss 0.25  dev_f1 0.9123\n"
+
+
+def test_a_thousand_quick_events_make_one_line(capsys):
+    report = TerminalReporter(clock=lambda: 0.0)
+    for done in range(1001):
+        report(Event("label", done=done, total=1000))
+    assert [line[20:] for line in lines_of(capsys)] == ["label: 0/1000 (0%)"]
+
+
+def test_a_slow_stage_writes_a_line_every_ten_seconds(capsys):
+    clock = Clock()
+    report = TerminalReporter(clock=clock)
+    for second in range(31):
+        clock.time_s = float(second)
+        report(Event("train", done=second, total=10**6))
+    assert [re.search(r"(\d+)/", line).group(1) for line in lines_of(capsys)] == ["0", "10", "20", "30"]
+
+
+def test_stages_do_not_silence_each_other(capsys):
+    report = TerminalReporter(clock=lambda: 0.0)
+    for stage in ("finetune", "pseudolabel"):
+        report(Event(stage, done=1, total=100))
+    assert len(lines_of(capsys)) == 2
+
+
+def test_every_message_is_written(capsys):
+    report = TerminalReporter(clock=lambda: 0.0)
+    for message in ("one", "two", "three"):
+        report(Event("export", message))
+    assert [line[20:] for line in lines_of(capsys)] == ["export: one", "export: two", "export: three"]
+
+
+def test_a_quiet_reporter_writes_nothing(capsys):
+    with TerminalReporter(quiet=True) as report:
+        report(Event("train", "begins"))
+        pickle.loads(pickle.dumps(report))(Event("train", "begins"))
+    captured = capsys.readouterr()
+    assert captured.out + captured.err == ""
+
+
+def test_a_terminal_gets_a_bar_and_the_messages_as_they_stand(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with TerminalReporter() as report:
+        report(Event("train", "[PAD] is not markup"))
+        report(Event("train", done=7, total=8, metrics={"loss": 0.5}))
+    assert "[PAD] is not markup" in terminal.getvalue()
+    assert "7/8" in terminal.getvalue()
+    assert "loss 0.5" in terminal.getvalue()
+
+
+def test_a_pickled_copy_writes_lines_even_where_there_is_a_terminal(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with TerminalReporter() as report:
+        data = pickle.dumps(report)
+    terminal.truncate(0)
+    terminal.seek(0)
+    pickle.loads(data)(Event("train", done=7, total=8))
+    assert terminal.getvalue()[20:] == "train: 7/8 (88%)\n"
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (Event("train"), "train:"),
+        (Event("train", "begins"), "train: begins"),
+        (Event("train", metrics={"f1": 1.0}), "train: f1 1"),
+        (Event("train", done=1, total=3, unit="updates"), "train: 1/3 updates (33%)"),
+    ],
+)
+def test_a_line_has_what_the_event_has(event, line):
+    assert format_event(event) == line
+
+
+def test_a_tables_columns_are_aligned():
+    table = format_table([("lang", "F1", "note"), ("en", "100.00", ""), ("de-x", "9.00", "short")])
+    assert table.splitlines() == ["lang      F1  note", "en    100.00", "de-x    9.00  short"]
+
+
+LANGUAGE = {"precision": 0.5, "recall": 1.0, "f1": 2 / 3, "support": 7, "f1_low": 0.6, "f1_high": 0.7, "words_lost": 2}
+
+
+def test_scores_show_every_language_and_the_macro_mean():
+    lines = format_scores({"macro_f1": 2 / 3, "languages": {"no": LANGUAGE}}).splitlines()
+    assert re.split(r" {2,}", lines[1]) == ["no", "50.00", "100.00", "66.67", "60.00 - 70.00", "7", "2"]
+    assert re.split(r" {2,}", lines[2]) == ["macro", "66.67"]
+
+
+def test_a_comparison_has_a_column_per_model_and_says_when_it_is_synthetic():
+    teacher = {"parameters": 1000, "macro_f1": 0.8, "languages": {"en": {**LANGUAGE, "f1": 0.8}}}
+    student = {"parameters": 50, "macro_f1": 0.6, "languages": {"en": {**LANGUAGE, "f1": 0.6}}}
+    report = {
+        "synthetic": True,
+        "models": {"teacher": teacher, "student": student},
+        "retention": {"macro": 0.75, "languages": {"en": 0.75}},
+        "compression": 20.0,
+    }
+    lines = format_comparison(report).splitlines()
+    assert [line.split() for line in lines[:4]] == [
+        ["language", "teacher", "student", "retention"],
+        ["en", "80.00", "60.00", "75.00"],
+        ["macro", "80.00", "60.00", "75.00"],
+        ["parameters", "1,000", "50"],
+    ]
+    assert lines[4] == "compression: 20.0x"
+    assert lines[5].startswith("synthetic")
+
+
+def test_a_teacher_alone_is_shown_without_retention():
+    model = {"parameters": 1000, "macro_f1": 0.8, "languages": {"en": LANGUAGE}}
+    lines = format_comparison({"synthetic": False, "models": {"teacher": model}}).splitlines()
+    assert [line.split() for line in lines] == [
+        ["language", "teacher", "retention"],
+        ["en", "66.67", "-"],
+        ["macro", "80.00", "-"],
+        ["parameters", "1,000"],
+    ]
