@@ -4,6 +4,16 @@ from __future__ import annotations
 
 import os
 
+import pytest
+
 os.environ["OMP_NUM_THREADS"] = "1"  # a second OpenMP thread beside a busy core makes a test 7 to 10 times slower
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """A folder with a corpus, `tiny.yaml`, and `run`, its finished run folder. Copy what you change."""
+    from tiny_run import make_finished_run  # torch is heavy; tests without it must not pay
+
+    return make_finished_run(tmp_path_factory.mktemp("finished"))

@@ -47,7 +47,7 @@ def carriers(language, split):
 def test_the_files_are_those_of_the_checksums():
     lines = (DEMO / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
     listed = {name: digest for digest, name in (line.split("  ") for line in lines)}
-    actual = {path.relative_to(DEMO).as_posix(): hashlib.sha256(path.read_bytes()) for path in DEMO.rglob("*.gz")}
+    actual = {path.relative_to(DEMO).as_posix(): hashlib.sha256(path.read_bytes()) for path in DEMO.rglob("*.bz2")}
     assert listed == {name: digest.hexdigest() for name, digest in actual.items()}
 
 
@@ -104,15 +104,51 @@ def test_words_of_entities_also_stand_outside_entities(language):
     assert len(both) > 20
 
 
-def test_building_again_gives_the_same_bytes(tmp_path):
+def script(name, monkeypatch):
+    """A script of `data/` as a module."""
+    specification = importlib.util.spec_from_file_location(name, DATA / f"{name}.py")
+    module = importlib.util.module_from_spec(specification)
+    monkeypatch.setitem(sys.modules, name, module)  # dataclasses look their module up
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_language_is_small_enough_for_41(language):
+    files = [*(DEMO / language).iterdir(), find_text(DEMO, language)]
+    assert sum(path.stat().st_size for path in files) <= 36_000
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(("learn", "limit"), [("learn_names", 0.0), ("learn_capitals", 0.45)])
+def test_remembered_names_or_capitals_do_not_tag_the_test_split(language, learn, limit, monkeypatch):
+    tag_words = getattr(script("baselines", monkeypatch), learn)(labelled(language, "train").sentences)
+    found = right = gold = 0
+    for sentence in labelled(language, "test").sentences:
+        predicted, wanted = set(spans_of(tag_words(sentence.words))), set(spans_of(sentence.tags))
+        found, right, gold = found + len(predicted), right + len(predicted & wanted), gold + len(wanted)
+    assert 2 * right / (found + gold) <= limit
+
+
+def test_coined_names_are_new_and_as_many_as_asked_for(monkeypatch):
     pytest.importorskip("faker")
     pytest.importorskip("babel")
-    specification = importlib.util.spec_from_file_location("build_demo", DATA / "build_demo.py")
-    build_demo = importlib.util.module_from_spec(specification)
-    sys.modules["build_demo"] = build_demo  # dataclasses look their module up
-    try:
-        specification.loader.exec_module(build_demo)
-        build_demo.main(tmp_path)
-    finally:
-        del sys.modules["build_demo"]
+    real = ["Landberg", "Sandbach", "Wandbeck", "Randberg"]
+    coined = script("build_demo", monkeypatch).coin(real, 5)
+    assert len(set(coined)) == 5
+    assert not set(coined) & set(real)
+    assert all(5 <= len(name) <= 13 and name[0].isupper() for name in coined)
+
+
+def test_every_wording_of_a_carrier_is_listed(monkeypatch):
+    pytest.importorskip("faker")
+    pytest.importorskip("babel")
+    wordings = script("build_demo", monkeypatch).wordings("(a|b) {PER} (c|d e) ({LOC}).")
+    assert sorted(wordings) == [f"{x} {{PER}} {y} ({{LOC}})." for x in "ab" for y in ("c", "d e")]
+
+
+def test_building_again_gives_the_same_bytes(tmp_path, monkeypatch):
+    pytest.importorskip("faker")
+    pytest.importorskip("babel")
+    script("build_demo", monkeypatch).main(tmp_path)
     assert (tmp_path / "SHA256SUMS").read_bytes() == (DEMO / "SHA256SUMS").read_bytes()

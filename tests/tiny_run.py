@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-NAMES = {"PER": ("Ada Byron", "Emmy Noether", "Alan"), "LOC": ("Paris", "New Delhi", "Oslo")}
-CARRIERS = ("{PER} lives in {LOC} .", "In {LOC} we met {PER} .", "nobody came", "{PER} and {PER} left {LOC} !")
+from xtremedistil_ner.progress import silent
+from xtremedistil_ner.recipe import load_recipe
+
+NAMES = {
+    "PER": ("Ada Byron", "Emmy Noether", "Alan"),
+    "LOC": ("Paris", "New Delhi", "Oslo"),
+    "ORG": ("Acme", "Red Cross", "Nokia"),
+}
+CARRIERS = ("{PER} lives in {LOC} .", "In {LOC} we met {ORG} .", "nobody came", "{PER} of {ORG} left {LOC} !")
 SIZES = {"train": 24, "dev": 8, "test": 8}
 RECIPE = """\
 name: tiny
@@ -55,3 +62,11 @@ def write_corpus(folder: Path, *, languages: tuple[str, ...] = ("en", "no")) -> 
 def write_recipe(path: Path, corpus: Path, *, more: str = "") -> Path:
     path.write_text(RECIPE.format(corpus=corpus) + more, encoding="utf-8")
     return path
+
+
+def make_finished_run(folder: Path) -> Path:
+    from xtremedistil_ner.pipeline import run_pipeline
+
+    recipe = load_recipe(write_recipe(folder / "tiny.yaml", write_corpus(folder / "corpus")))
+    run_pipeline(recipe, folder / "run", report=silent)
+    return folder

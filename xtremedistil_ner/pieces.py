@@ -1,9 +1,9 @@
 """Words in, pieces inside, word scores out: the one module that knows sub-word pieces.
 
 Sentences become *rows*: a sentence that fits is one row, a longer one is cut at word borders into overlapping
-windows, and every word's score comes from the window in which it has most context. Nothing is dropped; a word
-without any piece (U+200B) or cut inside (longer than a whole window) is counted. Teacher and student may have
-different tokenizers, because everything that leaves this module is indexed by word.
+windows, and every word's score comes from the window in which it has most context. Nothing is dropped: a word
+without any piece (U+200B) is counted, one longer than a whole window is scored by its beginning. Teacher and student
+may have different tokenizers, because everything that leaves this module is indexed by word.
 
 Numpy and `tokenizers` only: the tagging path imports this module and must not pay for torch.
 """

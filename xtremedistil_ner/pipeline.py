@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 Stage = Literal["finetune", "pseudolabel", "train", "evaluate", "export"]
 STAGES: tuple[Stage, ...] = ("finetune", "pseudolabel", "train", "evaluate", "export")
+_LONG_STAGES = STAGES[:3]
 _FORMAT = 1
 """Raised when the same inputs begin to give other artefacts, so that old ones count as stale."""
 
@@ -103,6 +104,8 @@ def run_pipeline(
             elif step.state in ("missing", "stale"):
                 report(Event(stage, f"{step.state}: {step.reason}"))
                 _require_inputs(run, stage, wanted)
+                if stage in _LONG_STAGES and all(earlier.state != "done" for earlier in steps):
+                    _read_every_split(recipe, corpus)
                 step = _run_stage(recipe, run, stage, wanted[stage], processes, report)
             if step.state in ("reused", "taken"):
                 report(Event(stage, step.reason))
@@ -269,6 +272,13 @@ def _require_splits(recipe: Recipe, corpus: LabelledCorpus) -> None:
                 f"{corpus.path}: no language has a {split} split. `train` teaches, `dev` selects, and evaluate.splits "
                 "are scored; add the file, or change evaluate.splits."
             )
+
+
+def _read_every_split(recipe: Recipe, corpus: LabelledCorpus) -> None:
+    """Find out now, not after hours of training, that a file to be scored is broken or has an unknown tag."""
+    for split in dict.fromkeys(("train", "dev", *recipe.evaluate.splits)):
+        for language in corpus.languages:
+            corpus.sentences(language, split)
 
 
 def _hashes(corpus: LabelledCorpus, splits: Iterable[str]) -> dict[str, list[str]]:

@@ -47,6 +47,12 @@ class TransferSection(_Section):
     )
     sentences: int | None = Field(None, gt=0, description="at most so many sentences of `path` per language")
 
+    @model_validator(mode="after")
+    def _some_text(self) -> TransferSection:
+        if not self.training_text and self.path is None:
+            raise ValueError("give a path, or training_text: true")
+        return self
+
 
 class ShapeSection(_Section):
     """A transformer trained from scratch (BERT's architecture)."""
@@ -226,6 +232,8 @@ def format_recipe(recipe: Recipe) -> str:
     stream = io.StringIO()
     writer = YAML(typ="safe", pure=True)
     writer.default_flow_style = False
+    writer.allow_unicode = False  # U+0085 and its like would be read back as line ends
+    writer.width = 2**20  # a folded string with a tab at the fold would lose it
     writer.dump(recipe.model_dump(mode="json"), stream)
     return stream.getvalue()
 

@@ -207,9 +207,15 @@ def run_lock(folder: Path, *, workers_gone_within_s: float = 60.0) -> Iterator[N
 
     Worker processes of a killed run end a moment after it; the lock waits for them.
 
-    Raises: ResourceError when another process holds it.
+    Raises: ResourceError when another process holds it, or when it cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".lock").touch()
+    except OSError as error:
+        raise ResourceError(
+            f"{folder}: cannot be written ({error.strerror}). Give another folder with --out."
+        ) from error
     with (folder / ".lock").open("a") as own, (folder / ".workers.lock").open("a") as workers:
         try:
             fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)

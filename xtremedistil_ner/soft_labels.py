@@ -201,9 +201,11 @@ def open_store(folder: Path) -> SoftLabelStore:
                 )
             shards.append(_open_shard(path, entry["language"]))
         return SoftLabelStore(manifest, shards)
-    except (ArtefactError, KeyError, TypeError, ValueError) as error:
+    except ArtefactError as error:
+        raise StoreError(f"{error} Shards that are whole are kept.") from error
+    except (KeyError, TypeError, ValueError) as error:
         raise StoreError(
-            f"{error} The soft labels are not usable; `xner pseudolabel` makes what is missing."
+            f"{folder / MANIFEST}: not the manifest of a store ({error!r}). Remove it and run again."
         ) from error
 
 

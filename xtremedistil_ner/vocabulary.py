@@ -21,8 +21,10 @@ _ALPHABET = 1000
 def wordpiece_tokenizer(vocabulary: Sequence[str], *, lowercase: bool, special_rows: bool) -> Tokenizer:
     """A BERT tokenizer over a vocabulary; `special_rows` puts [CLS] and [SEP] around every sentence."""
     ids = {piece: index for index, piece in enumerate(vocabulary)}
-    if "[UNK]" not in ids or "[PAD]" not in ids:
-        raise ModelError("The vocabulary has no [UNK] or no [PAD]. Give a BERT vocabulary, one piece a line.")
+    needed = ("[PAD]", "[UNK]", "[CLS]", "[SEP]") if special_rows else ("[PAD]", "[UNK]")
+    missing = [piece for piece in needed if piece not in ids]
+    if missing:
+        raise ModelError(f"The vocabulary has no {', '.join(missing)}. Give a BERT vocabulary, one piece a line.")
     tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]", max_input_chars_per_word=100))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()

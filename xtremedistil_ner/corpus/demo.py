@@ -11,7 +11,7 @@ _PLACES = (_PACKAGE / "_data" / "demo", _PACKAGE.parent / "data" / "demo")  # in
 
 
 def demo_path() -> Path:
-    """Folder of the demo corpus: labelled splits by language, and `<lang>.txt.gz`.
+    """Folder of the demo corpus: labelled splits by language, and `<lang>.txt.bz2`.
 
     Raises: ResourceError if the installation lacks it.
     """

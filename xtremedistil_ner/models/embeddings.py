@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models
 from torch import Tensor
 
 _CONTINUES = "##"
+_STARTS = "▁"  # SentencePiece marks the pieces that start a word, WordPiece those that go on
 
 
 def carry_embeddings(pieces: Sequence[str], tokenizer: Tokenizer, embeddings: Tensor) -> Tensor:
     """A row of the teacher's space for every WordPiece of the student.
 
-    A piece that the teacher has under the same name keeps its row; any other gets the mean over the teacher's pieces
-    of its text, and the mean of all rows when it has none.
+    A piece that a WordPiece teacher has under the same name keeps its row; any other gets the mean over the teacher's
+    pieces of its text, and the mean of all rows when it has none.
 
     Shapes: embeddings (teacher's vocabulary, width); result (pieces, width) float32.
     """
@@ -27,7 +28,7 @@ def carry_embeddings(pieces: Sequence[str], tokenizer: Tokenizer, embeddings: Te
     known = tokenizer.get_vocab()
     unknown = {known[name] for name in ("[UNK]", "<unk>") if name in known}
     for index, piece in enumerate(pieces):
-        own = known.get(piece)
+        own = known.get(piece) if isinstance(tokenizer.model, models.WordPiece) else None
         ids = [own] if own is not None else _pieces_of(piece, tokenizer, known)
         ids = [number for number in ids if number not in unknown]
         if ids:
@@ -50,9 +51,13 @@ def reduce_by_svd(matrix: Tensor, width: int) -> Tensor:
 
 
 def _pieces_of(piece: str, tokenizer: Tokenizer, known: dict[str, int]) -> list[int]:
-    """The teacher's pieces of a piece's text; a continuation is looked up as one where the teacher has such pieces."""
+    """The teacher's pieces of a piece's text; the first one of a continuation is looked up as one that goes on."""
     text = piece.removeprefix(_CONTINUES)
     encoding = tokenizer.encode([text], is_pretokenized=True, add_special_tokens=False)
     if text == piece or not encoding.ids:
         return list(encoding.ids)
-    return [known.get(_CONTINUES + encoding.tokens[0], encoding.ids[0]), *encoding.ids[1:]]
+    first, rest = encoding.tokens[0], encoding.ids[1:]
+    if first == _STARTS and rest:
+        return list(rest)
+    going_on = known.get(_CONTINUES + first, known.get(first.removeprefix(_STARTS), encoding.ids[0]))
+    return [going_on, *rest]

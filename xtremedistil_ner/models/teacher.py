@@ -7,6 +7,7 @@ ever run.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -229,14 +230,20 @@ def teacher_states(teacher: Teacher, layer: int, dtype: torch.dtype) -> Callable
     if not 0 <= layer <= teacher.layers:
         raise RecipeError(f"train.teacher_layer {layer}: the teacher has layers 0 to {teacher.layers}.")
 
+    short = _without_layers_above(teacher.model.base_model, layer)
+
     def states(batch: PieceBatch) -> Tensor:
         device = teacher.model.device
         with torch.no_grad(), autocast(dtype, device):
-            hidden = teacher.model.base_model(
-                input_ids=torch.from_numpy(batch.input_ids).to(device),
-                attention_mask=torch.from_numpy(batch.attention_mask).to(device),
-                output_hidden_states=True,
-            ).hidden_states[layer]
+            input_ids = torch.from_numpy(batch.input_ids).to(device)
+            attention_mask = torch.from_numpy(batch.attention_mask).to(device)
+            if short is not None:
+                hidden = short(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            else:
+                output = teacher.model.base_model(
+                    input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True
+                )
+                hidden = output.hidden_states[layer]
         return gather_words(hidden, torch.from_numpy(batch.first_piece).to(device)).float()
 
     return states
@@ -258,6 +265,22 @@ def piece_embeddings(teacher: Teacher) -> Tensor:
 def move(model: nn.Module, device: torch.device) -> None:
     """Move a model's weights to a device, in place."""
     model.to(device)
+
+
+def _without_layers_above(model: nn.Module, layer: int) -> nn.Module | None:
+    """A view of a BERT or RoBERTa encoder that ends at a layer and shares its weights; None for other families.
+
+    The middle layer's states then cost half an encoder. In these families nothing follows the last layer.
+    """
+    encoder = getattr(model, "encoder", None)
+    layers = getattr(encoder, "layer", None)
+    known = getattr(getattr(model, "config", None), "model_type", "") in ("bert", "roberta", "xlm-roberta")
+    if not known or not isinstance(encoder, nn.Module) or not isinstance(layers, nn.ModuleList):
+        return None
+    short, view = copy.copy(encoder), copy.copy(model)
+    short._modules = {**encoder._modules, "layer": layers[:layer]}
+    view._modules = {**model._modules, "encoder": short}
+    return view
 
 
 def _embedding_weight(model: PreTrainedModel) -> Tensor:

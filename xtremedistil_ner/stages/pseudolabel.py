@@ -19,6 +19,7 @@ import torch
 
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
 from xtremedistil_ner.corpus.transfer import TransferCounts, held_out_keys, iter_transfer
+from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.models.teacher import Teacher, load_teacher, teacher_scorer
 from xtremedistil_ner.pieces import Scorer, score_words
 from xtremedistil_ner.progress import Event, Reporter
@@ -75,6 +76,8 @@ def pseudolabel_transfer_set(recipe: Recipe, run: RunFolder, wanted: str, report
             if index % processes.count == processes.rank:
                 shard_fingerprint = fingerprint("shard", labelled_with, part.language, part.sentences)
                 _label_part(part, run.soft_labels, shard_fingerprint, scorer, teacher, recipe, report)
+    if not names:
+        raise CorpusError("The transfer set is empty: every sentence is in dev or test too. Add text at transfer.path.")
     processes.barrier()
     if processes.is_main:
         _seal(run.soft_labels, names, counts, teacher, wanted, report)

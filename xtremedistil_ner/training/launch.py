@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import logging
 import os
 import signal
 import tempfile
@@ -67,7 +68,12 @@ def launch(function: Callable[..., None], arguments: tuple[Any, ...], *, count: 
         with _stops_on_signal(), _names_lack_of_memory():
             function(*arguments)
         return
-    with _stops_on_signal(), tempfile.TemporaryDirectory(prefix="xner-launch-") as folder, _threads_per_process(count):
+    with (
+        _stops_on_signal(),
+        _says_it_once(),
+        tempfile.TemporaryDirectory(prefix="xner-launch-") as folder,
+        _threads_per_process(count),
+    ):
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -127,6 +133,17 @@ def _names_lack_of_memory() -> Iterator[None]:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise ResourceError(f"Out of memory: {error}. Lower the batch sizes of the recipe.") from error
+
+
+@contextmanager
+def _says_it_once() -> Iterator[None]:
+    """Keep the launcher from logging what it raises as well, traceback and all."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 Loss = Literal["labels", "hard", "logits", "representation"]
@@ -62,19 +63,22 @@ def needs_projection(strategy: str) -> bool:
 
 def plan_phases(strategy: str, *, updates: int, head: Literal["projected", "direct"]) -> list[PhasePlan]:
     """The phases of a strategy whose updates add up to `updates`, one each at least."""
-    plans: list[PhasePlan] = []
+    phases: list[tuple[str, tuple[Loss, ...], tuple[Layer, ...], float]] = []
     for stage in STRATEGIES[strategy]:
         name = "+".join(stage.losses)
         layers = _layers_of(stage, head)
-        budget = max(1, round(stage.share * updates))
         if not stage.unfreezing:
-            plans.append(PhasePlan(name, stage.losses, layers, budget))
+            phases.append((name, stage.losses, layers, stage.share))
             continue
         for count, share in enumerate(_release_shares(len(layers)), start=1):
             released = layers[:count]
-            part = max(1, round(share * budget))
-            plans.append(PhasePlan(f"{name}, from {released[-1]} up", stage.losses, released, part))
-    return plans
+            phases.append((f"{name}, from {released[-1]} up", stage.losses, released, share * stage.share))
+    spare = max(updates - len(phases), 0)
+    ends = [round(spare * share) for share in accumulate(share for *_, share in phases)]
+    return [
+        PhasePlan(name, losses, layers, 1 + end - start)
+        for (name, losses, layers, _), start, end in zip(phases, [0, *ends], ends, strict=False)
+    ]
 
 
 def _layers_of(stage: StrategyStage, head: Literal["projected", "direct"]) -> tuple[Layer, ...]:

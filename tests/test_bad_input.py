@@ -1,0 +1,266 @@
+"""Bad input through the real command line: one message that names the place, the right exit code, no traceback."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+import sys
+
+import pytest
+from safetensors.numpy import load_file, save_file
+from tiny_run import write_corpus, write_recipe
+from transformers.utils import logging as transformers_logging
+
+from xtremedistil_ner import cli
+from xtremedistil_ner.rundir import run_lock
+from xtremedistil_ner.soft_labels import open_store
+
+
+@pytest.fixture
+def xner(monkeypatch, capfd):
+    """Run the command line; give its exit code, standard output, and the message on standard error.
+
+    Progress has a time stamp; what is left on standard error must be one message.
+    """
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["xner", *map(str, arguments)])
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as ending:
+            code = ending.code or 0
+        output = capfd.readouterr()
+        message = "".join(line for line in output.err.splitlines(keepends=True) if not line.startswith("20"))
+        assert "Traceback" not in output.err
+        assert message.count("xner: ") == (code != 0), message
+        return code, output.out, message
+
+    return run
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder with a sound corpus and recipe, for a test to break."""
+    write_corpus(tmp_path / "corpus")
+    write_recipe(tmp_path / "tiny.yaml", tmp_path / "corpus")
+    return tmp_path
+
+
+def distil(xner, place, *options):
+    return xner("distil", place / "tiny.yaml", "--out", place / "run", *options)
+
+
+def expect(result, code, *parts):
+    found, out, message = result
+    assert (found, out) == (code, ""), message
+    for part in parts:
+        assert str(part) in message
+
+
+def break_line(place, *, data, split="train"):
+    """Put bytes after the first two lines of an English file."""
+    path = place / "corpus" / "en" / f"{split}.tsv"
+    lines = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([*lines[:2], data, *lines[2:]]))
+    return path
+
+
+def test_a_broken_line_is_named(xner, place):
+    path = break_line(place, data=b"alone")
+    expect(distil(xner, place), 3, f"{path}:3:", "has no tag")
+
+
+def test_invalid_utf8_is_named(xner, place):
+    path = break_line(place, data=b"M\xfcnchen\tB-LOC")
+    expect(distil(xner, place), 3, f"{path}:3:2: byte 0xfc is not UTF-8")
+
+
+@pytest.mark.parametrize("split", ["train", "dev", "test"])
+def test_an_unknown_tag_is_named_with_the_known_types(xner, place, split):
+    path = break_line(place, data=b"Stonehenge\tB-MISC", split=split)
+    result = distil(xner, place, "--set", "corpus.types=[LOC, ORG, PER]")
+    expect(result, 3, f"{path}:3: tag 'B-MISC'", "LOC, ORG, PER", "corpus.types")
+    assert not (place / "run" / "teacher").exists(), "found before training, whichever split it is in"
+
+
+def test_an_empty_file_is_named(xner, place):
+    path = place / "corpus" / "no" / "dev.tsv"
+    path.write_bytes(b"")
+    expect(distil(xner, place), 3, path, "no sentence")
+
+
+def test_a_damaged_archive_is_named(xner, place):
+    path = place / "corpus" / "en" / "train.tsv"
+    whole = gzip.compress(path.read_bytes())
+    path.unlink()
+    path.with_suffix(".tsv.gz").write_bytes(whole[: len(whole) // 2])
+    expect(distil(xner, place), 3, path.with_suffix(".tsv.gz"), "damaged or cut short")
+
+
+def test_all_broken_lines_of_a_file_come_in_one_message(xner, place):
+    path = place / "corpus" / "en" / "dev.tsv"
+    path.write_text("one\ntwo\nthree\tX-PER\n", encoding="utf-8")
+    expect(distil(xner, place), 3, f"{path}:1:", f"{path}:2:", f"{path}:3:")
+
+
+def test_a_missing_corpus_folder_is_named(xner, place):
+    shutil.rmtree(place / "corpus")
+    expect(distil(xner, place), 3, f"{place / 'corpus'}: no such folder")
+    assert not (place / "run").exists()
+
+
+def test_a_language_that_the_corpus_lacks_is_named_with_those_it_has(xner, place):
+    expect(distil(xner, place, "--langs", "en,xx"), 3, "no language xx", "en, no")
+
+
+def test_a_corpus_without_a_dev_split_is_refused_before_training(xner, place):
+    for language in ("en", "no"):
+        (place / "corpus" / language / "dev.tsv").unlink()
+    expect(distil(xner, place), 3, place / "corpus", "no language has a dev split")
+
+
+def test_a_transfer_set_that_is_all_held_out_is_refused(xner, place):
+    for language in ("en", "no"):
+        shutil.copy(place / "corpus" / language / "dev.tsv", place / "corpus" / language / "train.tsv")
+    expect(distil(xner, place), 3, "transfer set is empty")
+
+
+def test_two_unknown_keys_and_a_wrong_type_are_one_message_with_lines(xner, place):
+    more = "export:\n  license: mit\npseudolabel: {batch_pieces: many}\nserve: {}\n"
+    path = write_recipe(place / "tiny.yaml", place / "corpus", more=more)
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    expect(
+        distil(xner, place),
+        2,
+        f"{path}:{lines - 2}: export.license: unknown key. Did you mean licence?",
+        f"{path}:{lines - 1}: pseudolabel.batch_pieces: Input should be a valid integer",
+        f"{path}:{lines}: serve: unknown key.",
+    )
+
+
+def test_a_missing_recipe_and_a_folder_without_one_are_named(xner, place):
+    expect(xner("distil", place / "none.yaml"), 2, f"{place / 'none.yaml'}: no such recipe")
+    expect(xner("distil", place / "corpus"), 2, f"{place / 'corpus'}: not a recipe file")
+
+
+def test_a_run_folder_in_use_is_refused(xner, place):
+    with run_lock(place / "run"):
+        expect(distil(xner, place), 5, f"{place / 'run'}: another process is writing")
+
+
+def test_a_run_folder_that_cannot_be_made_is_refused(xner, place):
+    result = xner("distil", place / "tiny.yaml", "--out", place / "tiny.yaml" / "run")
+    expect(result, 5, f"{place / 'tiny.yaml' / 'run'}: cannot be written")
+
+
+def test_a_stage_without_its_inputs_is_wrong_use(xner, place):
+    result = xner("train", place / "tiny.yaml", "--out", place / "run")
+    expect(result, 2, "train needs", place / "run" / "teacher")
+
+
+@pytest.fixture
+def checkpoint(finished_run, place):
+    """A copy of a teacher's folder, which the recipe takes as it is."""
+    shutil.copytree(finished_run / "run" / "teacher", place / "checkpoint")
+    text = (place / "tiny.yaml").read_text(encoding="utf-8").replace("epochs: 1", "epochs: 0")
+    shape = next(line for line in text.splitlines() if "shape:" in line)
+    (place / "tiny.yaml").write_text(text.replace(shape, f"  checkpoint: {place / 'checkpoint'}"), encoding="utf-8")
+    return place / "checkpoint"
+
+
+def rename_labels(checkpoint):
+    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    config["id2label"] = {key: name.replace("LOC", "GPE") for key, name in config["id2label"].items()}
+    config["label2id"] = {name: int(key) for key, name in config["id2label"].items()}
+    (checkpoint / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+
+def test_a_teacher_is_taken_as_it_is(xner, place, checkpoint):
+    assert distil(xner, place, "--until", "finetune")[0] == 0
+    weights = "model.safetensors"
+    assert (place / "run" / "teacher" / weights).read_bytes() == (checkpoint / weights).read_bytes()
+
+
+def test_a_teacher_with_other_labels_is_refused_with_both_sets(xner, place, checkpoint):
+    rename_labels(checkpoint)
+    expect(distil(xner, place), 4, checkpoint, "B-GPE", "B-LOC", "teacher.labels")
+
+
+def test_labels_that_the_recipe_maps_are_taken(xner, place, checkpoint):
+    rename_labels(checkpoint)
+    result = distil(xner, place, "--until", "pseudolabel", "--set", "teacher.labels={B-GPE: B-LOC, I-GPE: I-LOC}")
+    assert result[0] == 0
+
+
+def truncate_weights(checkpoint):
+    path = checkpoint / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+def widen_config(checkpoint):
+    path = checkpoint / "config.json"
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('"hidden_size": 16', '"hidden_size": 32'), encoding="utf-8"
+    )
+
+
+def remove_tokenizer(checkpoint):
+    (checkpoint / "tokenizer.json").unlink()
+
+
+def break_config(checkpoint):
+    (checkpoint / "config.json").write_text("{", encoding="utf-8")
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+@pytest.mark.parametrize("damage", [truncate_weights, widen_config, remove_tokenizer, break_config, shutil.rmtree])
+def test_a_checkpoint_that_is_not_whole_is_named(xner, place, checkpoint, damage, epochs):
+    damage(checkpoint)
+    expect(distil(xner, place, "--set", f"finetune.epochs={epochs}"), 4, checkpoint)
+
+
+@pytest.mark.parametrize("folder", ["nothing", "corpus"])
+def test_evaluating_what_is_no_model_is_refused(xner, place, folder):
+    expect(xner("evaluate", place / folder, "--corpus", place / "corpus"), 4, place / folder)
+
+
+def test_evaluating_a_split_that_is_not_there_is_refused(xner, place, finished_run):
+    result = xner("evaluate", finished_run / "run" / "student", "--corpus", place / "corpus", "--split", "tset")
+    expect(result, 3, place / "corpus", "tset")
+
+
+def test_a_teacher_makes_no_noise_of_its_own(xner, place, finished_run):
+    code, _, message = xner("evaluate", finished_run / "run" / "teacher", "--corpus", place / "corpus")
+    assert (code, message) == (0, "")
+
+
+def test_an_encoder_without_its_classifier_is_trained_without_a_load_report(xner, place, checkpoint):
+    weights = load_file(checkpoint / "model.safetensors")
+    encoder = {name: weight for name, weight in weights.items() if not name.startswith("classifier.")}
+    assert len(encoder) < len(weights)
+    save_file(encoder, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    before = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    code, _, message = distil(xner, place, "--until", "finetune", "--set", "finetune.epochs=1")
+    assert (code, message) == (0, "")
+    assert (transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()) == before
+    assert transformers_logging.set_tqdm_hook(None) is None, "the hook of before, which was none"
+
+
+def test_a_sentence_of_a_thousand_words_is_taught_labelled_and_scored_whole(xner, place):
+    for split in ("train", "dev", "test"):
+        words = [f"{split}{index % 7}" for index in range(1000)]
+        text = "Ada\tB-PER\n" + "".join(f"{word}\tO\n" for word in words[1:-1]) + "Oslo\tB-LOC\n\u200b\tO\n"
+        break_at = place / "corpus" / "en" / f"{split}.tsv"
+        break_at.write_text(break_at.read_text(encoding="utf-8") + text, encoding="utf-8")
+    n_words = (place / "corpus" / "en" / "train.tsv").read_text(encoding="utf-8").count("\t")
+    code, out, message = distil(xner, place, "--json")
+    assert (code, message) == (0, "")
+    report = json.loads(out)["report"]
+    assert report["data"]["transfer"]["en"]["words"] == n_words
+    assert report["data"]["transfer"]["en"]["lost_words"] == 1
+    for model in report["models"].values():
+        assert model["languages"]["en"]["words_lost"] == 1, "U+200B and no other word"
+    store = open_store(place / "run" / "soft_labels")
+    assert store.n_words == sum(counts.words for counts in store.counts.values())

@@ -1,0 +1,162 @@
+"""Stages on two real processes that talk through gloo. Each start costs about three seconds of imports."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from xtremedistil_ner.errors import Interrupted, ResourceError, StoreError
+from xtremedistil_ner.rundir import run_lock
+from xtremedistil_ner.training.launch import launch
+from xtremedistil_ner.training.loop import LoopSettings, Source, step_gradients, sum_gradients
+from xtremedistil_ner.training.processes import Processes, current_processes
+from xtremedistil_ner.training.sampling import BatchPlan
+
+FEATURES = torch.randn(13, 4, generator=torch.Generator().manual_seed(1))
+LENGTHS = np.arange(1, 14)
+
+
+def gradients(processes):
+    """Gradients of one update over 7 of 13 rows: an odd number, so that the shares differ."""
+    torch.manual_seed(0)
+    model = nn.Linear(4, 2)
+    unused = nn.Parameter(torch.zeros(3))
+    source = Source(
+        "rows", BatchPlan(LENGTHS, batch=7, seed=2), LENGTHS, lambda rows: model(FEATURES[rows]).pow(2).sum()
+    )
+    settings = LoopSettings("train", 1, torch.float32, 20, 1e9)
+    step_gradients((source,), update=0, settings=settings, processes=processes)
+    parameters = [*model.parameters(), unused]
+    sum_gradients(parameters, processes)
+    return [parameter.grad for parameter in parameters]
+
+
+def write_gradients(folder):
+    processes = current_processes()
+    torch.save(gradients(processes), folder / f"gradients-{processes.rank}.pt")
+    total = processes.sum_array(np.array([processes.rank + 1, 10], dtype=np.int64))
+    (folder / f"sum-{processes.rank}").write_text(f"{total.tolist()} of {processes.count}")
+    processes.barrier()
+
+
+def fail_in_one(folder):
+    processes = current_processes()
+    if processes.rank == 1:
+        raise StoreError(f"{folder}: a shard is missing. Remove the folder and run the same command again.")
+    processes.barrier()
+
+
+def run_out_of_memory():
+    raise torch.OutOfMemoryError("tried to allocate 1 PiB")
+
+
+def wait_for_ever(folder):
+    (folder / f"worker-{current_processes().rank}").write_text(str(os.getpid()))
+    current_processes().barrier()
+    time.sleep(600)
+
+
+def wait_in_a_launch(folder):
+    """What the subprocess of the tests below runs."""
+    try:
+        launch(wait_for_ever, (folder,), count=2, run_folder=folder)
+    except Interrupted as error:
+        (folder / "interrupted").write_text(str(error))
+        sys.exit(error.exit_code)
+
+
+def start_waiting(folder):
+    """A process with two workers that wait; its own number and theirs."""
+    code = f"import pathlib, test_launch; test_launch.wait_in_a_launch(pathlib.Path({str(folder)!r}))"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.DEVNULL)
+    numbers = [folder / f"worker-{rank}" for rank in range(2)]
+    wait_until(lambda: process.poll() is not None or all(file.exists() and file.read_text() for file in numbers))
+    return process, [int(file.read_text()) for file in numbers]
+
+
+def wait_until(condition, timeout_s=60):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def lives(number):
+    stat = Path(f"/proc/{number}/stat")
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_two_processes_add_up_to_the_gradient_of_one(tmp_path):
+    launch(write_gradients, (tmp_path,), count=2, run_folder=tmp_path)
+    *expected, unused = gradients(Processes(0, 1, torch.device("cpu")))
+    assert unused is None
+    found = [torch.load(tmp_path / f"gradients-{rank}.pt", weights_only=True) for rank in range(2)]
+    for first, second in zip(*found, strict=True):
+        assert torch.equal(first, second)
+    for ours, other in zip(found[0], [*expected, torch.zeros(3)], strict=True):
+        assert torch.allclose(ours, other, rtol=1e-5)
+    assert [(tmp_path / f"sum-{rank}").read_text() for rank in range(2)] == ["[3, 20] of 2"] * 2
+
+
+def test_a_workers_error_crosses_back_as_itself_and_is_said_once(tmp_path, capfd):
+    with pytest.raises(StoreError) as caught:
+        launch(fail_in_one, (tmp_path,), count=2, run_folder=tmp_path)
+    assert type(caught.value) is StoreError
+    assert str(caught.value) == f"{tmp_path}: a shard is missing. Remove the folder and run the same command again."
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_stopped_launch_ends_its_workers_and_is_interrupted(tmp_path):
+    process, workers = start_waiting(tmp_path)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == Interrupted.exit_code
+    assert "The same command goes on from there." in (tmp_path / "interrupted").read_text()
+    assert not any(map(lives, workers))
+
+
+def test_workers_hold_the_run_folder_and_end_with_a_launcher_that_is_killed(tmp_path):
+    """They sleep in the middle of a stage and would for ten minutes."""
+    process, workers = start_waiting(tmp_path)
+    try:
+        alive = pytest.raises(ResourceError, match="worker processes of an earlier run are still alive")
+        with alive, run_lock(tmp_path, workers_gone_within_s=0.1):
+            pass
+        assert all(map(lives, workers))
+    finally:
+        process.kill()
+        process.wait()
+    wait_until(lambda: not any(map(lives, workers)), timeout_s=5)
+    with run_lock(tmp_path, workers_gone_within_s=0):
+        pass
+
+
+def test_one_process_runs_here(tmp_path):
+    seen = []
+    launch(seen.append, (os.getpid(),), count=1, run_folder=tmp_path)
+    assert seen == [os.getpid()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_interrupts_a_single_process_and_the_handlers_come_back(tmp_path, number):
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted, match="The same command goes on from there"):
+        launch(os.kill, (os.getpid(), number), count=1, run_folder=tmp_path)
+    assert signal.getsignal(number) is before
+
+
+def test_a_lack_of_memory_is_a_lack_of_resources(tmp_path):
+    with pytest.raises(ResourceError, match=r"Out of memory: tried to allocate 1 PiB\. Lower the batch sizes"):
+        launch(run_out_of_memory, (), count=1, run_folder=tmp_path)

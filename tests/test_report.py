@@ -1,0 +1,166 @@
+"""report.json and its Markdown: the promised keys, ranges, no NaN, and the mark of synthetic numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+
+import numpy as np
+import pytest
+from documents import table_under
+
+from xtremedistil_ner.labels import LabelScheme
+from xtremedistil_ner.progress import silent
+from xtremedistil_ner.recipe import load_recipe
+from xtremedistil_ner.report.build import build_report, model_entry
+from xtremedistil_ner.report.markdown import format_report
+from xtremedistil_ner.rundir import RunFolder
+from xtremedistil_ner.scoring import score_language
+
+SHARES = ("precision", "recall", "f1", "f1_low", "f1_high")
+RUN = {"name": "tiny", "split": "test", "strategy": "D1", "stages": {"train": {"seconds": 61.4, "processes": 2}}}
+
+
+@pytest.fixture(scope="module")
+def report(finished_run):
+    return json.loads((finished_run / "run" / "report.json").read_text(encoding="utf-8"))
+
+
+def numbers_of(value):
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from numbers_of(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from numbers_of(inner)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
+
+
+def entry(parameters, **counts):
+    """One model; counts per language are [correct, predicted, gold] of types PER and LOC in one sentence."""
+    scheme = LabelScheme(("PER", "LOC"))
+    scores = {
+        language: score_language(np.array([rows], dtype=np.int64), scheme, bootstrap=10, seed=1, words_lost=1)
+        for language, rows in counts.items()
+    }
+    return model_entry(parameters, scores)
+
+
+def build(teacher, student, *, synthetic=False):
+    data = {"transfer": {}, "repaired_tags": {}}
+    return build_report({"teacher": teacher, "student": student}, synthetic=synthetic, data=data, run=RUN)
+
+
+def test_the_keys_at_the_top_are_those_of_the_page(report):
+    assert set(report) == {name.strip("`") for name, _ in table_under("formats.md", "report.json")}
+    assert report["schema"] == 1
+    assert report["synthetic"] is False
+
+
+def test_every_model_and_split_has_the_promised_form(report):
+    assert set(report["models"]) == {"teacher", "student"}
+    for model in report["models"].values():
+        for scores in (model, model["dev"]):
+            assert {"parameters", "macro_f1", "std_f1", "languages"} <= set(scores)
+            assert list(scores["languages"]) == ["en", "no"]
+            assert scores["macro_f1"] == pytest.approx(
+                np.mean([language["f1"] for language in scores["languages"].values()])
+            )
+            for language in scores["languages"].values():
+                assert set(language) == {*SHARES, "support", "types", "words_lost"}
+                assert set(language["types"]) == {"LOC", "ORG", "PER"}
+                assert all(0 <= language[name] <= 1 for name in SHARES)
+                assert language["f1_low"] <= language["f1_high"]
+                assert language["support"] == sum(kind["support"] for kind in language["types"].values()) > 0
+
+
+def test_retention_compression_and_run_say_how_the_student_compares_and_was_made(report, finished_run):
+    teacher, student = report["models"]["teacher"], report["models"]["student"]
+    assert report["compression"] == teacher["parameters"] / student["parameters"]
+    assert set(report["retention"]) == {"macro", "languages"}
+    assert set(report["retention"]["languages"]) == {"en", "no"}
+    run = report["run"]
+    assert {"name", "fingerprint", "recipe", "versions", "seed", "stages", "bytes"} <= set(run)
+    assert load_recipe(finished_run / "tiny.yaml").model_dump(mode="json") == run["recipe"]
+    assert set(run["stages"]) >= {"finetune", "pseudolabel", "train"}
+    assert all(count > 0 for count in run["bytes"].values())
+
+
+def test_parameters_are_those_in_the_weights(report, finished_run):
+    from safetensors.numpy import load_file
+
+    for name in ("teacher", "student"):
+        weights = load_file(finished_run / "run" / name / "model.safetensors")
+        assert report["models"][name]["parameters"] == sum(weight.size for weight in weights.values())
+
+
+def test_no_number_is_nan_or_infinite(report):
+    assert all(math.isfinite(number) for number in numbers_of(report))
+
+
+def test_data_counts_every_sentence_of_the_transfer_set(report):
+    for counts in report["data"]["transfer"].values():
+        assert counts["read"] == counts["kept"] + counts["duplicates"] + counts["held_out"] == 24
+    assert report["data"]["repaired_tags"] == {"en": 0, "no": 0}
+
+
+def test_retention_is_the_ratio_of_f1_by_hand():
+    # teacher: en 4/4 right of 4, no 2 of 4 predicted right, 4 gold: F1 1.0 and 0.5; student: en F1 0.5, no F1 0.25
+    teacher = entry(1000, en=[[2, 2, 2], [2, 2, 2]], no=[[2, 4, 4], [0, 0, 0]])
+    student = entry(100, en=[[1, 2, 2], [1, 2, 2]], no=[[1, 4, 4], [0, 0, 0]])
+    report = build(teacher, student)
+    assert report["retention"]["languages"] == {"en": 0.5, "no": 0.5}
+    assert report["retention"]["macro"] == 0.375 / 0.75
+    assert report["compression"] == 10.0
+    assert report["models"]["teacher"]["macro_f1"] == 0.75
+    assert report["models"]["teacher"]["std_f1"] == 0.25
+    assert report["models"]["teacher"]["languages"]["en"]["words_lost"] == 1
+
+
+def test_a_teacher_that_finds_nothing_gives_no_nan():
+    nothing = entry(1000, en=[[0, 0, 2], [0, 0, 0]])
+    report = build(nothing, nothing)
+    assert all(math.isfinite(number) for number in numbers_of(report))
+    json.dumps(report, allow_nan=False)
+    assert "nan" not in format_report(report).lower()
+
+
+def rows_of(text):
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+
+
+def test_the_table_shows_teacher_and_student_beside_each_other():
+    teacher = entry(12_000, en=[[2, 2, 2], [2, 2, 2]], no=[[2, 4, 4], [0, 0, 0]])
+    student = entry(1200, en=[[1, 2, 2], [1, 2, 2]], no=[[1, 4, 4], [0, 0, 0]])
+    text = format_report(build(teacher, student))
+    rows = {row[0]: row[1:] for row in rows_of(text)}
+    assert rows["macro-F1 (sd over languages)"] == ["75.00 (25.00)", "37.50 (12.50)", "50.00 % kept"]
+    assert rows["parameters"] == ["12,000", "1,200", "10.0x fewer"]
+    assert rows["no Norwegian"][0] == "4"
+    assert rows["no Norwegian"][3:] == ["50.00", "1"]
+    assert rows["PER"] == ["75.00", "37.50"]
+    assert rows["LOC"] == ["100.00", "50.00"], "a language without the type does not count"
+    assert rows["train"] == ["61", "2"]
+
+
+@pytest.mark.parametrize("synthetic", [False, True])
+def test_markdown_says_when_numbers_are_synthetic_and_only_then(synthetic):
+    model = entry(1000, en=[[1, 2, 2], [1, 2, 2]])
+    text = format_report(build(model, model, synthetic=synthetic))
+    assert ("Synthetic" in text) is synthetic
+
+
+def test_a_run_on_the_demo_corpus_is_marked_synthetic(finished_run, tmp_path):
+    from xtremedistil_ner.stages.evaluate import evaluate_run
+
+    shutil.copytree(finished_run / "run", tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
+    recipe = load_recipe(
+        finished_run / "tiny.yaml",
+        overrides=["corpus.path=demo", "corpus.languages=[de]", "evaluate={splits: [dev], bootstrap: 2}"],
+    )
+    evaluate_run(recipe, run, "other", silent)
+    assert json.loads(run.report.read_text(encoding="utf-8"))["synthetic"] is True
+    assert "Synthetic" in run.report_markdown.read_text(encoding="utf-8")
