@@ -13,10 +13,11 @@ from tiny_run import labelled_text, write_corpus
 
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.errors import CorpusError, UsageError
-from xtremedistil_ner.pipeline import STAGES, run_pipeline, stage_fingerprints
+from xtremedistil_ner.pipeline import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe import load_recipe
 from xtremedistil_ner.rundir import RunFolder
+from xtremedistil_ner.staleness import STAGES, stage_fingerprints
 
 CHECKPOINT = ("teacher={checkpoint: some-org/some-encoder}",)
 
@@ -83,7 +84,11 @@ def fingerprints(place, overrides):
 @pytest.mark.parametrize(
     "row", table_under("formats.md", "What a change invalidates"), ids=lambda row: row[0].strip("`")
 )
-@pytest.mark.parametrize(("column", "origin"), [(1, CHECKPOINT), (2, ())], ids=["checkpoint", "scratch"])
+@pytest.mark.parametrize(
+    ("column", "origin"),
+    [(1, (*CHECKPOINT, "finetune.epochs=0")), (2, CHECKPOINT), (3, ())],
+    ids=["as it is", "fine-tuned", "scratch"],
+)
 def test_a_change_invalidates_what_the_table_says_and_nothing_else(finished_run, tmp_path, row, column, origin):
     write_corpus(tmp_path / "corpus")
     text = (finished_run / "tiny.yaml").read_text(encoding="utf-8").replace(str(finished_run), str(tmp_path))

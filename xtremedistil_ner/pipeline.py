@@ -1,8 +1,8 @@
 """The stages in order, and which of them a run still needs.
 
 Every artefact carries the fingerprint of what decided its content: recipe fields, corpus bytes, and the fingerprint
-of the artefact before it. A stage runs when its artefact is missing or its fingerprint differs, and is reused
-otherwise; `docs/formats.md` has the table of what a change invalidates.
+of the artefact before it (`staleness.py`). A stage runs when its artefact is missing or its fingerprint differs, and
+is reused otherwise.
 """
 
 from __future__ import annotations
@@ -18,32 +18,26 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from xtremedistil_ner.corpus.folder import find_split
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
-from xtremedistil_ner.corpus.transfer import transfer_hash
 from xtremedistil_ner.errors import CorpusError, UsageError
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.recipe import Recipe, format_recipe
 from xtremedistil_ner.rundir import (
     RunFolder,
-    fingerprint,
     published_fingerprint,
     read_json,
     remove,
     report_fingerprint,
     run_lock,
-    sha256_file,
     write_json,
     write_text,
 )
 from xtremedistil_ner.soft_labels import store_fingerprint
+from xtremedistil_ner.staleness import STAGES, Stage, stage_fingerprints
 
 if TYPE_CHECKING:
     from xtremedistil_ner.training.processes import Processes
 
-Stage = Literal["finetune", "pseudolabel", "train", "evaluate", "export"]
-STAGES: tuple[Stage, ...] = ("finetune", "pseudolabel", "train", "evaluate", "export")
 _LONG_STAGES = STAGES[:3]
-_FORMAT = 1
-"""Raised when the same inputs begin to give other artefacts, so that old ones count as stale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,31 +105,6 @@ def run_pipeline(
                 report(Event(stage, step.reason))
             steps.append(step)
     return PipelineResult(tuple(steps), _current_report(run, wanted))
-
-
-def stage_fingerprints(recipe: Recipe, corpus: LabelledCorpus) -> dict[Stage, str]:
-    """The fingerprint that each stage's artefact has when it is up to date."""
-    plain = recipe.model_dump(mode="json")
-    gold = [corpus.scheme.tags, _hashes(corpus, ("train", "dev"))]
-    transfer = {language: transfer_hash(corpus, recipe.transfer, language) for language in corpus.languages}
-    shape = recipe.teacher.shape
-    reads_transfer = recipe.finetune.masked_language_model.updates or (shape and shape.vocabulary is None)
-    teacher = [_checkpoint_identity(recipe), plain["teacher"], plain["finetune"], recipe.train.dev_sentences]
-    for section, field in (("train", "checkpoint_every_s"),):
-        del plain[section][field]
-    result: dict[Stage, str] = {}
-    result["finetune"] = fingerprint(
-        "finetune", _FORMAT, recipe.seed, gold, teacher, transfer if reads_transfer else None
-    )
-    result["pseudolabel"] = fingerprint("pseudolabel", _FORMAT, result["finetune"], transfer, plain["pseudolabel"])
-    vocabulary = _file_identity(recipe.student.vocabulary)
-    result["train"] = fingerprint(
-        "train", _FORMAT, recipe.seed, result["pseudolabel"], gold, vocabulary, plain["student"], plain["train"]
-    )
-    scored = _hashes(corpus, recipe.evaluate.splits)
-    result["evaluate"] = fingerprint("evaluate", _FORMAT, result["train"], scored, plain["evaluate"], recipe.name)
-    result["export"] = fingerprint("export", _FORMAT, result["evaluate"], plain["export"])
-    return result
 
 
 def _asked_stages(only: str | None, until: str | None) -> frozenset[str]:
@@ -279,29 +248,6 @@ def _read_every_split(recipe: Recipe, corpus: LabelledCorpus) -> None:
     for split in dict.fromkeys(("train", "dev", *recipe.evaluate.splits)):
         for language in corpus.languages:
             corpus.sentences(language, split)
-
-
-def _hashes(corpus: LabelledCorpus, splits: Iterable[str]) -> dict[str, list[str]]:
-    return {language: [corpus.content_hash(language, split) for split in splits] for language in corpus.languages}
-
-
-def _checkpoint_identity(recipe: Recipe) -> str | None:
-    checkpoint = recipe.teacher.checkpoint
-    if checkpoint is None:
-        return _file_identity(recipe.teacher.shape.vocabulary if recipe.teacher.shape else None)
-    folder = Path(checkpoint)
-    if not folder.is_dir():
-        return f"{checkpoint}@{recipe.teacher.revision}"
-    names = ("config.json", "tokenizer.json", "vocab.txt", "sentencepiece.bpe.model", "*.safetensors", "*.bin")
-    return fingerprint(sorted(sha256_file(path) for name in names for path in folder.glob(name)))
-
-
-def _file_identity(name: str | None) -> str | None:
-    if name is None:
-        return None
-    if not Path(name).is_file():
-        raise UsageError(f"{name}: no such file. Check student.vocabulary and teacher.shape.vocabulary.")
-    return sha256_file(Path(name))
 
 
 def _link_artefact(source: Path, target: Path) -> None:

@@ -1,0 +1,75 @@
+"""What decides the content of each stage's artefact: a fingerprint of recipe fields, corpus bytes, earlier stages.
+
+Paths do not count, bytes do: a corpus, checkpoint or vocabulary that moved invalidates nothing. The table in
+`docs/formats.md` says what a change invalidates; a test holds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from xtremedistil_ner.corpus.labelled import LabelledCorpus
+from xtremedistil_ner.corpus.transfer import transfer_hash
+from xtremedistil_ner.errors import UsageError
+from xtremedistil_ner.recipe import Recipe
+from xtremedistil_ner.rundir import fingerprint, sha256_file
+
+Stage = Literal["finetune", "pseudolabel", "train", "evaluate", "export"]
+STAGES: tuple[Stage, ...] = ("finetune", "pseudolabel", "train", "evaluate", "export")
+_FORMAT = 1
+"""Raised when the same inputs begin to give other artefacts, so that old ones count as stale."""
+
+
+def stage_fingerprints(recipe: Recipe, corpus: LabelledCorpus) -> dict[Stage, str]:
+    """The fingerprint that each stage's artefact has when it is up to date."""
+    plain = recipe.model_dump(mode="json")
+    del plain["train"]["checkpoint_every_s"]
+    gold = [corpus.scheme.tags, _hashes(corpus, ("train", "dev"))]
+    transfer = {language: transfer_hash(corpus, recipe.transfer, language) for language in corpus.languages}
+    student = {**plain["student"], "vocabulary": _file_identity(recipe.student.vocabulary)}
+    result: dict[Stage, str] = {}
+    result["finetune"] = _teacher_fingerprint(recipe, corpus, gold, transfer)
+    result["pseudolabel"] = fingerprint("pseudolabel", _FORMAT, result["finetune"], transfer, plain["pseudolabel"])
+    result["train"] = fingerprint("train", _FORMAT, recipe.seed, result["pseudolabel"], gold, student, plain["train"])
+    scored = _hashes(corpus, recipe.evaluate.splits)
+    result["evaluate"] = fingerprint("evaluate", _FORMAT, result["train"], scored, plain["evaluate"], recipe.name)
+    result["export"] = fingerprint("export", _FORMAT, result["evaluate"], plain["export"])
+    return result
+
+
+def _teacher_fingerprint(recipe: Recipe, corpus: LabelledCorpus, gold: object, transfer: object) -> str:
+    """A checkpoint that is the teacher as it is depends on no corpus, one that learns on what it reads."""
+    section, finetune = recipe.teacher.model_dump(mode="json"), recipe.finetune.model_dump(mode="json")
+    shape = recipe.teacher.shape
+    if shape is not None:
+        section["shape"]["vocabulary"] = _file_identity(shape.vocabulary)
+    if recipe.teacher.checkpoint is not None:
+        section["checkpoint"] = _checkpoint_identity(recipe.teacher.checkpoint)
+    if recipe.finetune.epochs == 0:
+        return fingerprint("finetune", _FORMAT, corpus.scheme.tags, section)
+    reads_transfer = recipe.finetune.masked_language_model.updates or (shape and shape.vocabulary is None)
+    reads = [gold, transfer if reads_transfer else None, recipe.train.dev_sentences]
+    return fingerprint("finetune", _FORMAT, recipe.seed, reads, section, finetune)
+
+
+def _hashes(corpus: LabelledCorpus, splits: Iterable[str]) -> dict[str, list[str]]:
+    return {language: [corpus.content_hash(language, split) for split in splits] for language in corpus.languages}
+
+
+def _checkpoint_identity(checkpoint: str) -> str:
+    """The bytes of a checkpoint's folder; a Hub id stands for itself, its revision is a field of its own."""
+    folder = Path(checkpoint)
+    if not folder.is_dir():
+        return checkpoint
+    names = ("config.json", "tokenizer.json", "vocab.txt", "sentencepiece.bpe.model", "*.safetensors", "*.bin")
+    return fingerprint(sorted(sha256_file(path) for name in names for path in folder.glob(name)))
+
+
+def _file_identity(name: str | None) -> str | None:
+    if name is None:
+        return None
+    if not Path(name).is_file():
+        raise UsageError(f"{name}: no such file. Check student.vocabulary and teacher.shape.vocabulary.")
+    return sha256_file(Path(name))
