@@ -55,7 +55,7 @@ class TransferSection(_Section):
 
 
 class ShapeSection(_Section):
-    """A transformer trained from scratch (BERT's architecture)."""
+    """A transformer trained from scratch, of ModernBERT's architecture."""
 
     layers: int = Field(4, gt=0)
     hidden_width: int = Field(256, gt=0)
@@ -63,6 +63,12 @@ class ShapeSection(_Section):
     vocabulary: str | None = Field(None, description="WordPiece `vocab.txt`; empty: one is trained on the transfer set")
     vocabulary_size: int = Field(8000, gt=0, description="pieces of a trained vocabulary")
     lowercase: bool = False
+
+    @model_validator(mode="after")
+    def _even_heads(self) -> ShapeSection:
+        if self.hidden_width % (2 * self.heads):
+            raise ValueError(f"hidden_width {self.hidden_width} is no multiple of twice the {self.heads} heads")
+        return self
 
 
 class TeacherSection(_Section):

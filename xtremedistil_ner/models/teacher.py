@@ -24,8 +24,8 @@ from transformers import (
     AutoConfig,
     AutoModelForTokenClassification,
     AutoTokenizer,
-    BertConfig,
-    BertForTokenClassification,
+    ModernBertConfig,
+    ModernBertForTokenClassification,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
@@ -37,8 +37,11 @@ from xtremedistil_ner.pieces import PieceBatch, PieceEncoder, Scorer
 from xtremedistil_ner.recipe import ShapeSection
 from xtremedistil_ner.training.processes import autocast
 
-_ENCODER_MAY_LACK = ("classifier.", "score.")
-_ENCODER_MAY_BRING = ("pooler.", "cls.", "lm_head.", "classifier.", "qa_outputs.", "score.")
+_LOCAL_ATTENTION = 16
+"""Pieces that a local layer of a teacher from scratch sees, half of them on either side; every third layer sees all."""
+_SCRATCH_DROPOUT = 0.1
+_ENCODER_MAY_LACK = ("classifier.", "score.", "head.")
+_ENCODER_MAY_BRING = ("pooler.", "cls.", "lm_head.", "classifier.", "qa_outputs.", "score.", "head.", "decoder.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,17 +125,31 @@ def start_teacher(
 def build_teacher(
     shape: ShapeSection, tokenizer: Tokenizer, scheme: LabelScheme, *, max_pieces: int, seed: int
 ) -> Teacher:
-    """A BERT of the given shape with random weights and a WordPiece tokenizer."""
+    """A ModernBERT of the given shape with random weights and a WordPiece tokenizer.
+
+    Not the original BERT: with a few thousand sentences its absolute positions and post-norm layers learn little
+    (`docs/log.md`); rotary positions, pre-norm layers and local attention learn from the first epoch on.
+    """
     torch.manual_seed(seed)
     names = dict(enumerate(scheme.tags))
-    config = BertConfig(
+    cls, sep = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
+    config = ModernBertConfig(
         vocab_size=tokenizer.get_vocab_size(),
         hidden_size=shape.hidden_width,
         num_hidden_layers=shape.layers,
         num_attention_heads=shape.heads,
-        intermediate_size=4 * shape.hidden_width,
+        intermediate_size=2 * shape.hidden_width,
         max_position_embeddings=max(512, max_pieces),
+        local_attention=_LOCAL_ATTENTION,
+        embedding_dropout=_SCRATCH_DROPOUT,
+        attention_dropout=_SCRATCH_DROPOUT,
+        mlp_dropout=_SCRATCH_DROPOUT,
+        classifier_dropout=_SCRATCH_DROPOUT,
         pad_token_id=tokenizer.token_to_id("[PAD]"),
+        cls_token_id=cls,
+        sep_token_id=sep,
+        bos_token_id=cls,
+        eos_token_id=sep,
         id2label=names,
         label2id={tag: index for index, tag in names.items()},
     )
@@ -145,7 +162,7 @@ def build_teacher(
         mask_token="[MASK]",
     )
     columns = tuple((index,) for index in names)
-    return _assemble(BertForTokenClassification(config), fast, scheme, columns, max_pieces, None)
+    return _assemble(ModernBertForTokenClassification(config), fast, scheme, columns, max_pieces, None)
 
 
 def output_names(model: PreTrainedModel) -> dict[int, str]:
