@@ -28,6 +28,8 @@ from xtremedistil_ner.tagger import ONNX_FILE, session_scorer
 
 N_SENTENCES = 2000
 BATCH = 32
+RELATIVE = 1e-6
+"""Beside 1e-5 absolute: logits of a trained student reach 11, where float32 itself was seen 1.3e-5 from float64."""
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def test_torch_onnx_and_transformers_give_the_same_first_piece_tags(export: Path
         encoded = student.encoder.encode(part)
         batch = student.encoder.collate(encoded, np.arange(encoded.n_rows))
         torch_logits, onnx_logits = by_torch(batch)[batch.word_mask], by_onnx(batch)[batch.word_mask]
-        np.testing.assert_allclose(onnx_logits, torch_logits, atol=1e-5, rtol=0)
+        np.testing.assert_allclose(onnx_logits, torch_logits, atol=1e-5, rtol=RELATIVE)
         np.testing.assert_array_equal(onnx_logits.argmax(axis=-1), torch_logits.argmax(axis=-1))
         if len(encoded.sentence) == len(part):  # no sentence was long enough for windows, which are not transformers'
             expected = _tags_by_transformers(model, tokenizer, part, batch)

@@ -95,6 +95,7 @@ def run_pipeline(
             step = _look_at(run, stage, wanted[stage], asked, take_from)
             if step.state == "taken" and take_from is not None:
                 _link_artefact(_artefact(RunFolder(take_from), stage), _artefact(run, stage))
+                _take_time(run, RunFolder(take_from), stage)
             elif step.state in ("missing", "stale"):
                 report(Event(stage, f"{step.state}: {step.reason}"))
                 _require_inputs(run, stage, wanted)
@@ -264,8 +265,17 @@ def _link_artefact(source: Path, target: Path) -> None:
 
 
 def _note_time(run: RunFolder, stage: Stage, seconds: float, count: int) -> None:
-    known = read_json(run.timings) if run.timings.exists() else {}
-    write_json(run.timings, {**known, stage: {"seconds": round(seconds, 1), "processes": count}})
+    write_json(run.timings, {**_timings(run), stage: {"seconds": round(seconds, 1), "processes": count}})
+
+
+def _take_time(run: RunFolder, other: RunFolder, stage: Stage) -> None:
+    """What a linked artefact cost is what it cost the run that made it."""
+    if stage in _timings(other):
+        write_json(run.timings, {**_timings(run), stage: _timings(other)[stage]})
+
+
+def _timings(run: RunFolder) -> dict[str, Any]:
+    return read_json(run.timings) if run.timings.exists() else {}
 
 
 def _current_report(run: RunFolder, wanted: Mapping[Stage, str]) -> dict[str, Any] | None:
