@@ -139,7 +139,7 @@ def test_workers_hold_the_run_folder_and_end_with_a_launcher_that_is_killed(tmp_
         process.kill()
         process.wait()
     wait_until(lambda: not any(map(lives, workers)), timeout_s=5)
-    with run_lock(tmp_path, workers_gone_within_s=0):
+    with run_lock(tmp_path, workers_gone_within_s=5):
         pass
 
 
