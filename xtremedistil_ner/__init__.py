@@ -1,4 +1,4 @@
-"""Distil large multilingual entity taggers into students that are tens of times smaller.
+"""Distil large multilingual entity taggers into small, fast students.
 
 The public names load when they are first used: `import xtremedistil_ner` costs milliseconds and loads neither
 torch nor transformers, nor does tagging.

@@ -175,7 +175,7 @@ def _bootstrap_interval(totals: Counts, *, resamples: int, seed: int) -> tuple[f
     Sentences with the same counts are interchangeable, so a resample is one multinomial draw over the distinct rows
     (a few dozen, however many sentences there are) instead of an index per sentence.
     Shapes: totals (sentences, 3).
-    Source: Efron and Tibshirani 1993, section 13.3.
+    Source: Efron and Tibshirani 1993, the percentile interval.
     """
     if len(totals) == 0:
         return 0.0, 0.0

@@ -34,7 +34,7 @@ class BiLstmShape:
 class BiLstm(nn.Module):
     """A student network. With a direct head the projection exists only while the representation loss needs it.
 
-    Source: Mukherjee & Awadallah 2020 (XtremeDistil), section 3; the direct head leaves out the projection.
+    Source: Mukherjee & Awadallah 2020 (XtremeDistil); the direct head leaves out the projection.
     """
 
     def __init__(self, shape: BiLstmShape, *, with_projection: bool | None = None) -> None:

@@ -1,7 +1,7 @@
 """First embeddings of a student: the teacher's, carried over piece by piece and reduced by SVD.
 
 Where the tokenizers differ, a student's piece starts from the mean of the teacher's pieces of its text. The SVD goes
-through the Gram matrix (width x width): exact for tall matrices, deterministic, 0.2 s for 120,000 x 768.
+through the Gram matrix (width x width): exact for tall matrices, deterministic, 1.4 s for 120,000 x 768 on two cores.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def reduce_by_svd(matrix: Tensor, width: int) -> Tensor:
     """The best rank-`width` approximation's coordinates, U S of a truncated SVD, with a fixed sign.
 
     Shapes: matrix (pieces, teacher's width); result (pieces, width) float32.
-    Source: XtremeDistil, section 3.2.
+    Source: XtremeDistil (Mukherjee & Awadallah 2020).
     """
     double = matrix.double()
     _, vectors = torch.linalg.eigh(double.T @ double)

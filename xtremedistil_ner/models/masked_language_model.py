@@ -33,7 +33,7 @@ def masked_source(
     The number is fixed, so that an update's divisor is known beforehand; which ones is drawn from the seed that the
     loop gives torch for the micro-batch.
 
-    Source: Devlin et al. 2019, section 3.1: 80 % become the mask, 10 % a random piece, 10 % stay.
+    Source: Devlin et al. 2019 (BERT): 80 % become the mask, 10 % a random piece, 10 % stay.
     """
     mask_id = teacher.tokenizer.mask_token_id
     n_prefix, n_suffix = len(teacher.encoder.prefix), len(teacher.encoder.suffix)

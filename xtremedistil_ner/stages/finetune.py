@@ -47,7 +47,7 @@ from xtremedistil_ner.vocabulary import read_vocabulary, train_vocabulary, wordp
 
 STAGE = "finetune"
 _POOL = 16
-"""Batches sorted by length together: padding falls from about 40 % to under 5 % at 32 WikiANN sentences a batch."""
+"""Batches sorted by length together: padding falls from 67 to 18 % at 32 WikiANN sentences a batch."""
 _MICRO_BATCH_PIECES = 8192
 _CHECKPOINT_EVERY_S = 120.0
 

@@ -47,7 +47,7 @@ def default_processes(*, independent: bool) -> int:
     """Processes of a stage when the user names no number.
 
     One per GPU. On CPU one, which uses all cores; for `independent` work, whose processes never wait for each other,
-    one per core, at most 8, because each holds a model (measured on two cores in bf16: 1.5x one process).
+    one per core, at most 8, because each holds a model (from single bf16 passes on two cores: 1.5x one process).
     """
     if torch.cuda.is_available():
         return torch.cuda.device_count()

@@ -20,7 +20,7 @@ def logit_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
 
     Shapes: logits, teacher_logits (words, tags); result ().
     Units: squared logits, summed over words.
-    Source: XtremeDistil, section 3.3, equation 5, up to the constant factor.
+    Source: XtremeDistil (Mukherjee & Awadallah 2020), up to the constant factor.
     """
     return functional.mse_loss(logits.float(), teacher_logits.float(), reduction="none").mean(dim=-1).sum()
 
@@ -29,7 +29,7 @@ def representation_loss(states: Tensor, teacher_states: Tensor) -> Tensor:
     """Squared error between the student's projected states and a teacher layer's, averaged over the width.
 
     Shapes: states, teacher_states (words, representation_width); result ().
-    Source: XtremeDistil, section 3.3, equation 4, with the squared error in place of the KL divergence, which is not
+    Source: XtremeDistil, with the squared error in place of the KL divergence, which is not
     defined for states that are not distributions.
     """
     return functional.mse_loss(states.float(), teacher_states.float(), reduction="none").mean(dim=-1).sum()
@@ -40,6 +40,6 @@ def masked_piece_loss(logits: Tensor, pieces: Tensor) -> Tensor:
 
     Shapes: logits (masked, vocabulary); pieces (masked,) int64; result ().
     Units: nats, summed.
-    Source: Devlin et al. 2019, section 3.1.
+    Source: Devlin et al. 2019 (BERT).
     """
     return functional.cross_entropy(logits.float(), pieces, reduction="sum")

@@ -48,7 +48,7 @@ STRATEGIES: dict[str, tuple[StrategyStage, ...]] = {
         StrategyStage(("labels",), unfreezing=True, share=0.2),
     ),
 }
-"""Source: XtremeDistil, section 4, table 3 (D0-S, D1, D4.2); arXiv 1910.01769, section 3 (hard)."""
+"""Source: XtremeDistil (D0-S, D1, D4.2); arXiv 1910.01769 (hard)."""
 
 
 def uses_soft_labels(strategy: str) -> bool:
