@@ -1,7 +1,7 @@
 """The transfer set: unlabelled sentences that the teacher labels, free of duplicates and of held-out text.
 
 Sentences are compared by normalised text (NFKC, case folded, without white space), as 8-byte digests: two different
-sentences of ten million share one with probability 3e-6, and memory is estimated at 90 bytes a sentence of one language.
+sentences of ten million share one with probability 3e-6, and memory is some 90 bytes a sentence (estimated).
 """
 
 from __future__ import annotations
