@@ -7,7 +7,7 @@ import pytest
 from xtremedistil_ner.corpus.check import check_corpus, corpus_stats
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.errors import CorpusError
-from xtremedistil_ner.recipe import CorpusSection
+from xtremedistil_ner.schema import CorpusSection
 
 
 def write(path, *sentences):

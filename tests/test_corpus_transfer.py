@@ -11,9 +11,10 @@ from xtremedistil_ner.corpus.transfer import (
     iter_transfer,
     sentence_key,
     transfer_hash,
+    transfer_languages,
 )
 from xtremedistil_ner.errors import CorpusError
-from xtremedistil_ner.recipe import TransferSection
+from xtremedistil_ner.schema import TransferSection
 
 
 @pytest.fixture
@@ -91,7 +92,6 @@ def test_the_hash_follows_everything_that_decides_the_content(folder):
         transfer_hash(corpus, TransferSection(), "en"),
         transfer_hash(corpus, TransferSection(path=str(folder), sentences=3), "en"),
         transfer_hash(corpus, TransferSection(path=str(folder), training_text=False), "en"),
-        transfer_hash(opened(folder, train_sentences=1), section, "en"),
     ]
     write(folder / "no" / "dev.tsv", "Du/O gikk/O")
     hashes.append(transfer_hash(corpus, section, "en"))
@@ -111,3 +111,19 @@ def test_the_demo_corpus_brings_raw_text_of_its_own():
     texts(corpus, TransferSection(path="demo"), "de", counts=counts)
     assert counts.read == 1300 + 500
     assert counts.held_out == 0
+
+
+def test_a_limit_on_labelled_sentences_leaves_the_transfer_text_whole(folder):
+    cut, whole = opened(folder, train_sentences=1), opened(folder)
+    assert len(cut.sentences("en", "train")) == 1 < len(whole.sentences("en", "train"))
+    assert texts(cut, TransferSection(), "en") == texts(whole, TransferSection(), "en")
+    assert transfer_hash(cut, TransferSection(), "en") == transfer_hash(whole, TransferSection(), "en")
+
+
+def test_transfer_text_of_languages_without_labels_is_taken_unless_the_recipe_names_languages(folder):
+    write(folder / "qq.txt", "Unu frazo .")
+    section = TransferSection(path=str(folder))
+    assert "qq" in transfer_languages(opened(folder), section)
+    assert transfer_languages(opened(folder, languages=("en",)), section) == ("en",)
+    assert transfer_languages(opened(folder), TransferSection(path=str(folder), languages=("qq",))) == ("qq",)
+    assert transfer_languages(opened(folder), TransferSection()) == opened(folder).languages

@@ -21,7 +21,8 @@ import pytest
 RECIPE = {
     "corpus.languages": "[de, en]",
     "corpus.train_sentences": 40,
-    "transfer.sentences": 60,
+    "transfer.training_text": "false",
+    "transfer.sentences": 100,
     "teacher.shape.layers": 1,
     "teacher.shape.hidden_width": 32,
     "teacher.shape.heads": 2,

@@ -23,7 +23,7 @@ from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.models.student import load_student, save_student, student_scorer
 from xtremedistil_ner.pieces import PieceBatch
-from xtremedistil_ner.recipe import CorpusSection
+from xtremedistil_ner.schema import CorpusSection
 from xtremedistil_ner.tagger import ONNX_FILE, session_scorer
 
 N_SENTENCES = 2000

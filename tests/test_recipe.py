@@ -9,7 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from xtremedistil_ner.errors import RecipeError
-from xtremedistil_ner.recipe import Recipe, format_recipe, load_recipe, read_recipe
+from xtremedistil_ner.recipe import format_recipe, load_recipe, read_recipe
+from xtremedistil_ner.schema import Recipe
 
 MINIMAL = "name: tiny\nteacher: {checkpoint: somewhere}\n"
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").rglob("*.yaml"))

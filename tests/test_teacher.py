@@ -21,7 +21,7 @@ from xtremedistil_ner.models.teacher import (
     teacher_states,
 )
 from xtremedistil_ner.pieces import score_words
-from xtremedistil_ner.recipe import ShapeSection
+from xtremedistil_ner.schema import ShapeSection
 from xtremedistil_ner.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
 
 SAVERS = {"bert": save_bert, "xlm-roberta": save_xlm_roberta}

@@ -35,14 +35,14 @@ def cut(vocabulary, text, *, lowercase=False):
 @given(texts, st.booleans())
 @settings(deadline=None)
 def test_a_pruned_vocabulary_cuts_its_text_as_the_full_one_does(text, lowercase):
-    pruned = prune_vocabulary(FULL, [text[:1], text[1:]], lowercase=lowercase)
+    pruned = prune_vocabulary(FULL, [text[:1], text[1:]], lowercase=lowercase, min_count=1)
     assert cut(pruned, text, lowercase=lowercase) == cut(FULL, text, lowercase=lowercase)
 
 
 @given(texts)
 @settings(deadline=None)
 def test_a_pruned_vocabulary_has_the_special_pieces_and_what_occurs_in_the_old_order(text):
-    pruned = prune_vocabulary(FULL, [text], lowercase=False)
+    pruned = prune_vocabulary(FULL, [text], lowercase=False, min_count=1)
     occurring = {piece for sentence in cut(FULL, text) for piece in sentence}
     assert pruned[: len(SPECIAL_PIECES)] == SPECIAL_PIECES
     assert list(pruned[len(SPECIAL_PIECES) :]) == [p for p in FULL if p in occurring and p not in SPECIAL_PIECES]
@@ -50,7 +50,7 @@ def test_a_pruned_vocabulary_has_the_special_pieces_and_what_occurs_in_the_old_o
 
 def test_padding_is_piece_0_after_pruning_wherever_it_was():
     moved = [*FULL[5:], *SPECIAL_PIECES]
-    pruned = prune_vocabulary(moved, [TEXT], lowercase=False)
+    pruned = prune_vocabulary(moved, [TEXT], lowercase=False, min_count=1)
     assert pruned[0] == "[PAD]"
     assert cut(pruned, TEXT) == cut(moved, TEXT)
 
@@ -105,3 +105,12 @@ def test_a_vocabulary_without_its_special_pieces_is_refused(tmp_path):
 def test_rows_of_a_transformer_need_cls_and_sep():
     with pytest.raises(ModelError, match=r"\[CLS\]"):
         wordpiece_tokenizer(["[PAD]", "[UNK]", "a"], lowercase=False, special_rows=True)
+
+
+def test_pruning_by_count_makes_rare_words_of_shorter_pieces_and_none_unknown():
+    text = [["walk", "walk", "walked"]]
+    vocabulary = [*SPECIAL_PIECES, "walk", "walked", "##ed", "w", "##e", "##d", "z"]
+    pruned = prune_vocabulary(vocabulary, [text], lowercase=False, min_count=2)
+    assert set(pruned) == {*SPECIAL_PIECES, "walk", "w", "##e", "##d"}
+    tokens = wordpiece_tokenizer(pruned, lowercase=False, special_rows=False).encode("walked").tokens
+    assert tokens == ["walk", "##e", "##d"]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from xtremedistil_ner.pipeline import PipelineResult
-    from xtremedistil_ner.recipe import Recipe
+    from xtremedistil_ner.schema import Recipe
     from xtremedistil_ner.tagger import Entity
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="Name (`xner recipes`), file, or run folder.")]

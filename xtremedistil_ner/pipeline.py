@@ -20,7 +20,7 @@ from xtremedistil_ner.corpus.folder import find_split
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
 from xtremedistil_ner.errors import CorpusError, UsageError
 from xtremedistil_ner.progress import Event, Reporter
-from xtremedistil_ner.recipe import Recipe, format_recipe
+from xtremedistil_ner.recipe import format_recipe
 from xtremedistil_ner.rundir import (
     RunFolder,
     published_fingerprint,
@@ -31,6 +31,7 @@ from xtremedistil_ner.rundir import (
     write_json,
     write_text,
 )
+from xtremedistil_ner.schema import Recipe
 from xtremedistil_ner.soft_labels import store_fingerprint
 from xtremedistil_ner.staleness import STAGES, Stage, stage_fingerprints
 

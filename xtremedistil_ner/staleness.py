@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+from pydantic import BaseModel
 
 from xtremedistil_ner.corpus.labelled import LabelledCorpus
-from xtremedistil_ner.corpus.transfer import transfer_hash
+from xtremedistil_ner.corpus.transfer import transfer_hash, transfer_languages
 from xtremedistil_ner.errors import UsageError
-from xtremedistil_ner.recipe import Recipe
 from xtremedistil_ner.rundir import fingerprint, sha256_file
+from xtremedistil_ner.schema import Recipe
 
 Stage = Literal["finetune", "pseudolabel", "train", "evaluate", "export"]
 STAGES: tuple[Stage, ...] = ("finetune", "pseudolabel", "train", "evaluate", "export")
@@ -24,10 +26,11 @@ _FORMAT = 1
 
 def stage_fingerprints(recipe: Recipe, corpus: LabelledCorpus) -> dict[Stage, str]:
     """The fingerprint that each stage's artefact has when it is up to date."""
-    plain = recipe.model_dump(mode="json")
-    del plain["train"]["checkpoint_every_s"]
+    plain = {name: _changed(section) for name, section in recipe if isinstance(section, BaseModel)}
+    plain["train"].pop("checkpoint_every_s", None)
     gold = [corpus.scheme.tags, _hashes(corpus, ("train", "dev"))]
-    transfer = {language: transfer_hash(corpus, recipe.transfer, language) for language in corpus.languages}
+    languages = transfer_languages(corpus, recipe.transfer)
+    transfer = {language: transfer_hash(corpus, recipe.transfer, language) for language in languages}
     student = {**plain["student"], "vocabulary": _file_identity(recipe.student.vocabulary)}
     result: dict[Stage, str] = {}
     result["finetune"] = _teacher_fingerprint(recipe, corpus, gold, transfer)
@@ -41,7 +44,7 @@ def stage_fingerprints(recipe: Recipe, corpus: LabelledCorpus) -> dict[Stage, st
 
 def _teacher_fingerprint(recipe: Recipe, corpus: LabelledCorpus, gold: object, transfer: object) -> str:
     """A checkpoint that is the teacher as it is depends on no corpus, one that learns on what it reads."""
-    section, finetune = recipe.teacher.model_dump(mode="json"), recipe.finetune.model_dump(mode="json")
+    section, finetune = _changed(recipe.teacher), _changed(recipe.finetune)
     shape = recipe.teacher.shape
     if shape is not None:
         section["shape"]["vocabulary"] = _file_identity(shape.vocabulary)
@@ -49,9 +52,14 @@ def _teacher_fingerprint(recipe: Recipe, corpus: LabelledCorpus, gold: object, t
         section["checkpoint"] = _checkpoint_identity(recipe.teacher.checkpoint)
     if recipe.finetune.epochs == 0:
         return fingerprint("finetune", _FORMAT, corpus.scheme.tags, section)
-    reads_transfer = recipe.finetune.masked_language_model.updates or (shape and shape.vocabulary is None)
+    reads_transfer = recipe.finetune.masked_language_model.updates or shape is not None
     reads = [gold, transfer if reads_transfer else None, recipe.train.dev_sentences]
     return fingerprint("finetune", _FORMAT, recipe.seed, reads, section, finetune)
+
+
+def _changed(section: BaseModel) -> dict[str, Any]:
+    """The fields that are not at their defaults: a field that a later version adds makes nothing stale."""
+    return section.model_dump(mode="json", exclude_defaults=True)
 
 
 def _hashes(corpus: LabelledCorpus, splits: Iterable[str]) -> dict[str, list[str]]:

@@ -49,20 +49,24 @@ def read_vocabulary(path: Path) -> tuple[str, ...]:
 
 
 def prune_vocabulary(
-    vocabulary: Sequence[str], texts: Iterable[Sequence[Sequence[str]]], *, lowercase: bool
+    vocabulary: Sequence[str], texts: Iterable[Sequence[Sequence[str]]], *, lowercase: bool, min_count: int
 ) -> tuple[str, ...]:
-    """The pieces of a vocabulary that occur in some text, special pieces first, then in the vocabulary's order.
+    """The pieces that occur `min_count` times in some text, special pieces first, then in the vocabulary's order.
 
-    Greedy longest-match segmentation of that same text does not change, because every piece it took is kept.
-    `texts` yields chunks of sentences, each a list of words.
+    With 1, greedy longest-match segmentation of that same text does not change, because every piece it took is kept.
+    With more, words of rare pieces are made of shorter ones; characters that occur at all stay, so that none becomes
+    unknown. `texts` yields chunks of sentences, each a list of words.
     """
     tokenizer = wordpiece_tokenizer(vocabulary, lowercase=lowercase, special_rows=False)
-    occurs = np.zeros(len(vocabulary), dtype=np.bool_)
+    counts = np.zeros(len(vocabulary), dtype=np.int64)
     encoder = PieceEncoder(tokenizer, max_pieces=2**31, pad_id=0)
     for sentences in texts:
-        occurs[encoder.encode(sentences).pieces] = True
-    kept = [piece for index, piece in enumerate(vocabulary) if occurs[index] and piece not in SPECIAL_PIECES]
-    return (*SPECIAL_PIECES, *kept)
+        counts += np.bincount(encoder.encode(sentences).pieces, minlength=len(vocabulary))
+    frequent = {piece for piece, count in zip(vocabulary, counts, strict=True) if count >= min_count}
+    characters = {character for piece, count in zip(vocabulary, counts, strict=True) if count for character in piece}
+    wanted = frequent | characters | {f"##{character}" for character in characters}
+    kept = [piece for piece in vocabulary if piece in (wanted if min_count > 1 else frequent)]
+    return (*SPECIAL_PIECES, *(piece for piece in kept if piece not in SPECIAL_PIECES))
 
 
 def train_vocabulary(

@@ -69,6 +69,12 @@ def find_text(path: Path, language: str) -> Path | None:
     return _only([path / f"{language}.txt{packed}" for packed in COMPRESSIONS])
 
 
+def text_languages(path: Path) -> tuple[str, ...]:
+    """Languages of which a folder has raw text, sorted."""
+    names = {entry.name.removesuffix(packed) for entry in path.iterdir() for packed in COMPRESSIONS if entry.is_file()}
+    return tuple(sorted(name.removesuffix(".txt") for name in names if name.endswith(".txt")))
+
+
 def read_split(path: Path, *, language: str) -> CorpusFile:
     """Read one labelled file.
 

@@ -14,20 +14,22 @@ from xtremedistil_ner.corpus.folder import SPLITS, CorpusFile, find_split, langu
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.labels import LabelScheme
-from xtremedistil_ner.recipe import CorpusSection
+from xtremedistil_ner.schema import CorpusSection
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledCorpus:
     """A corpus folder and the part of it that a recipe names.
 
-    `repaired_tags` has, for each (language, split) read so far, the number of tags that had to be repaired.
+    `has_every_language`: the recipe named none. `repaired_tags` has, for each (language, split) read so far, the number
+    of tags that had to be repaired.
     """
 
     path: Path
     languages: tuple[str, ...]
     scheme: LabelScheme
     train_sentences: int | None = None
+    has_every_language: bool = True
     repaired_tags: dict[tuple[str, str], int] = field(default_factory=dict, compare=False)
 
     def sentences(self, language: str, split: str) -> tuple[Sentence, ...]:
@@ -35,13 +37,26 @@ class LabelledCorpus:
 
         Raises: CorpusError for a broken file, and for a tag outside the scheme with its line.
         """
+        found = self._whole_split(language, split)
+        return found[: self.train_sentences] if split == "train" else found
+
+    def training_text(self, language: str) -> tuple[Sentence, ...]:
+        """All training sentences without their tags, those beyond `train_sentences` too."""
+        return tuple(Sentence(s.id, language, s.words) for s in self._whole_split(language, "train"))
+
+    def training_text_hash(self, language: str) -> str:
+        """SHA-256 of what decides the training text of a language, as hexadecimal text."""
+        path = find_split(self.path, language, "train")
+        return file_hash(path) if path else "none"
+
+    def _whole_split(self, language: str, split: str) -> tuple[Sentence, ...]:
         path = find_split(self.path, language, split)
         if path is None:
             return ()
         file = read_split(path, language=language)
         self._check_types(file)
         self.repaired_tags[language, split] = file.repaired_tags
-        return file.sentences[: self.train_sentences] if split == "train" else file.sentences
+        return file.sentences
 
     def content_hash(self, language: str, split: str) -> str:
         """SHA-256 of what decides the sentences of a split, as hexadecimal text; of nothing if there is no split."""
@@ -69,7 +84,7 @@ def open_corpus(section: CorpusSection) -> LabelledCorpus:
 
     Raises: CorpusError if the folder, a language or every labelled file is missing.
     """
-    path = demo_path() if section.path == "demo" else Path(section.path)
+    path = demo_path() if section.path is None or section.path == "demo" else Path(section.path)
     present = languages_of(path)
     if not present:
         raise CorpusError(f"{path}: no labelled text. Put files such as en/train.tsv there.")
@@ -78,7 +93,7 @@ def open_corpus(section: CorpusSection) -> LabelledCorpus:
         raise CorpusError(f"{path}: no language {', '.join(missing)}. There are: {', '.join(present)}.")
     languages = tuple(dict.fromkeys(section.languages)) or present
     scheme = LabelScheme(section.types) if section.types else _scheme_of(path, languages)
-    return LabelledCorpus(path, languages, scheme, section.train_sentences)
+    return LabelledCorpus(path, languages, scheme, section.train_sentences, not section.languages)
 
 
 def file_hash(path: Path) -> str:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xtremedistil_ner.corpus.demo import demo_path
-from xtremedistil_ner.corpus.folder import find_split, find_text, languages_of, read_split, read_text
+from xtremedistil_ner.corpus.folder import find_split, find_text, languages_of, read_split, read_text, text_languages
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, file_hash
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.errors import CorpusError
-from xtremedistil_ner.recipe import TransferSection
+from xtremedistil_ner.schema import TransferSection
 
 HELD_OUT_SPLITS = ("dev", "test")
 
@@ -57,6 +57,15 @@ def held_out_keys(corpus: LabelledCorpus) -> set[bytes]:
     return keys
 
 
+def transfer_languages(corpus: LabelledCorpus, section: TransferSection) -> tuple[str, ...]:
+    """Languages of the transfer set, sorted: those that the recipe names, or all of the corpus and of the text."""
+    if section.languages:
+        return tuple(sorted(set(section.languages)))
+    if not corpus.has_every_language or section.path is None:
+        return tuple(sorted(corpus.languages))
+    return tuple(sorted({*corpus.languages, *text_languages(_text_folder(section.path))}))
+
+
 def iter_transfer(
     corpus: LabelledCorpus,
     section: TransferSection,
@@ -89,7 +98,7 @@ def transfer_hash(corpus: LabelledCorpus, section: TransferSection, language: st
     """SHA-256 of what decides the transfer set of a language: its text, its limits, and all held-out files."""
     text = _text_file(section, language)
     parts = [
-        corpus.content_hash(language, "train") if section.training_text else "none",
+        corpus.training_text_hash(language) if section.training_text else "none",
         f"{file_hash(text)} first {section.sentences}" if text else "none",
         *sorted(file_hash(path) for _, path in _held_out_files(corpus)),
     ]
@@ -98,20 +107,21 @@ def transfer_hash(corpus: LabelledCorpus, section: TransferSection, language: st
 
 def _all_text(corpus: LabelledCorpus, section: TransferSection, language: str) -> Iterator[Sentence]:
     if section.training_text:
-        for sentence in corpus.sentences(language, "train"):
-            yield Sentence(sentence.id, language, sentence.words)
+        yield from corpus.training_text(language)
     text = _text_file(section, language)
     if text:
         yield from read_text(text, language=language, limit=section.sentences)
 
 
 def _text_file(section: TransferSection, language: str) -> Path | None:
-    if section.path is None:
-        return None
-    folder = demo_path() if section.path == "demo" else Path(section.path)
+    return None if section.path is None else find_text(_text_folder(section.path), language)
+
+
+def _text_folder(path: str) -> Path:
+    folder = demo_path() if path == "demo" else Path(path)
     if not folder.is_dir():
         raise CorpusError(f"{folder}: no such folder. Give transfer.path a folder with files such as en.txt.")
-    return find_text(folder, language)
+    return folder
 
 
 def _held_out_files(corpus: LabelledCorpus) -> Iterator[tuple[str, Path]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import AutoModelForMaskedLM, PreTrainedModel
 
 from xtremedistil_ner.models.teacher import Teacher
@@ -26,7 +28,7 @@ def masked_language_model(teacher: Teacher) -> PreTrainedModel:
 
 
 def masked_source(
-    model: nn.Module, teacher: Teacher, encoded: EncodedCorpus, *, plan: BatchPlan, probability: float
+    model: PreTrainedModel, teacher: Teacher, encoded: EncodedCorpus, *, plan: BatchPlan, probability: float
 ) -> Source:
     """Masked pieces of unlabelled text: of a row's n pieces, round(probability * n) and at least one.
 
@@ -53,11 +55,26 @@ def masked_source(
         changed = np.where(fate < 0.9, random.integers(0, n_pieces, batch.input_ids.shape), batch.input_ids)
         inputs = np.where(masked, np.where(fate < 0.8, mask_id, changed), batch.input_ids)
         device = next(model.parameters()).device
-        logits = model(
-            input_ids=torch.from_numpy(inputs).to(device),
-            attention_mask=torch.from_numpy(batch.attention_mask).to(device),
-        ).logits
         chosen = torch.from_numpy(masked).to(device)
-        return masked_piece_loss(logits[chosen], torch.from_numpy(batch.input_ids).to(device)[chosen])
+        with _decoded_at(model, chosen):
+            logits = model(
+                input_ids=torch.from_numpy(inputs).to(device),
+                attention_mask=torch.from_numpy(batch.attention_mask).to(device),
+            ).logits
+        return masked_piece_loss(logits, torch.from_numpy(batch.input_ids).to(device)[chosen])
 
     return Source("masked pieces", plan, counts, loss)
+
+
+@contextmanager
+def _decoded_at(model: PreTrainedModel, chosen: Tensor) -> Iterator[None]:
+    """Give the layer that scores the vocabulary the masked pieces alone: over a large vocabulary it is the cost.
+
+    Shapes: chosen (batch, pieces) bool; the model's logits become (masked, vocabulary).
+    """
+    decoder = model.get_output_embeddings()
+    hook = decoder.register_forward_pre_hook(lambda _, inputs: (inputs[0][chosen],))
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -34,7 +34,7 @@ from transformers.utils import logging as transformers_logging
 from xtremedistil_ner.errors import ModelError, RecipeError
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.pieces import PieceBatch, PieceEncoder, Scorer
-from xtremedistil_ner.recipe import ShapeSection
+from xtremedistil_ner.schema import ShapeSection
 from xtremedistil_ner.training.processes import autocast
 
 _LOCAL_ATTENTION = 16

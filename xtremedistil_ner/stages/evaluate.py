@@ -26,10 +26,10 @@ from xtremedistil_ner.models.student import MODEL_TYPE, load_student, student_sc
 from xtremedistil_ner.models.teacher import load_teacher, teacher_scorer
 from xtremedistil_ner.pieces import PieceEncoder, Scorer, score_words
 from xtremedistil_ner.progress import Event, Reporter
-from xtremedistil_ner.recipe import CorpusSection, Recipe
 from xtremedistil_ner.report.build import build_report, model_entry
 from xtremedistil_ner.report.markdown import format_report
 from xtremedistil_ner.rundir import MANIFEST, RunFolder, read_json, verify, write_json, write_text
+from xtremedistil_ner.schema import CorpusSection, Recipe
 from xtremedistil_ner.scoring import LanguageScores, score_language, span_counts
 from xtremedistil_ner.soft_labels import open_store
 from xtremedistil_ner.tagger import ONNX_FILE, Tagger

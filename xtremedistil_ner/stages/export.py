@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.progress import Event, Reporter
-from xtremedistil_ner.recipe import Recipe
 from xtremedistil_ner.rundir import RunFolder, publish, read_json
+from xtremedistil_ner.schema import Recipe
 
 STAGE = "export"
 

@@ -7,7 +7,7 @@ weights. With `epochs: 0` the checkpoint already is the teacher and is only chec
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
-from xtremedistil_ner.corpus.transfer import held_out_keys, iter_transfer
+from xtremedistil_ner.corpus.transfer import held_out_keys, iter_transfer, transfer_languages
 from xtremedistil_ner.models.masked_language_model import masked_language_model, masked_source
 from xtremedistil_ner.models.teacher import (
     Teacher,
@@ -34,8 +34,8 @@ from xtremedistil_ner.models.teacher import (
 )
 from xtremedistil_ner.pieces import EncodedCorpus
 from xtremedistil_ner.progress import Event, Reporter, silent
-from xtremedistil_ner.recipe import Recipe, ShapeSection
 from xtremedistil_ner.rundir import RunFolder, publish, published_fingerprint, remove, write_json
+from xtremedistil_ner.schema import Recipe, ShapeSection
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.encoded_files import encode_to_folder, open_encoded
 from xtremedistil_ner.training.loop import LoopSettings, Phase, Source, train_phases
@@ -43,7 +43,7 @@ from xtremedistil_ner.training.losses import label_loss
 from xtremedistil_ner.training.processes import Processes, autocast_dtype, current_processes
 from xtremedistil_ner.training.sampling import BatchPlan
 from xtremedistil_ner.training.selection import DevSet
-from xtremedistil_ner.vocabulary import read_vocabulary, train_vocabulary, wordpiece_tokenizer
+from xtremedistil_ner.vocabulary import prune_vocabulary, read_vocabulary, train_vocabulary, wordpiece_tokenizer
 
 STAGE = "finetune"
 _POOL = 16
@@ -226,26 +226,33 @@ def _scratch_tokenizer(
     processes: Processes,
     report: Reporter,
 ) -> Tokenizer:
-    """The vocabulary file of the recipe, or one trained on the transfer set; trained once, by the main process."""
-    if shape.vocabulary is not None:
-        vocabulary = read_vocabulary(Path(shape.vocabulary))
-    else:
-        path = work / "vocabulary" / "vocab.txt"
-        if processes.is_main and published_fingerprint(path.parent) != fingerprint:
-            report(Event(STAGE, f"trains a vocabulary of {shape.vocabulary_size} pieces"))
-            pieces = train_vocabulary(
-                lambda: _transfer_chunks(recipe, corpus), size=shape.vocabulary_size, lowercase=shape.lowercase
-            )
-            with publish(path.parent, {"fingerprint": fingerprint}) as folder:
-                (folder / path.name).write_text("\n".join(pieces) + "\n", encoding="utf-8")
-        processes.barrier()
-        vocabulary = read_vocabulary(path)
-    return wordpiece_tokenizer(vocabulary, lowercase=shape.lowercase, special_rows=True)
+    """The recipe's vocabulary, pruned, or one trained, on the transfer set; made once, by the main process."""
+    path = work / "vocabulary" / "vocab.txt"
+    if processes.is_main and published_fingerprint(path.parent) != fingerprint:
+        pieces = _scratch_vocabulary(recipe, shape, corpus)
+        report(Event(STAGE, f"vocabulary of {len(pieces):,} pieces"))
+        with publish(path.parent, {"fingerprint": fingerprint}) as folder:
+            (folder / path.name).write_text("\n".join(pieces) + "\n", encoding="utf-8")
+    processes.barrier()
+    return wordpiece_tokenizer(read_vocabulary(path), lowercase=shape.lowercase, special_rows=True)
+
+
+def _scratch_vocabulary(recipe: Recipe, shape: ShapeSection, corpus: LabelledCorpus) -> Sequence[str]:
+    if shape.vocabulary is None:
+        return train_vocabulary(
+            lambda: _transfer_chunks(recipe, corpus), size=shape.vocabulary_size, lowercase=shape.lowercase
+        )
+    return prune_vocabulary(
+        read_vocabulary(Path(shape.vocabulary)),
+        _transfer_chunks(recipe, corpus),
+        lowercase=shape.lowercase,
+        min_count=shape.min_piece_count,
+    )
 
 
 def _transfer_chunks(recipe: Recipe, corpus: LabelledCorpus) -> Iterator[list[tuple[str, ...]]]:
     held_out = held_out_keys(corpus)
-    for language in corpus.languages:
+    for language in transfer_languages(corpus, recipe.transfer):
         sentences = iter_transfer(corpus, recipe.transfer, language, held_out=held_out)
         while chunk := [sentence.words for sentence in islice(sentences, 4096)]:
             yield chunk

@@ -18,12 +18,11 @@ import numpy as np
 import torch
 
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
-from xtremedistil_ner.corpus.transfer import TransferCounts, held_out_keys, iter_transfer
+from xtremedistil_ner.corpus.transfer import TransferCounts, held_out_keys, iter_transfer, transfer_languages
 from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.models.teacher import Teacher, load_teacher, teacher_scorer
 from xtremedistil_ner.pieces import Scorer, score_words
 from xtremedistil_ner.progress import Event, Reporter
-from xtremedistil_ner.recipe import Recipe
 from xtremedistil_ner.rundir import (
     MANIFEST,
     RunFolder,
@@ -32,6 +31,7 @@ from xtremedistil_ner.rundir import (
     remove,
     verify,
 )
+from xtremedistil_ner.schema import Recipe
 from xtremedistil_ner.soft_labels import LanguageCounts, count_lost_words, seal_store, write_shard
 from xtremedistil_ner.training.processes import autocast_dtype, cpu_threads, current_processes
 
@@ -67,7 +67,7 @@ def pseudolabel_transfer_set(recipe: Recipe, run: RunFolder, wanted: str, report
         str(dtype),
         recipe.pseudolabel.batch_pieces,
     ]
-    counts: dict[str, TransferCounts] = {name: TransferCounts() for name in corpus.languages}
+    counts = {name: TransferCounts() for name in transfer_languages(corpus, recipe.transfer)}
     names: list[str] = []
     threads = 1 if processes.device.type == "cpu" else torch.get_num_threads()
     with cpu_threads(threads):
@@ -86,8 +86,8 @@ def pseudolabel_transfer_set(recipe: Recipe, run: RunFolder, wanted: str, report
 
 def _parts(recipe: Recipe, corpus: LabelledCorpus, counts: dict[str, TransferCounts]) -> Iterator[_Part]:
     held_out = held_out_keys(corpus)
-    for language in corpus.languages:
-        found = iter_transfer(corpus, recipe.transfer, language, held_out=held_out, counts=counts[language])
+    for language, count in counts.items():
+        found = iter_transfer(corpus, recipe.transfer, language, held_out=held_out, counts=count)
         number = 0
         while sentences := tuple(s.words for s in islice(found, recipe.pseudolabel.shard_sentences)):
             yield _Part(f"{language}-{number:05d}", language, sentences)

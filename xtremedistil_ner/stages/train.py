@@ -23,8 +23,8 @@ from xtremedistil_ner.models.student import save_student, student_scorer
 from xtremedistil_ner.models.teacher import Teacher, load_teacher, piece_embeddings
 from xtremedistil_ner.pieces import PieceEncoder
 from xtremedistil_ner.progress import Event, Reporter, silent
-from xtremedistil_ner.recipe import Recipe
 from xtremedistil_ner.rundir import RunFolder, publish, published_fingerprint, remove, verify, write_json
+from xtremedistil_ner.schema import Recipe
 from xtremedistil_ner.soft_labels import SoftLabelStore, open_store
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.encoded_files import encode_to_folder, open_encoded
@@ -105,7 +105,9 @@ def _student_tokenizer(
     if section.prune_vocabulary:
         path = work / "vocabulary" / "vocab.txt"
         if processes.is_main and published_fingerprint(path.parent) != wanted:
-            pieces = prune_vocabulary(vocabulary, _all_text(corpus, store), lowercase=lowercase)
+            pieces = prune_vocabulary(
+                vocabulary, _all_text(corpus, store), lowercase=lowercase, min_count=section.min_piece_count
+            )
             with publish(path.parent, {"fingerprint": wanted}) as folder:
                 (folder / path.name).write_text("\n".join(pieces) + "\n", encoding="utf-8")
         processes.barrier()

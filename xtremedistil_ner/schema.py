@@ -1,0 +1,291 @@
+"""The schema of a recipe: every field with its type, its bounds and its default.
+
+Defaults live here and nowhere else; `docs/recipes.md` is generated from these classes.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Names = Annotated[tuple[str, ...], Field(strict=False)]
+Precision = Literal["auto", "float32", "bf16"]
+Strategy = Literal["D0", "D0-S", "hard", "D1", "D2", "D3.1", "D3.2", "D4.1", "D4.2", "D4.2-control"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class HubCorpusSection(_Section):
+    """A labelled corpus of the Hugging Face Hub, read with `datasets`."""
+
+    id: str = Field(description="such as `unimelb-nlp/wikiann`")
+    revision: str = Field("main", description="branch, tag or commit; the report has the commit it was")
+    config: str = Field("{language}", description="configuration of a language; `{language}` stands for its code")
+    words: str = Field("tokens", description="column of the words")
+    tags: str = Field("ner_tags", description="column of the tags, names or numbers of a ClassLabel")
+    tag_names: Names = Field((), description="names of numbered tags, in order, where the column does not tell")
+    train: str = Field("train", description="name of the split that teaches")
+    dev: str = Field("validation", description="name of the split that selects")
+    test: str = Field("test", description="name of the split that is scored")
+
+
+class CorpusSection(_Section):
+    """The labelled corpora: `demo` (built in, synthetic), a folder `<lang>/{train,dev,test}.tsv`, or the Hub's."""
+
+    path: str | None = Field(None, description="folder or URL with one folder per language; empty or `demo`: built in")
+    hub: HubCorpusSection | None = Field(None, description="a corpus of the Hub, in place of `path`")
+    languages: Names = Field((), description="language codes; empty: every language of the corpus")
+    types: Names = Field((), description="entity types; empty: the types that the training tags have")
+    train_sentences: int | None = Field(None, gt=0, description="at most so many training sentences per language")
+
+    @model_validator(mode="after")
+    def _one_place(self) -> CorpusSection:
+        if self.path is not None and self.hub is not None:
+            raise ValueError("give path or hub, not both (on the command line: --set corpus.hub=null)")
+        return self
+
+
+class HubTextSection(_Section):
+    """A text column of a dataset of the Hugging Face Hub."""
+
+    id: str
+    revision: str = Field("main", description="branch, tag or commit; the report has the commit it was")
+    config: str = Field("{language}", description="configuration of a language; `{language}` stands for its code")
+    split: str = "train"
+    text: str = Field("text", description="column: sentences, or lists of words")
+
+
+class TransferSection(_Section):
+    """The unlabelled text that the teacher labels."""
+
+    training_text: bool = Field(True, description="use all labelled training sentences, without their tags")
+    path: str | None = Field(
+        None,
+        description="folder or URL with `<lang>.txt`, `.jsonl` or `.parquet`, or one such file; `demo`: built-in text",
+    )
+    text: str = Field("text", description="column of `.jsonl` and `.parquet` files: sentences, or lists of words")
+    hub: HubTextSection | None = Field(None, description="a dataset of the Hub")
+    languages: Names = Field(
+        (), description="empty: corpus.languages, and where that is empty too, those of the corpus and of the text"
+    )
+    sentences: int | None = Field(None, gt=0, description="at most so many sentences per language beside training text")
+
+    @model_validator(mode="after")
+    def _some_text(self) -> TransferSection:
+        if not self.training_text and self.path is None and self.hub is None:
+            raise ValueError("give a path or hub, or training_text: true")
+        return self
+
+
+class ShapeSection(_Section):
+    """A transformer trained from scratch, of ModernBERT's architecture."""
+
+    layers: int = Field(4, gt=0)
+    hidden_width: int = Field(256, gt=0)
+    heads: int = Field(4, gt=0)
+    vocabulary: str | None = Field(None, description="WordPiece `vocab.txt`; empty: one is trained on the transfer set")
+    vocabulary_size: int = Field(8000, gt=0, description="pieces of a trained vocabulary")
+    min_piece_count: int = Field(1, gt=0, description="a piece of `vocabulary` must occur so often in the transfer set")
+    lowercase: bool = False
+
+    @model_validator(mode="after")
+    def _even_heads(self) -> ShapeSection:
+        if self.hidden_width % (2 * self.heads):
+            raise ValueError(f"hidden_width {self.hidden_width} is no multiple of twice the {self.heads} heads")
+        return self
+
+
+class VoterSection(_Section):
+    """One more teacher, fine-tuned already: the teachers' log-probabilities are averaged word by word."""
+
+    checkpoint: str = Field(description="folder or Hub id of a token classifier, such as another run's `teacher`")
+    revision: str | None = Field(None, description="branch, tag or commit of a Hub checkpoint")
+    labels: dict[str, str] = Field({}, description="tag of the checkpoint → tag of the corpus, where names differ")
+    weight: float = Field(1.0, gt=0)
+
+
+class TeacherSection(_Section):
+    """The teacher: a checkpoint (folder or Hub id), or a shape that is trained from scratch."""
+
+    checkpoint: str | None = Field(None, description="folder or Hub id of an encoder or of a token classifier")
+    revision: str | None = Field(None, description="branch, tag or commit of a Hub checkpoint")
+    shape: ShapeSection | None = Field(None, description="train from scratch with this shape")
+    labels: dict[str, str] = Field({}, description="tag of the checkpoint → tag of the corpus, where names differ")
+    max_pieces: int = Field(128, ge=8, description="longest window, special pieces included")
+    voters: Annotated[tuple[VoterSection, ...], Field(strict=False)] = ()
+    weight: float = Field(1.0, gt=0, description="of this teacher among `voters`")
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> TeacherSection:
+        if (self.checkpoint is None) == (self.shape is None):
+            raise ValueError("give exactly one of checkpoint and shape")
+        return self
+
+
+class MaskedLanguageModelSection(_Section):
+    """Masked-language-model training on the transfer set, before fine-tuning."""
+
+    updates: int = Field(0, ge=0, description="optimiser updates; 0: none")
+    learning_rate: float = Field(1e-4, gt=0)
+    batch_sentences: int = Field(64, gt=0)
+    mask_probability: float = Field(0.15, gt=0, lt=1)
+
+
+class FinetuneSection(_Section):
+    """Fine-tuning of the teacher on all languages jointly. `epochs: 0`: the checkpoint is the teacher as it is."""
+
+    epochs: int = Field(3, ge=0)
+    learning_rate: float = Field(5e-5, gt=0)
+    batch_sentences: int = Field(32, gt=0)
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the updates")
+    weight_decay: float = Field(0.01, ge=0)
+    sampling_temperature: float = Field(1.0, ge=1.0, description="1: by corpus size; larger: towards uniform")
+    evaluations_per_epoch: int = Field(1, gt=0)
+    precision: Precision = "auto"
+    masked_language_model: MaskedLanguageModelSection = MaskedLanguageModelSection()
+
+
+class PseudolabelSection(_Section):
+    """Soft labels of the transfer set."""
+
+    batch_pieces: int = Field(4096, gt=0, description="piece budget of a batch")
+    shard_sentences: int = Field(8192, gt=0)
+    precision: Precision = "auto"
+
+
+class TransformerSection(_Section):
+    """A student of the stock BERT architecture, saved so that `transformers` loads it with nothing of ours."""
+
+    layers: int = Field(4, gt=0)
+    hidden_width: int = Field(256, gt=0)
+    heads: int = Field(4, gt=0)
+    start: Literal["scratch", "checkpoint", "teacher"] = Field(
+        "scratch", description="random weights, a small BERT `checkpoint`, or layers of a teacher that is a BERT"
+    )
+    checkpoint: str | None = Field(None, description="folder or Hub id of a small BERT; it decides the shape")
+    teacher_layers: Annotated[tuple[int, ...], Field(strict=False)] = Field(
+        (), description="layers to take, from 1; empty: `layers` of them, evenly spaced up to the last"
+    )
+
+    @model_validator(mode="after")
+    def _one_start(self) -> TransformerSection:
+        if (self.start == "checkpoint") != (self.checkpoint is not None):
+            raise ValueError("checkpoint belongs to start: checkpoint, and that needs one")
+        if self.teacher_layers and self.start != "teacher":
+            raise ValueError("teacher_layers belongs to start: teacher")
+        if self.hidden_width % self.heads:
+            raise ValueError(f"hidden_width {self.hidden_width} is no multiple of the {self.heads} heads")
+        return self
+
+
+class StudentSection(_Section):
+    """The student: a transformer or a BiLSTM; (50, 200) is the papers' 35x student, (300, 600) their best one."""
+
+    kind: Literal["bilstm", "transformer"] = "bilstm"
+    embedding_width: int = Field(50, gt=0)
+    hidden_width: int = Field(200, gt=0, description="per direction")
+    head: Literal["projected", "direct"] = Field(
+        "projected", description="a projection to the teacher's width, or none"
+    )
+    crf: bool = Field(False, description="transition scores between tags, learnt with the gold labels")
+    transformer: TransformerSection = TransformerSection()
+    dropout: float = Field(0.2, ge=0, lt=1)
+    vocabulary: str | None = Field(
+        None,
+        description="WordPiece `vocab.txt`, or folder or Hub id of a checkpoint with one; `trained`: learnt from the "
+        "training and transfer text; empty: the teacher's",
+    )
+    vocabulary_size: int = Field(30_000, gt=0, description="pieces of a trained vocabulary")
+    min_piece_count: int = Field(1, gt=0, description="a piece must occur so often to be kept when pruning")
+    lowercase: bool = False
+    prune_vocabulary: bool = Field(True, description="keep only the pieces that occur in training and transfer text")
+    embeddings: Literal["svd", "random"] = "svd"
+    max_pieces: int = Field(256, ge=8, description="longest window; longer sentences are cut at word borders")
+
+
+class LossWeights(_Section):
+    """Weights of losses that are added up in one stage."""
+
+    labels: float = Field(1.0, gt=0)
+    logits: float = Field(1.0, gt=0)
+    representation: float = Field(1.0, gt=0)
+
+
+class TrainSection(_Section):
+    """Distillation: the strategy and its budget."""
+
+    strategy: Strategy = "D4.2"
+    logit_loss: Literal["mse", "soft_cross_entropy", "posterior"] = Field(
+        "mse", description="squared error, softened cross-entropy, or cross-entropy of posteriors under a linear chain"
+    )
+    temperature: float = Field(1.0, gt=0, description="of soft_cross_entropy and posterior")
+    representation_loss: Literal["mse", "cosine", "kld"] = "mse"
+    loss_weights: LossWeights = LossWeights()
+    updates: int = Field(10_000, gt=0, description="optimiser updates of all stages together, at most")
+    learning_rate: float = Field(1e-3, gt=0)
+    final_learning_rate: float = Field(1e-8, ge=0, description="end of the cosine schedule")
+    batch_sentences: int = Field(512, gt=0, description="sentences of an optimiser step, over all processes")
+    micro_batch_pieces: int = Field(65_536, gt=0, description="piece budget of one forward pass of one process")
+    evaluate_every: int = Field(250, gt=0, description="updates between looks at dev")
+    dev_sentences: int = Field(2000, gt=0, description="dev sentences per language that select; the report takes all")
+    patience: int = Field(6, gt=0, description="looks at dev without improvement that end a phase")
+    teacher_layer: int | None = Field(None, ge=0, description="layer of the representation loss; empty: the middle")
+    checkpoint_every_s: float = Field(120.0, ge=0, description="seconds between checkpoints; 0: after every update")
+    precision: Precision = "auto"
+    weight_decay: float = Field(0.0, ge=0)
+
+
+class EvaluateSection(_Section):
+    """Scores of the report."""
+
+    splits: Annotated[tuple[Literal["train", "dev", "test"], ...], Field(strict=False)] = ("dev", "test")
+    bootstrap: int = Field(1000, ge=0, description="resamples of the 95 % intervals")
+    protocol: Literal["strict", "paper"] = Field(
+        "strict", description="paper: the papers' scores beside the strict ones (32 pieces, conlleval's rules)"
+    )
+    baselines: bool = Field(False, description="score a look-up of training names and a carrier-only tagger too")
+
+    @model_validator(mode="after")
+    def _some_split(self) -> EvaluateSection:
+        if not self.splits:
+            raise ValueError("name at least one split to score")
+        return self
+
+
+class ExportSection(_Section):
+    """The folder that a tagging service loads."""
+
+    licence: str = Field("other", description="licence named in the model card")
+
+
+class Recipe(_Section):
+    """One run."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    seed: int = Field(13, ge=0, lt=2**32)
+    corpus: CorpusSection = CorpusSection()
+    transfer: TransferSection = TransferSection()
+    teacher: TeacherSection
+    finetune: FinetuneSection = FinetuneSection()
+    pseudolabel: PseudolabelSection = PseudolabelSection()
+    student: StudentSection = StudentSection()
+    train: TrainSection = TrainSection()
+    evaluate: EvaluateSection = EvaluateSection()
+    export: ExportSection = ExportSection()
+
+    @model_validator(mode="after")
+    def _scratch_teacher_is_trained(self) -> Recipe:
+        if self.teacher.shape is not None and self.finetune.epochs == 0:
+            raise ValueError("a teacher from scratch needs finetune.epochs above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _student_fits(self) -> Recipe:
+        if self.student.kind == "transformer" and self.student.crf:
+            raise ValueError("student.crf is an option of the bilstm student")
+        if self.student.crf and self.train.strategy == "hard":
+            raise ValueError("student.crf learns from gold labels, and strategy hard has none")
+        return self
