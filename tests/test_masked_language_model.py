@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_teacher import BERT_PIECES, MAX_PIECES, load, save_bert, save_xlm_roberta
+from transformers import BertForMaskedLM
 
 from xtremedistil_ner.models.masked_language_model import masked_language_model, masked_source
 from xtremedistil_ner.training.sampling import BatchPlan
@@ -40,7 +41,7 @@ def inputs_of(model, source, rows, *, seed=1):
 
 
 def test_the_encoder_is_the_teachers_own_weight_by_weight(teacher):
-    model = masked_language_model(teacher)
+    model = masked_language_model(teacher, origin=None, revision=None, seed=0)
     shared = dict(model.base_model.named_parameters())
     own = dict(teacher.model.base_model.named_parameters())
     assert shared.keys() == own.keys()
@@ -48,14 +49,14 @@ def test_the_encoder_is_the_teachers_own_weight_by_weight(teacher):
 
 
 def test_the_decoder_is_tied_to_the_teachers_embeddings(teacher):
-    model = masked_language_model(teacher)
+    model = masked_language_model(teacher, origin=None, revision=None, seed=0)
     decoder, embeddings = model.get_output_embeddings().weight, teacher.model.get_input_embeddings().weight
     assert decoder is embeddings
     assert decoder.data_ptr() == embeddings.data_ptr()
 
 
 def test_a_step_moves_the_teachers_encoder_and_leaves_its_classifier_alone(teacher):
-    model = masked_language_model(teacher)
+    model = masked_language_model(teacher, origin=None, revision=None, seed=0)
     source, encoded = source_of(model, teacher)
     before = {name: value.detach().clone() for name, value in teacher.model.named_parameters()}
     source.loss(np.arange(encoded.n_rows)).backward()
@@ -67,7 +68,9 @@ def test_a_step_moves_the_teachers_encoder_and_leaves_its_classifier_alone(teach
 
 @pytest.mark.parametrize("probability", [0.15, 0.5])
 def test_the_number_of_masked_pieces_of_a_row_is_fixed(teacher, probability):
-    source, encoded = source_of(masked_language_model(teacher), teacher, probability=probability)
+    source, encoded = source_of(
+        masked_language_model(teacher, origin=None, revision=None, seed=0), teacher, probability=probability
+    )
     inner = [len(row) - 2 for row in np.split(encoded.pieces, encoded.piece_offsets[1:-1])]
     assert source.words.tolist() == [max(1, round(probability * n)) for n in inner]
     assert max(inner) == MAX_PIECES - 2
@@ -76,7 +79,7 @@ def test_the_number_of_masked_pieces_of_a_row_is_fixed(teacher, probability):
 @pytest.mark.parametrize("seed", range(3))
 def test_the_loss_is_summed_over_exactly_that_many_pieces(teacher, seed):
     """With all embeddings, and with them the decoder, at zero, every masked piece costs ln(vocabulary)."""
-    model = masked_language_model(teacher).eval()
+    model = masked_language_model(teacher, origin=None, revision=None, seed=0).eval()
     source, encoded = source_of(model, teacher, probability=0.3)
     with torch.no_grad():
         teacher.model.get_input_embeddings().weight.zero_()
@@ -88,7 +91,7 @@ def test_the_loss_is_summed_over_exactly_that_many_pieces(teacher, seed):
 
 
 def test_special_pieces_and_padding_are_never_masked(teacher):
-    model = masked_language_model(teacher)
+    model = masked_language_model(teacher, origin=None, revision=None, seed=0)
     source, encoded = source_of(model, teacher, probability=0.9)
     rows = np.arange(encoded.n_rows)
     batch = teacher.encoder.collate(encoded, rows)
@@ -101,7 +104,7 @@ def test_special_pieces_and_padding_are_never_masked(teacher):
 
 
 def test_which_pieces_are_masked_follows_the_seed(teacher):
-    model = masked_language_model(teacher)
+    model = masked_language_model(teacher, origin=None, revision=None, seed=0)
     source, encoded = source_of(model, teacher)
     rows = np.arange(encoded.n_rows)
     first, again, other = (inputs_of(model, source, rows, seed=seed)[0] for seed in (1, 1, 2))
@@ -112,7 +115,7 @@ def test_which_pieces_are_masked_follows_the_seed(teacher):
 def test_eight_of_ten_become_the_mask_and_one_a_random_piece(tmp_path):
     """2,800 masked pieces: shares within five standard deviations of 0.8 and of 0.1 less the chance of the same."""
     teacher = load(save_bert(tmp_path))
-    model = masked_language_model(teacher)
+    model = masked_language_model(teacher, origin=None, revision=None, seed=0)
     source, encoded = source_of(model, teacher, probability=0.5, sentences=[["abcd"] * 7] * 400)
     rows = np.arange(encoded.n_rows)
     original = teacher.encoder.collate(encoded, rows).input_ids
@@ -126,6 +129,22 @@ def test_eight_of_ten_become_the_mask_and_one_a_random_piece(tmp_path):
 
 
 def test_a_sentence_without_pieces_counts_nothing(teacher):
-    source, _ = source_of(masked_language_model(teacher), teacher, sentences=[["\u200b"], ["ab"]])
+    source, _ = source_of(
+        masked_language_model(teacher, origin=None, revision=None, seed=0), teacher, sentences=[["\u200b"], ["ab"]]
+    )
     assert source.words.tolist()[-1] == 1
     assert source.loss(np.array([0, 1])).isfinite()
+
+
+def test_continued_training_starts_from_the_checkpoints_own_head(tmp_path):
+    teacher = load(save_bert(tmp_path / "classifier"))
+    torch.manual_seed(3)
+    whole = BertForMaskedLM(teacher.model.config)
+    whole.save_pretrained(tmp_path / "encoder")
+    model = masked_language_model(teacher, origin=str(tmp_path / "encoder"), revision=None, seed=0)
+    assert torch.equal(model.cls.predictions.transform.dense.weight, whole.cls.predictions.transform.dense.weight)
+    assert model.base_model is teacher.model.base_model
+    again = masked_language_model(teacher, origin=str(tmp_path / "classifier"), revision=None, seed=7)
+    other = masked_language_model(teacher, origin=str(tmp_path / "classifier"), revision=None, seed=7)
+    head = [found.cls.predictions.transform.dense.weight for found in (again, other)]
+    assert torch.equal(*head), "a head that the checkpoint lacks follows from the seed"

@@ -15,7 +15,8 @@ from transformers import PreTrainedTokenizerFast
 
 from xtremedistil_ner.errors import ModelError, UsageError
 from xtremedistil_ner.models.student import student_scorer
-from xtremedistil_ner.models.teacher import build_teacher, teacher_scorer
+from xtremedistil_ner.models.scratch_teacher import build_teacher
+from xtremedistil_ner.models.teacher import teacher_scorer
 from xtremedistil_ner.pieces import PieceEncoder, load_encoder, plan_batches, ragged_index, score_words
 from xtremedistil_ner.schema import ShapeSection
 from xtremedistil_ner.vocabulary import wordpiece_tokenizer

@@ -12,8 +12,8 @@ from tiny_teacher import LAYERS, MAX_PIECES, SCHEME, WIDTH, load, save_bert, sav
 from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForTokenClassification, AutoTokenizer
 
 from xtremedistil_ner.errors import ModelError, RecipeError
+from xtremedistil_ner.models.scratch_teacher import build_teacher
 from xtremedistil_ner.models.teacher import (
-    build_teacher,
     match_labels,
     save_teacher,
     start_teacher,
@@ -236,3 +236,11 @@ def test_a_teacher_from_scratch_is_itself_again_after_saving(tmp_path):
     save_teacher(tmp_path, teacher)
     sentences = [["a", "b"], ["c", "zz", "e"]]
     assert np.array_equal(score(load(tmp_path), sentences)[0], score(teacher, sentences)[0])
+
+
+def test_a_checkpoint_that_is_a_pickle_is_refused(tmp_path):
+    folder = save_bert(tmp_path)
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match=r"model\.safetensors"):
+        load(folder)

@@ -12,16 +12,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoModelForMaskedLM, PreTrainedModel
 
-from xtremedistil_ner.models.teacher import Teacher
+from xtremedistil_ner.models.teacher import Teacher, silent_transformers
 from xtremedistil_ner.pieces import EncodedCorpus
 from xtremedistil_ner.training.loop import Source
 from xtremedistil_ner.training.losses import masked_piece_loss
 from xtremedistil_ner.training.sampling import BatchPlan
 
 
-def masked_language_model(teacher: Teacher) -> PreTrainedModel:
-    """A masked-language model that shares its encoder with the teacher, weight by weight."""
-    model: PreTrainedModel = AutoModelForMaskedLM.from_config(teacher.model.config)
+def masked_language_model(teacher: Teacher, *, origin: str | None, revision: str | None, seed: int) -> PreTrainedModel:
+    """A masked-language model that shares its encoder with the teacher, weight by weight.
+
+    Its head is that of the checkpoint `origin`, where it has one; otherwise it starts from random weights.
+    """
+    torch.manual_seed(seed)
+    if origin is None:
+        model: PreTrainedModel = AutoModelForMaskedLM.from_config(teacher.model.config)
+    else:
+        with silent_transformers():
+            model = AutoModelForMaskedLM.from_pretrained(
+                origin, revision=revision or "main", dtype=torch.float32, use_safetensors=True
+            )
     setattr(model, model.base_model_prefix, teacher.model.base_model)
     model.tie_weights()
     return model

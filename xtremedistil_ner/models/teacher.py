@@ -1,4 +1,4 @@
-"""The teacher: any encoder or token classifier of `transformers`, by folder or Hub id, or a BERT trained from scratch.
+"""The teacher: any encoder or token classifier of `transformers`, by folder or Hub id.
 
 Labels are matched by name, never by position. An encoder may lack the classifier and bring pooler or
 masked-language-model heads; a fine-tuned teacher must have every weight and no other. No code from a checkpoint is
@@ -18,14 +18,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import (
     AutoConfig,
     AutoModelForTokenClassification,
     AutoTokenizer,
-    ModernBertConfig,
-    ModernBertForTokenClassification,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
@@ -34,12 +31,8 @@ from transformers.utils import logging as transformers_logging
 from xtremedistil_ner.errors import ModelError, RecipeError
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.pieces import PieceBatch, PieceEncoder, Scorer
-from xtremedistil_ner.schema import ShapeSection
 from xtremedistil_ner.training.processes import autocast
 
-_LOCAL_ATTENTION = 16
-"""Pieces that a local layer of a teacher from scratch sees, half of them on either side; every third layer sees all."""
-_SCRATCH_DROPOUT = 0.1
 _ENCODER_MAY_LACK = ("classifier.", "score.", "head.")
 _ENCODER_MAY_BRING = ("pooler.", "cls.", "lm_head.", "classifier.", "qa_outputs.", "score.", "head.", "decoder.")
 
@@ -89,7 +82,24 @@ def load_teacher(
             f"{', '.join(sorted(map(_weight_name, bad))[:8])}. Set finetune.epochs above 0 to train it as an encoder."
         )
     columns = match_labels(output_names(model), scheme, labels, origin=str(source))
-    return _assemble(model, load_tokenizer(source, revision=revision), scheme, columns, max_pieces, device)
+    return assemble_teacher(
+        model, load_tokenizer(source, revision=revision), scheme, columns=columns, max_pieces=max_pieces, device=device
+    )
+
+
+def adopt_teacher(
+    source: str | Path,
+    scheme: LabelScheme,
+    *,
+    labels: Mapping[str, str],
+    max_pieces: int,
+    revision: str | None = None,
+) -> Teacher:
+    """Load a fine-tuned token classifier and give its outputs the names that the scheme has for them."""
+    teacher = load_teacher(source, scheme, labels=labels, max_pieces=max_pieces, revision=revision)
+    names = output_names(teacher.model)
+    teacher.model.config.id2label = {index: labels.get(name, name) for index, name in names.items()}
+    return teacher
 
 
 def start_teacher(
@@ -119,50 +129,42 @@ def start_teacher(
             f"unexpected {unexpected[:5]}, misshapen {mismatched[:5]}. Give a checkpoint with its own config.json."
         )
     columns = tuple((index,) for index in names)
-    return _assemble(model, load_tokenizer(source, revision=revision), scheme, columns, max_pieces, None)
+    return assemble_teacher(
+        model, load_tokenizer(source, revision=revision), scheme, columns=columns, max_pieces=max_pieces
+    )
 
 
-def build_teacher(
-    shape: ShapeSection, tokenizer: Tokenizer, scheme: LabelScheme, *, max_pieces: int, seed: int
+def assemble_teacher(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    scheme: LabelScheme,
+    *,
+    columns: tuple[tuple[int, ...], ...],
+    max_pieces: int,
+    device: torch.device | None = None,
 ) -> Teacher:
-    """A ModernBERT of the given shape with random weights and a WordPiece tokenizer.
+    """A model and its tokenizer as a teacher, in float32 and evaluation mode.
 
-    Not the original BERT: with a few thousand sentences its absolute positions and post-norm layers learn little
-    (`docs/log.md`); rotary positions, pre-norm layers and local attention learn from the first epoch on.
+    Raises: RecipeError for windows that the model cannot take; ModelError for a tokenizer of another model.
     """
-    torch.manual_seed(seed)
-    names = dict(enumerate(scheme.tags))
-    cls, sep = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
-    config = ModernBertConfig(
-        vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=shape.hidden_width,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        intermediate_size=2 * shape.hidden_width,
-        max_position_embeddings=max(512, max_pieces),
-        local_attention=_LOCAL_ATTENTION,
-        embedding_dropout=_SCRATCH_DROPOUT,
-        attention_dropout=_SCRATCH_DROPOUT,
-        mlp_dropout=_SCRATCH_DROPOUT,
-        classifier_dropout=_SCRATCH_DROPOUT,
-        pad_token_id=tokenizer.token_to_id("[PAD]"),
-        cls_token_id=cls,
-        sep_token_id=sep,
-        bos_token_id=cls,
-        eos_token_id=sep,
-        id2label=names,
-        label2id={tag: index for index, tag in names.items()},
-    )
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        unk_token="[UNK]",
-        pad_token="[PAD]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
-    )
-    columns = tuple((index,) for index in names)
-    return _assemble(ModernBertForTokenClassification(config), fast, scheme, columns, max_pieces, None)
+    config = model.config
+    # RoBERTa's positions start behind its padding index
+    offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
+    limit = config.max_position_embeddings - offset
+    if max_pieces > limit:
+        raise RecipeError(f"teacher.max_pieces {max_pieces}: this checkpoint takes at most {limit} pieces.")
+    n_embeddings = len(_embedding_weight(model))
+    if len(tokenizer) > n_embeddings:
+        raise ModelError(
+            f"The tokenizer has {len(tokenizer)} pieces, the checkpoint {n_embeddings} embeddings. "
+            "Give the tokenizer that belongs to the checkpoint."
+        )
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    encoder = PieceEncoder(tokenizer.backend_tokenizer, max_pieces=max_pieces, pad_id=pad_id)
+    model = model.float().eval()
+    if device is not None:
+        move(model, device)
+    return Teacher(model, tokenizer, encoder, scheme, columns)
 
 
 def output_names(model: PreTrainedModel) -> dict[int, str]:
@@ -172,7 +174,7 @@ def output_names(model: PreTrainedModel) -> dict[int, str]:
 
 def save_teacher(folder: Path, teacher: Teacher) -> None:
     """Write a teacher in transformers' layout."""
-    with _silent_transformers():
+    with silent_transformers():
         teacher.model.save_pretrained(folder)
         teacher.tokenizer.save_pretrained(folder)
 
@@ -306,34 +308,6 @@ def _embedding_weight(model: PreTrainedModel) -> Tensor:
     return weight
 
 
-def _assemble(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerFast,
-    scheme: LabelScheme,
-    columns: tuple[tuple[int, ...], ...],
-    max_pieces: int,
-    device: torch.device | None,
-) -> Teacher:
-    config = model.config
-    # RoBERTa's positions start behind its padding index
-    offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
-    limit = config.max_position_embeddings - offset
-    if max_pieces > limit:
-        raise RecipeError(f"teacher.max_pieces {max_pieces}: this checkpoint takes at most {limit} pieces.")
-    n_embeddings = len(_embedding_weight(model))
-    if len(tokenizer) > n_embeddings:
-        raise ModelError(
-            f"The tokenizer has {len(tokenizer)} pieces, the checkpoint {n_embeddings} embeddings. "
-            "Give the tokenizer that belongs to the checkpoint."
-        )
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
-    encoder = PieceEncoder(tokenizer.backend_tokenizer, max_pieces=max_pieces, pad_id=pad_id)
-    model = model.float().eval()
-    if device is not None:
-        move(model, device)
-    return Teacher(model, tokenizer, encoder, scheme, columns)
-
-
 def _from_pretrained(
     factory: Any,  # noqa: ANN401 - one of transformers' Auto classes
     source: str | Path,
@@ -346,13 +320,13 @@ def _from_pretrained(
         if "num_labels" in options:
             config.num_labels = options.pop("num_labels")
             config.id2label, config.label2id = options.pop("id2label"), options.pop("label2id")
-        with _silent_transformers():
+        with silent_transformers():
             model, info = factory.from_pretrained(
                 str(source),
                 config=config,
                 revision=revision or "main",
                 dtype=torch.float32,
-                use_safetensors=None,
+                use_safetensors=True,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # the caller names them
             )
@@ -365,7 +339,7 @@ def _from_pretrained(
 
 
 @contextmanager
-def _silent_transformers() -> Iterator[None]:
+def silent_transformers() -> Iterator[None]:
     """Keep transformers' bars and its load report off the terminal inside the block: loading is checked here."""
     verbosity = transformers_logging.get_verbosity()
     hook = transformers_logging.set_tqdm_hook(

@@ -21,17 +21,16 @@ from torch import Tensor
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
 from xtremedistil_ner.corpus.transfer import held_out_keys, iter_transfer, transfer_languages
 from xtremedistil_ner.models.masked_language_model import masked_language_model, masked_source
+from xtremedistil_ner.models.scratch_teacher import build_teacher
 from xtremedistil_ner.models.teacher import (
     Teacher,
-    build_teacher,
+    adopt_teacher,
     classify_words,
-    load_teacher,
     move,
-    output_names,
-    save_teacher,
     start_teacher,
     teacher_scorer,
 )
+from xtremedistil_ner.models.voting import Vote, save_votes
 from xtremedistil_ner.pieces import EncodedCorpus
 from xtremedistil_ner.progress import Event, Reporter, silent
 from xtremedistil_ner.rundir import RunFolder, publish, published_fingerprint, remove, write_json
@@ -61,7 +60,7 @@ def finetune_teacher(recipe: Recipe, run: RunFolder, fingerprint: str, report: R
     teacher, history = _make_teacher(recipe, corpus, work, fingerprint, processes, report)
     if processes.is_main:
         with publish(run.teacher, {"fingerprint": fingerprint}) as folder:
-            save_teacher(folder, teacher)
+            save_votes(folder, [Vote(teacher, recipe.teacher.weight), *_voters(recipe, corpus)])
             write_json(folder / "training.json", {"looks": history})
         remove(work)
     processes.barrier()
@@ -77,11 +76,9 @@ def _make_teacher(
 ) -> tuple[Teacher, list[dict[str, Any]]]:
     section, scheme = recipe.teacher, corpus.scheme
     if section.checkpoint is not None and recipe.finetune.epochs == 0:
-        teacher = load_teacher(
+        teacher = adopt_teacher(
             section.checkpoint, scheme, labels=section.labels, max_pieces=section.max_pieces, revision=section.revision
         )
-        names = output_names(teacher.model)
-        teacher.model.config.id2label = {index: section.labels.get(name, name) for index, name in names.items()}
         return teacher, []
     if section.checkpoint is not None:
         teacher = start_teacher(
@@ -95,6 +92,18 @@ def _make_teacher(
     if recipe.finetune.masked_language_model.updates:
         _train_masked_language_model(recipe, corpus, teacher, work, fingerprint, processes, report)
     return teacher, _train_classifier(recipe, corpus, teacher, work, fingerprint, processes, report)
+
+
+def _voters(recipe: Recipe, corpus: LabelledCorpus) -> Iterator[Vote]:
+    for voter in recipe.teacher.voters:
+        teacher = adopt_teacher(
+            voter.checkpoint,
+            corpus.scheme,
+            labels=voter.labels,
+            max_pieces=recipe.teacher.max_pieces,
+            revision=voter.revision,
+        )
+        yield Vote(teacher, voter.weight)
 
 
 def _train_classifier(
@@ -189,7 +198,8 @@ def _train_masked_language_model(
         )
     processes.barrier()
     encoded = open_encoded(work / "encoded")
-    model = masked_language_model(teacher)
+    origin = recipe.teacher.checkpoint
+    model = masked_language_model(teacher, origin=origin, revision=recipe.teacher.revision, seed=recipe.seed)
     move(model, processes.device)
     plan = BatchPlan(encoded.piece_lengths(), batch=section.batch_sentences, seed=recipe.seed, pool=_POOL)
     source = masked_source(model, teacher, encoded, plan=plan, probability=section.mask_probability)

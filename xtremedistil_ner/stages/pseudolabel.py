@@ -9,7 +9,7 @@ killed run goes on, and how one language more labels that one only.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,8 +20,8 @@ import torch
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
 from xtremedistil_ner.corpus.transfer import TransferCounts, held_out_keys, iter_transfer, transfer_languages
 from xtremedistil_ner.errors import CorpusError
-from xtremedistil_ner.models.teacher import Teacher, load_teacher, teacher_scorer
-from xtremedistil_ner.pieces import Scorer, score_words
+from xtremedistil_ner.labels import LabelScheme
+from xtremedistil_ner.models.voting import Vote, load_votes, vote_on_words
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.rundir import (
     MANIFEST,
@@ -52,18 +52,15 @@ def pseudolabel_transfer_set(recipe: Recipe, run: RunFolder, wanted: str, report
     processes = current_processes()
     corpus = open_corpus(recipe.corpus)
     teacher_files = verify(run.teacher)["files"]
-    teacher = load_teacher(
-        run.teacher, corpus.scheme, labels={}, max_pieces=recipe.teacher.max_pieces, device=processes.device
-    )
+    votes = load_votes(run.teacher, corpus.scheme, max_pieces=recipe.teacher.max_pieces, device=processes.device)
     dtype = autocast_dtype(recipe.pseudolabel.precision, processes.device)
-    scorer = teacher_scorer(teacher, dtype)
     if processes.is_main:
         run.soft_labels.mkdir(parents=True, exist_ok=True)
         (run.soft_labels / MANIFEST).unlink(missing_ok=True)  # unsealed while shards change
     processes.barrier()
     labelled_with = [
         {name: entry["sha256"] for name, entry in teacher_files.items() if name != "training.json"},
-        teacher.scheme.tags,
+        corpus.scheme.tags,
         str(dtype),
         recipe.pseudolabel.batch_pieces,
     ]
@@ -75,12 +72,12 @@ def pseudolabel_transfer_set(recipe: Recipe, run: RunFolder, wanted: str, report
             names.append(part.name)
             if index % processes.count == processes.rank:
                 shard_fingerprint = fingerprint("shard", labelled_with, part.language, part.sentences)
-                _label_part(part, run.soft_labels, shard_fingerprint, scorer, teacher, recipe, report)
+                _label_part(part, run.soft_labels, shard_fingerprint, votes, dtype, recipe, report)
     if not names:
         raise CorpusError("The transfer set is empty: every sentence is in dev or test too. Add text at transfer.path.")
     processes.barrier()
     if processes.is_main:
-        _seal(run.soft_labels, names, counts, teacher, wanted, report)
+        _seal(run.soft_labels, names, counts, corpus.scheme, wanted, report)
     processes.barrier()
 
 
@@ -98,8 +95,8 @@ def _label_part(
     part: _Part,
     folder: Path,
     shard_fingerprint: str,
-    scorer: Scorer,
-    teacher: Teacher,
+    votes: Sequence[Vote],
+    dtype: torch.dtype,
     recipe: Recipe,
     report: Reporter,
 ) -> None:
@@ -108,20 +105,19 @@ def _label_part(
         report(Event(STAGE, f"{part.name}: there already"))
         return
     start = time.monotonic()
-    logits, covered, _ = score_words(
-        scorer,
-        teacher.encoder,
-        part.sentences,
-        n_tags=len(teacher.scheme.tags),
-        batch_pieces=recipe.pseudolabel.batch_pieces,
-    )
+    logits, covered, _ = vote_on_words(votes, part.sentences, dtype=dtype, batch_pieces=recipe.pseudolabel.batch_pieces)
     write_shard(place, part.sentences, logits, covered, language=part.language, fingerprint=shard_fingerprint)
     speed = len(part.sentences) / (time.monotonic() - start)
     report(Event(STAGE, f"{part.name}: {len(part.sentences)} sentences", metrics={"sentences/s": speed}))
 
 
 def _seal(
-    folder: Path, names: list[str], counts: dict[str, TransferCounts], teacher: Teacher, wanted: str, report: Reporter
+    folder: Path,
+    names: list[str],
+    counts: dict[str, TransferCounts],
+    scheme: LabelScheme,
+    wanted: str,
+    report: Reporter,
 ) -> None:
     for path in folder.iterdir():
         if path.is_dir() and path.name not in names:
@@ -133,7 +129,7 @@ def _seal(
         languages[language] = LanguageCounts(
             count.read, count.duplicates, count.held_out, count.kept, words=words, lost_words=lost
         )
-    seal_store(folder, names, fingerprint=wanted, tags=teacher.scheme.tags, counts=languages)
+    seal_store(folder, names, fingerprint=wanted, tags=scheme.tags, counts=languages)
     kept = sum(count.kept for count in counts.values())
     dropped = sum(count.duplicates + count.held_out for count in counts.values())
     report(Event(STAGE, f"{kept} sentences labelled; {dropped} duplicates and held-out sentences left out"))

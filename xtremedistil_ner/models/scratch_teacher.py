@@ -1,0 +1,60 @@
+"""A teacher with random weights, for languages that no encoder covers and for use without any download."""
+
+from __future__ import annotations
+
+import torch
+from tokenizers import Tokenizer
+from transformers import ModernBertConfig, ModernBertForTokenClassification, PreTrainedTokenizerFast
+
+from xtremedistil_ner.labels import LabelScheme
+from xtremedistil_ner.models.teacher import Teacher, assemble_teacher
+from xtremedistil_ner.schema import ShapeSection
+
+_LOCAL_ATTENTION = 16
+"""Pieces that a local layer sees, half of them on either side; every third layer sees all."""
+_DROPOUT = 0.1
+
+
+def build_teacher(
+    shape: ShapeSection, tokenizer: Tokenizer, scheme: LabelScheme, *, max_pieces: int, seed: int
+) -> Teacher:
+    """A ModernBERT of the given shape with random weights and a WordPiece tokenizer.
+
+    Not the original BERT: with a few thousand sentences its absolute positions and post-norm layers learn little
+    (`docs/log.md`); rotary positions, pre-norm layers and local attention learn from the first epoch on.
+    """
+    torch.manual_seed(seed)
+    names = dict(enumerate(scheme.tags))
+    cls, sep = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
+    config = ModernBertConfig(
+        vocab_size=tokenizer.get_vocab_size(),
+        hidden_size=shape.hidden_width,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        intermediate_size=2 * shape.hidden_width,
+        max_position_embeddings=max(512, max_pieces),
+        local_attention=_LOCAL_ATTENTION,
+        embedding_dropout=_DROPOUT,
+        attention_dropout=_DROPOUT,
+        mlp_dropout=_DROPOUT,
+        classifier_dropout=_DROPOUT,
+        pad_token_id=tokenizer.token_to_id("[PAD]"),
+        cls_token_id=cls,
+        sep_token_id=sep,
+        bos_token_id=cls,
+        eos_token_id=sep,
+        id2label=names,
+        label2id={tag: index for index, tag in names.items()},
+    )
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    )
+    columns = tuple((index,) for index in names)
+    return assemble_teacher(
+        ModernBertForTokenClassification(config), fast, scheme, columns=columns, max_pieces=max_pieces
+    )
