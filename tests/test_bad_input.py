@@ -99,6 +99,48 @@ def test_a_damaged_archive_is_named(xner, place):
     expect(distil(xner, place), 3, path.with_suffix(".tsv.gz"), "damaged or cut short")
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "problem"),
+    [
+        (
+            "train.jsonl",
+            b'{"words": ["a"], "tags": ["O"]}\n{"words": ["a"]}\n',
+            ":2: there is neither tags nor ner_tags",
+        ),
+        ("train.jsonl.gz", gzip.compress(b"{}")[:-4], ": damaged or cut short"),
+        ("train.parquet", b"PAR1", ": damaged or no parquet file"),
+    ],
+)
+def test_a_broken_file_of_records_is_named(xner, place, name, data, problem):
+    path = place / "corpus" / "en" / name
+    (place / "corpus" / "en" / "train.tsv").unlink()
+    path.write_bytes(data)
+    expect(distil(xner, place), 3, f"{path}{problem}")
+    expect(xner("corpus", "check", place / "corpus"), 3, f"{path}{problem}")
+
+
+def test_a_dataset_of_the_hub_that_is_out_of_reach_is_a_resource_error(xner, place):
+    result = distil(xner, place, "--set", "corpus.path=null", "--set", "corpus.hub={id: org/no-such-dataset}")
+    expect(result, 5, "org/no-such-dataset at main: not in the Hub's cache", "hf download org/no-such-dataset")
+    result = distil(xner, place, "--set", "transfer.hub={id: org/no-such-dataset}")
+    expect(result, 5, "org/no-such-dataset at main: not in the Hub's cache")
+
+
+@pytest.mark.parametrize(
+    ("url", "code", "problem"),
+    [("nonsense://corpus", 3, "unknown protocol"), ("http://127.0.0.1:9/corpus", 5, "cannot be fetched")],
+)
+@pytest.mark.parametrize("section", ["corpus", "transfer"])
+def test_a_url_that_cannot_be_fetched_is_named(xner, place, section, url, code, problem):
+    expect(distil(xner, place, "--set", f"{section}.path={url}"), code, f"{url}: {problem}")
+
+
+def test_transfer_text_without_a_language_is_refused(xner, place):
+    (place / "news.txt").write_text("Nobody came .\n", encoding="utf-8")
+    result = distil(xner, place, "--set", f"transfer.path={place / 'news.txt'}")
+    expect(result, 3, f"{place / 'news.txt'}: which language is this?", "transfer.languages")
+
+
 def test_all_broken_lines_of_a_file_come_in_one_message(xner, place):
     path = place / "corpus" / "en" / "dev.tsv"
     path.write_text("one\ntwo\nthree\tX-PER\n", encoding="utf-8")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_student import make_network, ragged_batch
+from tiny_student import SCHEME, make_network, ragged_batch
 from torch import nn
+
+from xtremedistil_ner.models.crf import Crf
 
 LENGTHS = [3, 9, 1, 6, 9]
 
@@ -58,3 +60,23 @@ def test_a_direct_head_classifies_without_its_projection():
 def test_a_student_without_projection_has_no_representation():
     with pytest.raises(ValueError, match="no projection"):
         make_network("direct").represent(torch.zeros(1, 14))
+
+
+@pytest.mark.parametrize("head", ["projected", "direct"])
+def test_layers_from_top_to_bottom_share_out_all_parameters(head):
+    network = make_network(head, crf=Crf(SCHEME))
+    layers = network.layers()
+    middle = ["projection"] if head == "projected" else []
+    assert list(layers) == ["classifier", *middle, "lstm", "embeddings"]
+    owners = [
+        [layer for layer, prefixes in layers.items() if name.startswith(prefixes)] for name in network.state_dict()
+    ]
+    assert all(len(found) == 1 for found in owners)
+    assert {found[0] for found in owners} == set(layers)
+
+
+def test_a_crf_changes_neither_first_weights_nor_logits():
+    input_ids, mask = ragged_batch(LENGTHS)
+    plain, with_crf = make_network(), make_network(crf=Crf(SCHEME))
+    with torch.no_grad():
+        assert torch.equal(plain(input_ids, mask), with_crf(input_ids, mask))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+from hub_mirror import write_table
 
 from xtremedistil_ner.corpus.check import check_corpus, corpus_stats
 from xtremedistil_ner.corpus.labelled import open_corpus
@@ -107,6 +110,39 @@ def test_a_check_collects_the_problems_of_all_files(folder):
         "no.txt:1:1",
     ]
     assert len(check.stats) == 4
+
+
+def test_a_check_reads_every_format(tmp_path):
+    (tmp_path / "xx").mkdir()
+    (tmp_path / "xx" / "train.jsonl").write_text('{"tokens": ["Ada", "B"], "tags": ["I-PER", "I-MISC"]}\n')
+    write_table(tmp_path / "xx" / "test.parquet", [(["Oslo"], ["B-LOC"])], names=None)
+    (tmp_path / "xx.jsonl").write_text('{"text": "a"}\n')
+    check = check_corpus(tmp_path)
+    assert check.problems == ()
+    assert [(stats.split, stats.tag_format, stats.entities) for stats in check.stats] == [
+        ("train", "IOB1", {"MISC": 1, "PER": 1}), ("test", "IOB2", {"LOC": 1}),
+    ]  # fmt: skip
+    (tmp_path / "xx.jsonl").write_text('{"text": ""}\n')
+    assert ["xx.jsonl: no sentence" in problem for problem in check_corpus(tmp_path).problems] == [True]
+
+
+def test_the_source_of_a_corpus_is_its_path(folder):
+    assert opened(folder).source == {"path": str(folder)}
+    demo = open_corpus(CorpusSection(languages=("de",), types=("PER", "LOC", "ORG")))
+    assert (demo.source, demo.synthetic) == ({"path": "demo"}, True)
+    assert not opened(folder).synthetic
+
+
+def test_hashes_follow_a_file_that_changes_without_a_change_of_its_size(folder):
+    path = folder / "en" / "test.tsv"
+    long_ago = path.stat().st_mtime - 1000
+    hashes = set()
+    for number, word in enumerate(("Rome", "Oslo", "Bonn")):
+        write(path, f"Cy/B-PER in/O {word}/B-LOC")
+        if number < 2:
+            os.utime(path, (long_ago + number, long_ago + number))
+        hashes |= {opened(folder).content_hash("en", "test") for _ in range(2)}
+    assert len(hashes) == 3
 
 
 def test_a_folder_without_labelled_text_is_a_problem(tmp_path):

@@ -18,13 +18,16 @@ from transformers import AutoTokenizer
 
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.errors import CorpusError
+from xtremedistil_ner.labels import to_iob2
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
+from xtremedistil_ner.models.crf import Crf
 from xtremedistil_ner.models.distillation import Distillation
 from xtremedistil_ner.models.teacher import teacher_scorer
 from xtremedistil_ner.pieces import PieceEncoder, score_words
 from xtremedistil_ner.soft_labels import open_store, seal_store, write_shard
+from xtremedistil_ner.training.linear_chain import WordRows, legal_transitions
+from xtremedistil_ner.training.losses import cosine_distance, posterior_loss, soft_cross_entropy, state_divergence
 from xtremedistil_ner.training.processes import Processes
-from xtremedistil_ner.training.strategies import TOP_TO_BOTTOM
 
 SAVERS = {"bert": save_bert, "xlm-roberta": save_xlm_roberta}
 N_TAGS = len(SCHEME.tags)
@@ -41,9 +44,10 @@ def teacher(request, tmp_path):
     return load(SAVERS[request.param](tmp_path / "teacher"), max_pieces=40)
 
 
-def make_network(head="projected"):
+def make_network(head="projected", *, crf=None):
     torch.manual_seed(4)
-    network = BiLstm(BiLstmShape(len(VOCABULARY), 5, 7, WIDTH, N_TAGS, head), with_projection=True).eval()
+    shape = BiLstmShape(len(VOCABULARY), 5, 7, WIDTH, N_TAGS, head)
+    network = BiLstm(shape, with_projection=True, crf=crf).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.normal_(std=0.7)
@@ -65,11 +69,13 @@ def write_store(folder, teacher, sentences, *, uncovered=()):
     return open_store(folder)
 
 
-def open_distillation(folder, teacher, sentences, *, max_pieces=80, uncovered=(), head="projected", gold=()):
+def open_distillation(
+    folder, teacher, sentences, *, max_pieces=80, uncovered=(), head="projected", gold=(), crf=None, **losses
+):
     store = write_store(folder / "store", teacher, sentences, uncovered=uncovered)
     encoder = PieceEncoder(make_tokenizer(), max_pieces=max_pieces, pad_id=0)
     return Distillation(
-        network=make_network(head),
+        network=make_network(head, crf=crf),
         encoder=encoder,
         gold=gold,
         transfer=encoder.encode([words for chunk in store.sentences() for words in chunk]),
@@ -79,6 +85,8 @@ def open_distillation(folder, teacher, sentences, *, max_pieces=80, uncovered=()
         dtype=torch.float32,
         batch=3,
         seed=0,
+        crf=crf,
+        **losses,
     )
 
 
@@ -247,6 +255,111 @@ def test_the_representation_error_is_the_mean_over_words(tmp_path, teacher, sent
     assert found == pytest.approx(total.item() / count, rel=1e-3)
 
 
+@pytest.mark.parametrize(("kind", "loss"), [("cosine", cosine_distance), ("kld", state_divergence)])
+def test_the_representation_loss_that_was_chosen_compares_the_states(tmp_path, kind, loss):
+    """In training and in selection; the loss itself is held elsewhere, on the pairs of states that a loop finds."""
+    teacher = load(save_bert(tmp_path / "teacher"))
+    distillation = open_distillation(tmp_path, teacher, SHORT, representation_loss=kind)
+    ours, theirs = [], []
+    for words in SHORT:
+        for state, outputs in zip(
+            student_states(distillation.network, words), teacher_outputs(teacher, words), strict=True
+        ):
+            if state is not None and outputs is not None:
+                ours.append(distillation.network.represent(state))
+                theirs.append(outputs[1])
+    expected = loss(torch.stack(ours), torch.stack(theirs)).item()
+    assert distillation.source("representation").loss(np.arange(4)).item() == pytest.approx(expected, rel=1e-3)
+    with torch.inference_mode():
+        assert distillation.representation_error(SHORT, ALONE) == pytest.approx(expected / len(ours), rel=1e-3)
+
+
+def taught_words(distillation, teacher, rows):
+    """Logits of student and teacher at the words of each row that both cover, by a loop over windows; row lengths."""
+    encoded, ours, theirs, counts = distillation.transfer, [], [], []
+    sentences = [words for chunk in distillation.store.sentences() for words in chunk]
+    logits = [teacher_outputs(teacher, words) for words in sentences]
+    for row in rows:
+        sentence, first = int(encoded.sentence[row]), int(encoded.first_word[row])
+        kept = encoded.kept[encoded.word_offsets[row] : encoded.word_offsets[row + 1]]
+        states = student_states(distillation.network, sentences[sentence][first : first + len(kept)])
+        before = len(ours)
+        for place, (state, keep) in enumerate(zip(states, kept, strict=True)):
+            outputs = logits[sentence][first + place]
+            if keep and state is not None and outputs is not None:
+                ours.append(distillation.network.classify(state))
+                theirs.append(outputs[0])
+        counts.append(len(ours) - before)
+    return torch.stack(ours), torch.stack(theirs), np.array(counts)
+
+
+def test_the_softened_loss_compares_the_logits_that_a_loop_finds(tmp_path, teacher):
+    distillation = open_distillation(tmp_path, teacher, SHORT, logit_loss="soft_cross_entropy", temperature=3.0)
+    ours, theirs, _ = taught_words(distillation, teacher, range(4))
+    expected = soft_cross_entropy(ours, theirs, temperature=3.0).item()
+    assert distillation.source("logits").loss(np.arange(4)).item() == pytest.approx(expected, rel=1e-3)
+
+
+@pytest.mark.parametrize("with_crf", [True, False])
+def test_a_chain_is_a_window_and_only_a_first_window_begins_a_sentence(tmp_path, teacher, with_crf):
+    """Windows of long sentences: words without a piece are left out, and a later window may begin inside an entity."""
+    crf = Crf(SCHEME) if with_crf else None
+    distillation = open_distillation(
+        tmp_path, teacher, LONG, max_pieces=WINDOW, crf=crf, logit_loss="posterior", temperature=2.0
+    )
+    encoded = distillation.transfer
+    rows = [row for row in range(encoded.n_rows) if encoded.scored_words()[row]]
+    ours, theirs, counts = taught_words(distillation, teacher, rows)
+    opens = np.array([encoded.first_word[row] == 0 for row in rows])
+    assert 0 < opens.sum() < len(rows)
+    legality = legal_transitions(SCHEME)
+    expected = posterior_loss(
+        ours,
+        theirs,
+        WordRows(counts, opens),
+        transitions=legality + crf.scores if crf else legality,
+        teacher_transitions=legality,
+        temperature=2.0,
+    )
+    source = distillation.source("logits")
+    assert source.loss(np.arange(len(rows))).item() == pytest.approx(expected.item(), rel=1e-3)
+    parts = sum(source.loss(part).item() for part in np.array_split(np.random.default_rng(0).permutation(len(rows)), 3))
+    assert parts == pytest.approx(expected.item(), rel=1e-3)
+
+
+def test_gold_labels_teach_a_crf_whole_rows(tmp_path):
+    """A zero-width space without a piece stands inside an entity: what follows it begins a new one."""
+    teacher = load(save_bert(tmp_path / "teacher"))
+    tags = [("B-PER", "I-PER", "O"), ("B-LOC", "I-LOC", "I-LOC"), ("B-LOC",), ("O", "O", "B-LOC", "I-LOC")]
+    gold = [Sentence(str(i), "xx", tuple(w), t) for i, (w, t) in enumerate(zip(SHORT, tags, strict=True))]
+    crf = Crf(SCHEME)
+    distillation = open_distillation(tmp_path, teacher, SHORT[:2], gold=gold, crf=crf)
+    source = distillation.source("labels")
+    assert source.words.tolist() == [3, 2, 1, 4]
+    expected = 0.0
+    for sentence in gold:
+        states = student_states(distillation.network, sentence.words)
+        logits = torch.stack([distillation.network.classify(state) for state in states if state is not None])
+        pairs = zip(sentence.tags, states, strict=True)
+        seen = to_iob2(["O" if state is None else tag for tag, state in pairs], format="IOB2")[0]
+        kept = [SCHEME.tag_id(tag) for tag, state in zip(seen, states, strict=True) if state is not None]
+        row = WordRows(np.array([len(kept)]), np.array([True]))
+        expected += crf.loss(logits, torch.tensor(kept), row).item()
+    assert expected < 1e3, "an illegal path"
+    assert source.loss(np.array([2, 0, 3, 1])).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_entities_across_windows_are_legal_paths_of_a_crf(tmp_path):
+    teacher = load(save_bert(tmp_path / "teacher"))
+    gold = [
+        Sentence(str(i), "xx", tuple(words), ("B-PER", *["I-PER"] * (len(words) - 1))) for i, words in enumerate(LONG)
+    ]
+    distillation = open_distillation(tmp_path, teacher, SHORT, gold=gold, crf=Crf(SCHEME), max_pieces=WINDOW)
+    source = distillation.source("labels")
+    assert len(source.words) > len(LONG)
+    assert source.loss(np.arange(len(source.words))).item() < 1e3
+
+
 def test_the_teacher_is_not_trained(tmp_path, teacher):
     distillation = open_distillation(tmp_path, teacher, SHORT)
     for name in ("hard", "logits", "representation"):
@@ -255,8 +368,8 @@ def test_the_teacher_is_not_trained(tmp_path, teacher):
 
 
 def test_layers_share_out_all_parameters(tmp_path):
-    distillation = open_distillation(tmp_path, load(save_bert(tmp_path / "teacher")), SHORT)
-    parts = [distillation.parameters_of([layer]) for layer in TOP_TO_BOTTOM]
+    distillation = open_distillation(tmp_path, load(save_bert(tmp_path / "teacher")), SHORT, crf=Crf(SCHEME))
+    parts = [distillation.parameters_of([layer]) for layer in distillation.network.layers()]
     assert all(parts)
     assert sum(map(len, parts)) == len(frozenset().union(*parts))
     assert frozenset().union(*parts) == {name for name, _ in distillation.network.named_parameters()}

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from huggingface_hub import ModelCard
 from tiny_student import SCHEME, save_tiny_student
+from tiny_transformer import SHAPE, save_tiny_transformer
 
 from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.export.folder import write_export
@@ -146,8 +148,37 @@ def test_a_report_of_the_student_alone_is_enough(student, tmp_path):
     assert "| English (en) | – | 75.00 | 50.00 to 87.50 | – |" in text
 
 
-def test_every_snippet_of_the_card_runs_inside_the_folder(student, tmp_path, monkeypatch, capsys):
-    target = export(student, tmp_path / "export")
+def test_the_card_of_a_transformer_needs_no_import_of_ours_and_belongs_to_transformers(tmp_path):
+    save_tiny_transformer(tmp_path / "student")
+    text = (export(tmp_path / "student", tmp_path / "export") / "README.md").read_text(encoding="utf-8")
+    assert ModelCard(text).data.library_name == "transformers"
+    assert "A BERT: 2 layers of width 12 with 3 heads" in " ".join(text.split())
+    assert "xtremedistil_ner.hf" not in text
+    assert "LSTM" not in text
+    assert not re.search(r"\{[a-z_]+\}", text), "a place in the text was not filled in"
+
+
+def test_the_card_of_a_bilstm_says_what_to_import(student, tmp_path):
+    text = (export(student, tmp_path / "export") / "README.md").read_text(encoding="utf-8")
+    assert ModelCard(text).data.library_name == "xtremedistil-ner"
+    assert "import xtremedistil_ner.hf" in text
+    assert "One bidirectional LSTM" in " ".join(text.split())
+
+
+@pytest.mark.parametrize("corpus", [{"hub": {"id": "some-org/names"}, "path": None}, {"path": None}])
+def test_the_card_names_a_corpus_without_a_path(student, tmp_path, corpus):
+    target = export(student, tmp_path / "export", report=REPORT | {"run": {"recipe": {"corpus": corpus}}})
+    name = ModelCard((target / "README.md").read_text(encoding="utf-8")).data.eval_results[0].dataset_name
+    assert name == ("some-org/names" if "hub" in corpus else "demo")
+
+
+@pytest.mark.parametrize("kind", ["bilstm", "transformer"])
+def test_every_snippet_of_the_card_runs_inside_the_folder(tmp_path, monkeypatch, capsys, kind):
+    if kind == "transformer":
+        save_tiny_transformer(tmp_path / "student", shape=replace(SHAPE, positions=64))
+    else:
+        save_tiny_student(tmp_path / "student")
+    target = export(tmp_path / "student", tmp_path / "export")
     snippets = re.findall(r"```python\n(.*?)```", (target / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
     assert len(snippets) == 3
     monkeypatch.chdir(target)

@@ -212,15 +212,59 @@ def test_decoding_finds_the_best_of_all_legal_paths(logits: np.ndarray) -> None:
 
 @properties
 @given(
-    st.integers(0, 3).flatmap(
+    st.integers(1, 4).flatmap(lambda n: hnp.arrays(np.float64, (n, 5), elements=st.integers(-4, 4))),
+    hnp.arrays(np.float64, (6, 5), elements=st.integers(-3, 3)),
+    st.sampled_from([1, 3]),
+)
+def test_decoding_with_transitions_finds_the_best_of_all_legal_paths(
+    logits: np.ndarray, transitions: np.ndarray, sureness: int
+) -> None:
+    """Sure logits mostly outweigh the transitions, which is a short cut; both ways must find the best path."""
+    logits = logits * sureness
+    paths = LEGAL_PATHS[len(logits)]
+    previous = np.concatenate([np.zeros((len(paths), 1), dtype=int), paths[:, :-1] + 1], axis=1)
+    path_scores = logits[np.arange(len(logits)), paths].sum(axis=1) + transitions[previous, paths].sum(axis=1)
+    decoded = decode_tags(logits, TWO_TYPES, transitions)
+    found = np.flatnonzero((paths == decoded).all(axis=1))
+    assert len(found) == 1, "the decoded path is not legal"
+    assert path_scores[found[0]] == path_scores.max()
+
+
+@pytest.mark.parametrize("with_transitions", [True, False])
+@properties
+@given(
+    logits=st.integers(0, 3).flatmap(
         lambda n_types: hnp.arrays(np.float32, st.tuples(st.integers(0, 8), st.just(2 * n_types + 1)))
     )
 )
-def test_decoding_is_legal_for_every_input_even_infinite_or_nan(logits: np.ndarray) -> None:
+def test_decoding_is_legal_for_every_input_even_infinite_or_nan(logits: np.ndarray, with_transitions: bool) -> None:
     scheme = LabelScheme(TYPES[: logits.shape[1] // 2])
-    decoded = decode_tags(logits, scheme)
+    n_tags = logits.shape[1]
+    transitions = np.random.default_rng(0).normal(size=(n_tags + 1, n_tags)) if with_transitions else None
+    decoded = decode_tags(logits, scheme, transitions)
     assert (decoded.dtype, decoded.shape) == (np.int16, logits.shape[:1])
     assert is_legal(scheme.decode(decoded))
+
+
+def test_transitions_join_what_the_logits_would_part() -> None:
+    """Over the second word O and I-X are even but for 1; going on from B-X is worth 2 more than leaving it."""
+    logits = np.array([[0.0, 9, 0, 0, 0], [5, 0, 4, 0, 0]])
+    transitions = np.zeros((6, 5))
+    transitions[1 + 1, 2] = 2
+    assert TWO_TYPES.decode(decode_tags(logits, TWO_TYPES)) == ("B-X", "O")
+    assert TWO_TYPES.decode(decode_tags(logits, TWO_TYPES, transitions)) == ("B-X", "I-X")
+
+
+def test_an_illegal_transition_counts_for_nothing_however_high_its_score() -> None:
+    logits = np.array([[1.0, 0, 0, 0, 0], [0, 1, 0, 0, 0]])
+    transitions = np.zeros((6, 5))
+    transitions[0, 2] = transitions[1 + 0, 4] = transitions[1 + 1, 4] = 1e6
+    assert TWO_TYPES.decode(decode_tags(logits, TWO_TYPES, transitions)) == ("O", "B-X")
+
+
+def test_transitions_of_another_scheme_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"transitions of shape \(7, 7\)"):
+        decode_tags(np.zeros((3, 7)), SCHEME, np.zeros((7, 7)))
 
 
 @properties

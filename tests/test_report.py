@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 
 import numpy as np
 import pytest
 from documents import table_under
+from tiny_report import build, entry, rows_of
 
-from xtremedistil_ner.labels import LabelScheme
+from xtremedistil_ner.confusions import KINDS, Confusion
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe import load_recipe
-from xtremedistil_ner.report.build import build_report, model_entry
 from xtremedistil_ner.report.markdown import format_report
+from xtremedistil_ner.report.paper import papers_beside
 from xtremedistil_ner.rundir import RunFolder
-from xtremedistil_ner.scoring import score_language
 
 SHARES = ("precision", "recall", "f1", "f1_low", "f1_high")
-RUN = {"name": "tiny", "split": "test", "strategy": "D1", "stages": {"train": {"seconds": 61.4, "processes": 2}}}
 
 
 @pytest.fixture(scope="module")
@@ -36,21 +36,6 @@ def numbers_of(value):
             yield from numbers_of(inner)
     elif isinstance(value, int | float) and not isinstance(value, bool):
         yield value
-
-
-def entry(parameters, **counts):
-    """One model; counts per language are [correct, predicted, gold] of types PER and LOC in one sentence."""
-    scheme = LabelScheme(("PER", "LOC"))
-    scores = {
-        language: score_language(np.array([rows], dtype=np.int64), scheme, bootstrap=10, seed=1, words_lost=1)
-        for language, rows in counts.items()
-    }
-    return model_entry(parameters, scores)
-
-
-def build(teacher, student, *, synthetic=False):
-    data = {"transfer": {}, "repaired_tags": {}}
-    return build_report({"teacher": teacher, "student": student}, synthetic=synthetic, data=data, run=RUN)
 
 
 def test_the_keys_at_the_top_are_those_of_the_page(report):
@@ -79,8 +64,11 @@ def test_every_model_and_split_has_the_promised_form(report):
 def test_retention_compression_and_run_say_how_the_student_compares_and_was_made(report, finished_run):
     teacher, student = report["models"]["teacher"], report["models"]["student"]
     assert report["compression"] == teacher["parameters"] / student["parameters"]
-    assert set(report["retention"]) == {"macro", "languages"}
-    assert set(report["retention"]["languages"]) == {"en", "no"}
+    kept = report["retention"]
+    assert set(kept) == {"macro", "languages", "macro_low", "macro_high", "intervals"}
+    assert set(kept["languages"]) == set(kept["intervals"]) == {"en", "no"}
+    assert kept["macro_low"] <= kept["macro_high"]
+    assert all(set(bounds) == {"low", "high"} for bounds in kept["intervals"].values())
     run = report["run"]
     assert {"name", "fingerprint", "recipe", "versions", "seed", "stages", "bytes"} <= set(run)
     assert load_recipe(finished_run / "tiny.yaml").model_dump(mode="json") == run["recipe"]
@@ -100,6 +88,15 @@ def test_no_number_is_nan_or_infinite(report):
     assert all(math.isfinite(number) for number in numbers_of(report))
 
 
+def test_the_keys_of_an_entry_are_those_of_the_page(report):
+    listed = set(re.findall(r"`(\w+)`", " ".join(name for name, _ in table_under("formats.md", "Entries of `models`"))))
+    always = listed - {"paper_protocol", "dev", "test", "train"}
+    for model in report["models"].values():
+        assert always <= set(model) <= listed
+        assert set(model["errors"]) == set(KINDS)
+        assert sum(c["count"] for c in model["confusions"]) == sum(model["errors"].values())
+
+
 def test_data_counts_every_sentence_of_the_transfer_set(report):
     for counts in report["data"]["transfer"].values():
         assert counts["read"] == counts["kept"] + counts["duplicates"] + counts["held_out"] == 24
@@ -113,6 +110,7 @@ def test_retention_is_the_ratio_of_f1_by_hand():
     report = build(teacher, student)
     assert report["retention"]["languages"] == {"en": 0.5, "no": 0.5}
     assert report["retention"]["macro"] == 0.375 / 0.75
+    assert report["retention"]["intervals"]["en"] == {"low": 0.5, "high": 0.5}, "without resamples"
     assert report["compression"] == 10.0
     assert report["models"]["teacher"]["macro_f1"] == 0.75
     assert report["models"]["teacher"]["std_f1"] == 0.25
@@ -127,8 +125,14 @@ def test_a_teacher_that_finds_nothing_gives_no_nan():
     assert "nan" not in format_report(report).lower()
 
 
-def rows_of(text):
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+def test_a_language_that_only_the_teacher_knows_does_not_count_for_retention():
+    teacher = entry(1000, en=[[2, 2, 2], [2, 2, 2]], tl=[[2, 2, 2], [2, 2, 2]])
+    student = entry(100, en=[[1, 2, 2], [1, 2, 2]])
+    report = build(teacher, student)
+    assert report["retention"]["languages"] == {"en": 0.5}
+    assert report["retention"]["macro"] == 0.5
+    rows = {row[0]: row[1:] for row in rows_of(format_report(report))}
+    assert rows["tl Tagalog"][2:] == ["–", "–", "1", "–"]
 
 
 def test_the_table_shows_teacher_and_student_beside_each_other():
@@ -136,13 +140,46 @@ def test_the_table_shows_teacher_and_student_beside_each_other():
     student = entry(1200, en=[[1, 2, 2], [1, 2, 2]], no=[[1, 4, 4], [0, 0, 0]])
     text = format_report(build(teacher, student))
     rows = {row[0]: row[1:] for row in rows_of(text)}
-    assert rows["macro-F1 (sd over languages)"] == ["75.00 (25.00)", "37.50 (12.50)", "50.00 % kept"]
+    assert rows["macro-F1 (sd over languages)"] == ["75.00 (25.00)", "37.50 (12.50)", "50.00 % kept (50.00–50.00)"]
     assert rows["parameters"] == ["12,000", "1,200", "10.0x fewer"]
     assert rows["no Norwegian"][0] == "4"
-    assert rows["no Norwegian"][3:] == ["50.00", "1"]
+    assert rows["no Norwegian"][3:] == ["50.00 (50.00–50.00)", "1", "1"]
     assert rows["PER"] == ["75.00", "37.50"]
     assert rows["LOC"] == ["100.00", "50.00"], "a language without the type does not count"
-    assert rows["train"] == ["61", "2"]
+    assert rows["train"] == ["61", "2", ""]
+
+
+def test_the_most_common_confusions_of_the_student_stand_beside_the_teachers():
+    missed, border = Confusion("PER", None, "missed"), Confusion("LOC", "LOC", "wrong border")
+    teacher = entry(10, en=[[1, 2, 2], [1, 2, 2]], confusions={missed: 3})
+    student = entry(10, en=[[1, 2, 2], [1, 2, 2]], confusions={missed: 4, border: 9})
+    rows = rows_of(format_report(build(teacher, student)))
+    place = rows.index(["gold → predicted", "kind", "teacher", "student"])
+    assert ["all", "missed", "3", "4"] in rows[place:]
+    found = [row for row in rows[place:] if "→" in row[0]][1:]
+    assert found[:2] == [["LOC → LOC", "wrong border", "0", "9"], ["PER → nothing", "missed", "3", "4"]]
+
+
+PAPERS = papers_beside({"hub": "unimelb-nlp/wikiann", "revision": "0"}, ["en", "no"])
+
+
+def test_the_papers_values_stand_beside_a_wikiann_run_and_are_marked():
+    model = entry(1000, en=[[2, 4, 4], [0, 0, 0]], no=[[4, 4, 4], [0, 0, 0]])
+    text = format_report(build(model, model, papers=PAPERS))
+    assert "papers' values (their protocol, not comparable with strict scores)" in text
+    rows = rows_of(text)
+    rows = rows[
+        rows.index(["language", "papers' mBERT", "papers' XtremeDistil", "teacher, strict", "student, strict"]) :
+    ]
+    assert ["en English", "84.00", "78.00", "50.00", "50.00"] in rows
+    assert ["mean of these", "88.50", "84.50", "75.00", "75.00"] in rows
+    assert ["papers' mean of 41", "91.86", "88.64", "", ""] in rows
+    assert "papers" not in format_report(build(model, model)).lower(), "another corpus"
+
+
+@pytest.mark.parametrize("source", [{"path": "corpus"}, {"hub": "conll2003", "revision": "0"}])
+def test_another_corpus_than_wikiann_has_no_values_of_the_papers(source):
+    assert papers_beside(source, ["en"]) is None
 
 
 @pytest.mark.parametrize("synthetic", [False, True])

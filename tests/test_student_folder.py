@@ -100,7 +100,7 @@ def test_weights_that_do_not_fit_are_named(tmp_path, change, message):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("model_type", "bert", "model_type is 'bert'"),
+        ("model_type", "roberta", "model_type is 'roberta'"),
         ("hidden_width", -1, "hidden_width is -1"),
         ("embedding_width", None, "embedding_width is None"),
         ("head", "other", "head is 'other'"),

@@ -9,8 +9,18 @@ import sys
 
 import pytest
 
+from xtremedistil_ner.doctor import Finding
 from xtremedistil_ner.progress import Event
-from xtremedistil_ner.terminal import TerminalReporter, format_comparison, format_event, format_scores, format_table
+from xtremedistil_ner.report.tables import Table
+from xtremedistil_ner.terminal import (
+    TerminalReporter,
+    format_comparison,
+    format_event,
+    format_findings,
+    format_models,
+    format_scores,
+    format_table,
+)
 
 
 class Terminal(io.StringIO):
@@ -127,7 +137,7 @@ def test_scores_show_every_language_and_the_macro_mean():
     assert re.split(r" {2,}", lines[2]) == ["macro", "66.67"]
 
 
-def test_a_comparison_has_a_column_per_model_and_says_when_it_is_synthetic():
+def test_models_are_columns_and_synthetic_ones_are_marked():
     teacher = {"parameters": 1000, "macro_f1": 0.8, "languages": {"en": {**LANGUAGE, "f1": 0.8}}}
     student = {"parameters": 50, "macro_f1": 0.6, "languages": {"en": {**LANGUAGE, "f1": 0.6}}}
     report = {
@@ -136,7 +146,7 @@ def test_a_comparison_has_a_column_per_model_and_says_when_it_is_synthetic():
         "retention": {"macro": 0.75, "languages": {"en": 0.75}},
         "compression": 20.0,
     }
-    lines = format_comparison(report).splitlines()
+    lines = format_models(report).splitlines()
     assert [line.split() for line in lines[:4]] == [
         ["language", "teacher", "student", "retention"],
         ["en", "80.00", "60.00", "75.00"],
@@ -149,10 +159,31 @@ def test_a_comparison_has_a_column_per_model_and_says_when_it_is_synthetic():
 
 def test_a_teacher_alone_is_shown_without_retention():
     model = {"parameters": 1000, "macro_f1": 0.8, "languages": {"en": LANGUAGE}}
-    lines = format_comparison({"synthetic": False, "models": {"teacher": model}}).splitlines()
+    lines = format_models({"synthetic": False, "models": {"teacher": model}}).splitlines()
     assert [line.split() for line in lines] == [
         ["language", "teacher", "retention"],
         ["en", "66.67", "-"],
         ["macro", "80.00", "-"],
         ["parameters", "1,000"],
+    ]
+
+
+def test_scores_of_the_papers_protocol_follow_the_strict_ones():
+    paper = {"macro_f1": 0.75, "languages": {"no": {"precision": 1.0, "recall": 0.6, "f1": 0.75, "support": 5}}}
+    lines = format_scores({"macro_f1": 2 / 3, "languages": {"no": LANGUAGE}, "paper_protocol": paper}).splitlines()
+    assert lines[4].startswith("papers' protocol")
+    assert lines[5].split() == ["no", "100.00", "60.00", "75.00", "5"]
+    assert lines[6].split() == ["macro", "75.00"]
+
+
+def test_compared_tables_stand_below_each_other_with_titles_and_notes():
+    tables = [Table("", ("", "a"), (("x", "1"),)), Table("Second", ("", "b"), (("y", "2"),), "A note.")]
+    assert format_comparison(tables).splitlines() == ["   a", "x  1", "", "Second", "   b", "y  2", "A note."]
+
+
+def test_findings_are_a_line_each():
+    lines = format_findings([Finding("python", "ok", "3.11.9"), Finding("disk", "warning", "1 GB free")]).splitlines()
+    assert [line.split(maxsplit=2) for line in lines[1:]] == [
+        ["python", "ok", "3.11.9"],
+        ["disk", "warning", "1 GB free"],
     ]

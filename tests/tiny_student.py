@@ -17,12 +17,12 @@ VOCABULARY = list(dict.fromkeys([*SPECIAL_PIECES, *LETTERS, *(f"##{letter}" for 
 MAX_PIECES = 24
 
 
-def make_network(head="projected", *, seed=0, with_projection=None):
+def make_network(head="projected", *, seed=0, with_projection=None, crf=None):
     shape = BiLstmShape(
         vocabulary_size=len(VOCABULARY), embedding_width=5, hidden_width=7, representation_width=11, tags=7, head=head
     )
     torch.manual_seed(seed)
-    network = BiLstm(shape, with_projection=with_projection).eval()
+    network = BiLstm(shape, with_projection=with_projection, crf=crf).eval()
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.normal_()
@@ -33,8 +33,8 @@ def make_tokenizer():
     return wordpiece_tokenizer(VOCABULARY, lowercase=False, special_rows=False)
 
 
-def save_tiny_student(folder: Path, head="projected", *, seed=0):
-    network = make_network(head, seed=seed)
+def save_tiny_student(folder: Path, head="projected", *, seed=0, crf=None):
+    network = make_network(head, seed=seed, crf=crf)
     save_student(folder, network, make_tokenizer(), SCHEME, lowercase=False, max_pieces=MAX_PIECES)
     return network
 

@@ -17,7 +17,7 @@ from transformers import AutoConfig, AutoModelForTokenClassification, PreTrained
 from transformers.modeling_outputs import TokenClassifierOutput
 
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
-from xtremedistil_ner.models.student import MODEL_TYPE
+from xtremedistil_ner.models.student_config import MODEL_TYPE
 
 _IGNORED_LABEL = -100
 

@@ -20,9 +20,13 @@ from xtremedistil_ner.errors import CorpusError, UsageError
 
 TagFormat = Literal["IOB1", "IOB2", "BIOES"]
 TagIds = npt.NDArray[np.int16]
+Transitions = npt.NDArray[np.floating[Any]]
+"""Scores of neighbouring tags. Shapes: (tags + 1, tags) [previous, next], row 0 for the start of a sentence."""
 
 OUTSIDE = "O"
 _OUTSIDE_ID = 0
+_NO_NUMBER = 1e30
+"""Stands for infinity where sums must stay finite: above any logit, far from float64's end."""
 _PREFIXES: dict[TagFormat, str] = {"IOB1": "BI", "IOB2": "BI", "BIOES": "BIESLU"}
 _STARTS_ONE = "BSU"
 _ENDS_ONE = "ESLU"
@@ -186,45 +190,83 @@ def spans_of(tags: Sequence[str] | npt.NDArray[np.integer[Any]], scheme: LabelSc
     return tuple(spans)
 
 
-def decode_tags(word_logits: npt.NDArray[np.floating[Any]], scheme: LabelScheme) -> TagIds:
-    """Find the legal IOB2 path with the largest sum of logits; it is the argmax wherever the argmax is legal.
+def decode_tags(
+    word_logits: npt.NDArray[np.floating[Any]], scheme: LabelScheme, transitions: Transitions | None = None
+) -> TagIds:
+    """Find the legal IOB2 path with the largest sum of logits and of transition scores, if there are any.
 
-    Shapes: word_logits (words, tags) float; result (words,) int16.
-    Raises: UsageError for logits of another shape.
+    Without transitions it is the argmax wherever the argmax is legal.
+
+    Shapes: word_logits (words, tags) float; transitions (tags + 1, tags) [previous, next], row 0 for the start, of
+    which only the legal ones count; result (words,) int16.
+    Raises: UsageError for logits or transitions of another shape.
     """
-    if word_logits.ndim != 2 or word_logits.shape[1] != len(scheme.tags):
-        raise UsageError(f"logits of shape {word_logits.shape}, but the scheme has {len(scheme.tags)} tags.")
+    n_tags = len(scheme.tags)
+    if word_logits.ndim != 2 or word_logits.shape[1] != n_tags:
+        raise UsageError(f"logits of shape {word_logits.shape}, but the scheme has {n_tags} tags.")
+    if transitions is not None and transitions.shape != (n_tags + 1, n_tags):
+        raise UsageError(f"transitions of shape {transitions.shape}, but the scheme has {n_tags} tags.")
     ids: TagIds = word_logits.argmax(axis=1).astype(np.int16)
-    if len(ids) == 0 or (scheme.may_start[ids[0]] and scheme.may_follow[ids[:-1], ids[1:]].all()):
+    legal = len(ids) == 0 or bool(scheme.may_start[ids[0]] and scheme.may_follow[ids[:-1], ids[1:]].all())
+    if legal and (transitions is None or _outweighs(word_logits, ids, transitions, scheme)):
         return ids
-    return _best_legal_path(word_logits.astype(np.float64))
+    return _best_legal_path(word_logits.astype(np.float64), _legal_scores(scheme.types, transitions))
 
 
-def _best_legal_path(logits: npt.NDArray[np.float64]) -> TagIds:
-    """Viterbi over the transitions that exist: anything → O and B-X; B-X or I-X → I-X.
+def _outweighs(
+    logits: npt.NDArray[np.floating[Any]], ids: TagIds, transitions: Transitions, scheme: LabelScheme
+) -> bool:
+    """Whether no transitions can make up for a logit below the argmax, so that the legal path `ids` is the best.
 
-    The structure is followed, not masked with -inf, so that the path is legal for every input and a word costs
-    O(tags) instead of O(tags²). Before the first word stands `O`.
+    Another path loses at least the margin of each word that it tags otherwise, and gains at most what the transitions
+    on both sides of these words fall short of the best one.
+    """
+    if not len(ids) or len(scheme.tags) == 1:
+        return True
+    best_two = np.partition(logits, -2, axis=1)[:, -2:].astype(np.float64)
+    if not np.isfinite(best_two).all():
+        return False
+    pairs = transitions[1:]
+    shortfall = np.zeros(len(ids) + 1)
+    shortfall[0] = transitions[0][scheme.may_start].max() - transitions[0, ids[0]]
+    shortfall[1:-1] = pairs[scheme.may_follow].max() - pairs[ids[:-1], ids[1:]]
+    return bool((best_two[:, 1] - best_two[:, 0] >= shortfall[:-1] + shortfall[1:]).all())
+
+
+def _best_legal_path(logits: npt.NDArray[np.float64], scores: npt.NDArray[np.float64]) -> TagIds:
+    """Viterbi. Shapes: scores (tags, tags + 1) [next, previous], the last column for the start, -inf where illegal.
+
+    Logits that are no finite numbers are replaced by such first, so that the path is legal for every input.
     """
     n_words, n_tags = logits.shape
-    begin, inside = np.arange(1, n_tags, 2), np.arange(2, n_tags, 2)
-    came_from = np.zeros((n_words, n_tags), dtype=np.int16)
-    best = logits[0].copy()
-    reachable = np.ones(n_tags, dtype=bool)
-    reachable[inside] = False
+    if not np.isfinite(logits).all():
+        logits = np.nan_to_num(logits, nan=-_NO_NUMBER, posinf=_NO_NUMBER, neginf=-_NO_NUMBER)
+    every = np.arange(n_tags)
+    pairs, best = np.ascontiguousarray(scores[:, :-1]), scores[:, -1] + logits[0]
+    came_from = np.empty((n_words, n_tags), dtype=np.int16)
     for word in range(1, n_words):
-        candidates = np.flatnonzero(reachable)
-        came_from[word] = candidates[best[candidates].argmax()]
-        goes_on = reachable[inside] & (best[inside] > best[begin])
-        came_from[word, inside] = np.where(goes_on, inside, begin)
-        best = best[came_from[word]] + logits[word]
-        reachable[:] = True
+        sums = pairs + best
+        came_from[word] = chosen = sums.argmax(axis=1)
+        best = sums[every, chosen] + logits[word]
     path = np.empty(n_words, dtype=np.int16)
-    last = np.flatnonzero(reachable)
-    path[-1] = last[best[last].argmax()]
+    path[-1] = best.argmax()
     for word in range(n_words - 1, 0, -1):
         path[word - 1] = came_from[word, path[word]]
     return path
+
+
+def _legal_scores(types: tuple[str, ...], transitions: Transitions | None) -> npt.NDArray[np.float64]:
+    if transitions is None:
+        return _legality(types)
+    learnt = np.concatenate([transitions[1:], transitions[:1]]).T.astype(np.float64)
+    return _legality(types) + learnt
+
+
+@lru_cache(maxsize=64)
+def _legality(types: tuple[str, ...]) -> npt.NDArray[np.float64]:
+    """Zero where legal, -inf elsewhere. Shapes: (tags, tags + 1) [next, previous], the last column for the start."""
+    legal = np.concatenate([_may_follow(types), _may_start(types)[None]]).T
+    return np.where(legal, 0.0, -np.inf)
 
 
 @lru_cache(maxsize=64)

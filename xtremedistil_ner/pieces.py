@@ -10,6 +10,7 @@ Numpy and `tokenizers` only: the tagging path imports this module and must not p
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -116,8 +117,19 @@ class PieceEncoder:
         self.pad_id = pad_id
         self.prefix, self.suffix = _special_ids(tokenizer)
         self.budget = max_pieces - len(self.prefix) - len(self.suffix)
+        self.reads_whole_sentences = True
         if self.budget < 1:
             raise UsageError(f"max_pieces {max_pieces} leaves no room beside the special pieces.")
+
+    def cut_at(self, max_pieces: int) -> PieceEncoder:
+        """This encoder with one row per sentence, its first pieces; words behind them are not covered.
+
+        `max_pieces` counts special pieces, where there are any, and never exceeds what this encoder takes.
+        """
+        cut = copy.copy(self)
+        cut.budget = min(self.budget, max_pieces - len(self.prefix) - len(self.suffix))
+        cut.reads_whole_sentences = False
+        return cut
 
     def encode(self, sentences: Sequence[Sequence[str]]) -> EncodedCorpus:
         """Encode sentences given as words; an empty sentence has no row."""
@@ -131,7 +143,8 @@ class PieceEncoder:
             n_words = len(sentences[index])
             counts = np.bincount(word_of, minlength=n_words) if len(word_of) else np.zeros(n_words, np.int64)
             starts = np.concatenate([[0], np.cumsum(counts)])
-            for start, stop, keep_start, keep_stop in _windows(counts, self.budget):
+            windows = _windows(counts, self.budget if self.reads_whole_sentences else max(1, int(counts.sum())))
+            for start, stop, keep_start, keep_stop in windows:
                 row = ids[starts[start] : starts[stop]][: self.budget]
                 positions = starts[start:stop] - starts[start]
                 has_piece = (counts[start:stop] > 0) & (positions < self.budget)

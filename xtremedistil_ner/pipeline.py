@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from xtremedistil_ner.corpus.folder import find_split
+from xtremedistil_ner.corpus.hub_reader import pin_revisions
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
 from xtremedistil_ner.errors import CorpusError, UsageError
 from xtremedistil_ner.progress import Event, Reporter
@@ -72,12 +73,14 @@ def run_pipeline(
 ) -> PipelineResult:
     """Run what is missing or stale of a run folder, in order.
 
-    `take_from` is another run folder whose teacher and soft labels are linked in where their fingerprints fit.
+    `take_from` is another run folder whose teacher and soft labels are linked in where their fingerprints fit, and
+    whose scores of the same models on the same sentences are not computed again.
 
     Raises: XnerError of the stage that fails; what was done before stays and is reused.
     """
     asked = _asked_stages(only, until)
     run = RunFolder(out)
+    recipe = pin_revisions(recipe)
     corpus = open_corpus(recipe.corpus)
     _require_splits(recipe, corpus)
     wanted = stage_fingerprints(recipe, corpus)
@@ -102,7 +105,7 @@ def run_pipeline(
                 _require_inputs(run, stage, wanted)
                 if stage in _LONG_STAGES and all(earlier.state != "done" for earlier in steps):
                     _read_every_split(recipe, corpus)
-                step = _run_stage(recipe, run, stage, wanted[stage], processes, report)
+                step = _run_stage(recipe, run, stage, wanted[stage], processes, take_from, report)
             if step.state in ("reused", "taken"):
                 report(Event(stage, step.reason))
             steps.append(step)
@@ -151,11 +154,17 @@ def _look_at(run: RunFolder, stage: Stage, wanted: str, asked: Iterable[str], ta
 
 
 def _run_stage(
-    recipe: Recipe, run: RunFolder, stage: Stage, wanted: str, processes: int | None, report: Reporter
+    recipe: Recipe,
+    run: RunFolder,
+    stage: Stage,
+    wanted: str,
+    processes: int | None,
+    take_from: Path | None,
+    report: Reporter,
 ) -> Step:
     from xtremedistil_ner.training.launch import default_processes, launch
 
-    function, parallel = _stage_function(stage)
+    function, parallel = _stage_function(stage, take_from)
     count = (processes or default_processes(independent=stage == "pseudolabel")) if parallel else 1
     start = time.monotonic()
     launch(function, (recipe, run, wanted, report), count=count, run_folder=run.path)
@@ -200,7 +209,9 @@ def _run_jointly(
     return PipelineResult(tuple(steps), _current_report(run, wanted))
 
 
-def _stage_function(stage: Stage) -> tuple[Callable[[Recipe, RunFolder, str, Reporter], None], bool]:
+def _stage_function(
+    stage: Stage, take_from: Path | None = None
+) -> tuple[Callable[[Recipe, RunFolder, str, Reporter], None], bool]:
     """A stage's function, and whether several processes share its work. Imported when needed: torch is heavy."""
     if stage == "finetune":
         from xtremedistil_ner.stages.finetune import finetune_teacher
@@ -217,7 +228,7 @@ def _stage_function(stage: Stage) -> tuple[Callable[[Recipe, RunFolder, str, Rep
     if stage == "evaluate":
         from xtremedistil_ner.stages.evaluate import evaluate_run
 
-        return evaluate_run, False
+        return partial(evaluate_run, take_from=take_from), False
     from xtremedistil_ner.stages.export import export_student
 
     return export_student, False
@@ -238,9 +249,9 @@ def _require_inputs(run: RunFolder, stage: Stage, wanted: Mapping[Stage, str]) -
 def _require_splits(recipe: Recipe, corpus: LabelledCorpus) -> None:
     """Find out now, not after hours of training, that a split is missing in every language."""
     for split in dict.fromkeys(("train", "dev", *recipe.evaluate.splits)):
-        if not any(find_split(corpus.path, language, split) for language in corpus.languages):
+        if not any(corpus.has(language, split) for language in corpus.languages):
             raise CorpusError(
-                f"{corpus.path}: no language has a {split} split. `train` teaches, `dev` selects, and evaluate.splits "
+                f"{corpus.name}: no language has a {split} split. `train` teaches, `dev` selects, and evaluate.splits "
                 "are scored; add the file, or change evaluate.splits."
             )
 

@@ -63,6 +63,15 @@ class RunFolder:
         return self.path / "report.md"
 
     @property
+    def report_html(self) -> Path:
+        """The evaluation as a page to read in a browser."""
+        return self.path / "report.html"
+
+    def scores(self, model: str) -> Path:
+        """Entity counts of every scored sentence, by one model."""
+        return self.path / "scores" / f"{model}.npz"
+
+    @property
     def export(self) -> Path:
         """What a tagging service loads."""
         return self.path / "export"
@@ -199,6 +208,14 @@ def remove(folder: Path) -> None:
             shutil.rmtree(away)
         folder.rename(away)
         shutil.rmtree(away)
+
+
+def student_folders(path: Path) -> dict[str, Path]:
+    """The students in a folder of students or of their exports, by language; under `""` the folder of a joint one."""
+    if (path / "config.json").exists() or not path.is_dir():
+        return {"": path}
+    found = {folder.name: folder for folder in sorted(path.iterdir()) if (folder / "config.json").exists()}
+    return found or {"": path}
 
 
 @contextmanager

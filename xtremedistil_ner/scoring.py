@@ -4,25 +4,25 @@ The protocol of record: an entity is right if its words and its type are; spans 
 F1 per language, then the mean and the population standard deviation over languages. The counts equal those of
 seqeval's `mode="strict", scheme=IOB2` (a test holds them equal) and come from array operations, because training
 looks at dev every few hundred updates. Everything after the counts needs the counts alone, never the tags again.
-0/0 is 0.0 throughout: no score is ever NaN.
+0/0 is 0.0 throughout: no score is ever NaN. conlleval's way of reading spans stands beside the strict one, for the
+papers' protocol and for nothing else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from xtremedistil_ner.bootstrap import Counts, f1_of, interval, resampled_f1
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.labels import LabelScheme
 
-Counts = npt.NDArray[np.int64]
 IdSequences = Sequence[npt.NDArray[np.integer[Any]]]
-
-_INTERVAL = (0.025, 0.975)
+SpanRules = Literal["strict", "conlleval"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,13 @@ class LanguageScores:
     words_lost: int = 0
 
 
-def span_counts(gold: IdSequences, predicted: IdSequences, scheme: LabelScheme) -> Counts:
+def span_counts(
+    gold: IdSequences, predicted: IdSequences, scheme: LabelScheme, *, rules: SpanRules = "strict"
+) -> Counts:
     """Count right, predicted and gold entities of every sentence and type.
+
+    Under conlleval's rules a stray `I-X` starts an entity, at the start of a sentence, after `O` and after another
+    type; these are seqeval's default mode as well.
 
     Shapes: gold, predicted one (words,) array of tag ids per sentence; result (sentences, types, 3) int64
     [correct, predicted, gold].
@@ -58,8 +63,8 @@ def span_counts(gold: IdSequences, predicted: IdSequences, scheme: LabelScheme) 
     """
     lengths = _common_lengths(gold, predicted)
     sentence_of = np.repeat(np.arange(len(lengths)), lengths)
-    gold_type, gold_stop = _starts(gold, sentence_of, scheme)
-    predicted_type, predicted_stop = _starts(predicted, sentence_of, scheme)
+    gold_type, gold_stop = _starts(gold, sentence_of, scheme, rules)
+    predicted_type, predicted_stop = _starts(predicted, sentence_of, scheme, rules)
     is_gold, is_predicted = gold_type >= 0, predicted_type >= 0
     is_correct = is_gold & (gold_type == predicted_type) & (gold_stop == predicted_stop)
     n_types = len(scheme.types)
@@ -83,8 +88,10 @@ def score_language(
     """
     by_type = counts.sum(axis=0)
     total = by_type.sum(axis=0)
-    f1 = float(_f1(total))
-    low, high = _bootstrap_interval(counts.sum(axis=1), resamples=bootstrap, seed=seed) if bootstrap else (f1, f1)
+    f1 = float(f1_of(total))
+    low = high = f1
+    if bootstrap:
+        low, high = interval(resampled_f1(counts.sum(axis=1)[:, None], resamples=bootstrap, seed=seed)[:, 0])
     return LanguageScores(
         precision=_ratio(total[0], total[1]),
         recall=_ratio(total[0], total[2]),
@@ -93,7 +100,7 @@ def score_language(
         f1_low=low,
         f1_high=high,
         types={
-            kind: TypeScores(_ratio(row[0], row[1]), _ratio(row[0], row[2]), float(_f1(row)), int(row[2]))
+            kind: TypeScores(_ratio(row[0], row[1]), _ratio(row[0], row[2]), float(f1_of(row)), int(row[2]))
             for kind, row in zip(scheme.types, by_type, strict=True)
         },
         words_lost=words_lost,
@@ -113,7 +120,7 @@ def micro_f1(counts: Counts) -> float:
 
     Shapes: counts (..., 3) [correct, predicted, gold].
     """
-    return float(_f1(counts.reshape(-1, 3).sum(axis=0)))
+    return float(f1_of(counts.reshape(-1, 3).sum(axis=0)))
 
 
 def _common_lengths(gold: IdSequences, predicted: IdSequences) -> npt.NDArray[np.int64]:
@@ -132,12 +139,13 @@ def _common_lengths(gold: IdSequences, predicted: IdSequences) -> npt.NDArray[np
 
 
 def _starts(
-    sentences: IdSequences, sentence_of: npt.NDArray[np.int64], scheme: LabelScheme
+    sentences: IdSequences, sentence_of: npt.NDArray[np.int64], scheme: LabelScheme, rules: SpanRules
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Type and stop of the entity that starts at each word, all sentences end to end; type -1 where none starts.
 
     A word goes on from the one before if it is `I-X` after `B-X` or `I-X` of its sentence; an entity stops at the
-    next word that does not. A stray `I-X` does not go on and is no `B-`, so it and its followers belong to no entity.
+    next word that does not. A stray `I-X` does not go on and is no `B-`, so, read strictly, it and its followers
+    belong to no entity; to conlleval it is the start of one.
     """
     ids = np.concatenate([np.asarray(tags, dtype=np.int64) for tags in sentences] or [np.zeros(0, dtype=np.int64)])
     unknown = np.flatnonzero((ids < 0) | (ids >= len(scheme.tags)))
@@ -150,36 +158,11 @@ def _starts(
     borders = np.append(np.flatnonzero(~goes_on), len(ids))
     kind = np.full(len(ids), -1, dtype=np.int64)
     stop = np.zeros(len(ids), dtype=np.int64)
-    begins = ids % 2 == 1
-    kind[begins] = ids[begins] // 2
+    begins = ids % 2 == 1 if rules == "strict" else (ids > 0) & ~goes_on
+    kind[begins] = (ids[begins] - 1) // 2
     stop[borders[:-1]] = borders[1:]
     return kind, stop
 
 
 def _ratio(part: np.int64, whole: np.int64) -> float:
     return float(part / whole) if whole else 0.0
-
-
-def _f1(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """F1 as 2 · correct / (predicted + gold).
-
-    Shapes: counts (..., 3); result (...).
-    """
-    found = counts[..., 1] + counts[..., 2]
-    return np.asarray(2 * counts[..., 0] / np.maximum(found, 1), dtype=np.float64)
-
-
-def _bootstrap_interval(totals: Counts, *, resamples: int, seed: int) -> tuple[float, float]:
-    """95 % percentile interval of the F1 over resampled sentences.
-
-    Sentences with the same counts are interchangeable, so a resample is one multinomial draw over the distinct rows
-    (a few dozen, however many sentences there are) instead of an index per sentence.
-    Shapes: totals (sentences, 3).
-    Source: Efron and Tibshirani 1993, the percentile interval.
-    """
-    if len(totals) == 0:
-        return 0.0, 0.0
-    rows, sentences = np.unique(totals, axis=0, return_counts=True)
-    draws = np.random.default_rng(seed).multinomial(len(totals), sentences / len(totals), size=resamples)
-    low, high = np.quantile(_f1(draws @ rows), _INTERVAL)
-    return float(low), float(high)

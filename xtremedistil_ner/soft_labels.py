@@ -64,12 +64,17 @@ class SoftLabelStore:
     """A store, opened for reading. Sentences and words are numbered through all shards, in the manifest's order."""
 
     def __init__(self, manifest: Mapping[str, Any], shards: Sequence[Shard]) -> None:
+        self._manifest = manifest
         self.fingerprint = str(manifest["fingerprint"])
         self.tags: tuple[str, ...] = tuple(manifest["tags"])
         self.counts = {language: LanguageCounts(**counts) for language, counts in manifest["languages"].items()}
         self.shards = tuple(shards)
         self._first_word = np.cumsum([0, *(len(shard.logits) for shard in shards)], dtype=np.int64)
         self._first_sentence = np.cumsum([0, *(shard.n_sentences for shard in shards)], dtype=np.int64)
+
+    def of_language(self, language: str) -> SoftLabelStore:
+        """The shards of one language, as a store of their own."""
+        return SoftLabelStore(self._manifest, [shard for shard in self.shards if shard.language == language])
 
     @property
     def n_sentences(self) -> int:

@@ -6,6 +6,7 @@ Paths do not count, bytes do: a corpus, checkpoint or vocabulary that moved inva
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +18,12 @@ from xtremedistil_ner.corpus.transfer import transfer_hash, transfer_languages
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.rundir import fingerprint, sha256_file
 from xtremedistil_ner.schema import Recipe
+from xtremedistil_ner.vocabulary import TRAINED
 
 Stage = Literal["finetune", "pseudolabel", "train", "evaluate", "export"]
 STAGES: tuple[Stage, ...] = ("finetune", "pseudolabel", "train", "evaluate", "export")
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
+_HUB_ID = re.compile(r"(?!.*\.txt$)[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _FORMAT = 1
 """Raised when the same inputs begin to give other artefacts, so that old ones count as stale."""
 
@@ -31,7 +35,9 @@ def stage_fingerprints(recipe: Recipe, corpus: LabelledCorpus) -> dict[Stage, st
     gold = [corpus.scheme.tags, _hashes(corpus, ("train", "dev"))]
     languages = transfer_languages(corpus, recipe.transfer)
     transfer = {language: transfer_hash(corpus, recipe.transfer, language) for language in languages}
-    student = {**plain["student"], "vocabulary": _file_identity(recipe.student.vocabulary)}
+    student = {**plain["student"], "vocabulary": _vocabulary_identity(recipe.student.vocabulary)}
+    if recipe.student.transformer.checkpoint is not None:
+        student["transformer"]["checkpoint"] = _checkpoint_identity(recipe.student.transformer.checkpoint)
     result: dict[Stage, str] = {}
     result["finetune"] = _teacher_fingerprint(recipe, corpus, gold, transfer)
     result["pseudolabel"] = fingerprint("pseudolabel", _FORMAT, result["finetune"], transfer, plain["pseudolabel"])
@@ -50,6 +56,10 @@ def _teacher_fingerprint(recipe: Recipe, corpus: LabelledCorpus, gold: object, t
         section["shape"]["vocabulary"] = _file_identity(shape.vocabulary)
     if recipe.teacher.checkpoint is not None:
         section["checkpoint"] = _checkpoint_identity(recipe.teacher.checkpoint)
+    if recipe.teacher.voters:
+        section["voters"] = [
+            {**_changed(voter), "checkpoint": _checkpoint_identity(voter.checkpoint)} for voter in recipe.teacher.voters
+        ]
     if recipe.finetune.epochs == 0:
         return fingerprint("finetune", _FORMAT, corpus.scheme.tags, section)
     reads_transfer = recipe.finetune.masked_language_model.updates or shape is not None
@@ -71,8 +81,21 @@ def _checkpoint_identity(checkpoint: str) -> str:
     folder = Path(checkpoint)
     if not folder.is_dir():
         return checkpoint
-    names = ("config.json", "tokenizer.json", "vocab.txt", "sentencepiece.bpe.model", "*.safetensors", "*.bin")
+    names = ("config.json", "tokenizer.json", "vocab.txt", "sentencepiece.bpe.model", "*.safetensors")
     return fingerprint(sorted(sha256_file(path) for name in names for path in folder.glob(name)))
+
+
+def _vocabulary_identity(name: str | None) -> str | None:
+    """The bytes of a file or of a checkpoint's tokenizer; a Hub id stands for itself.
+
+    One that is `trained` is decided by text that other fingerprints have already.
+    """
+    if name is None or name == TRAINED:
+        return name
+    folder = Path(name)
+    if folder.is_dir():
+        return fingerprint([sha256_file(folder / file) for file in _TOKENIZER_FILES if (folder / file).is_file()])
+    return name if _HUB_ID.fullmatch(name) and not folder.is_file() else _file_identity(name)
 
 
 def _file_identity(name: str | None) -> str | None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.errors import ModelError, UsageError
-from xtremedistil_ner.labels import LabelScheme, decode_tags, spans_of
+from xtremedistil_ner.labels import LabelScheme, Transitions, decode_tags, spans_of
 from xtremedistil_ner.pieces import PieceBatch, PieceEncoder, Scorer, load_encoder, score_words
 from xtremedistil_ner.rundir import MANIFEST, sha256_file
 
@@ -45,10 +45,13 @@ class Entity:
 class Tagger:
     """A student that tags raw text or sentences of words; safe to share between threads."""
 
-    def __init__(self, scorer: Scorer, encoder: PieceEncoder, scheme: LabelScheme) -> None:
+    def __init__(
+        self, scorer: Scorer, encoder: PieceEncoder, scheme: LabelScheme, transitions: Transitions | None = None
+    ) -> None:
         self.scorer = scorer
         self.encoder = encoder
         self.scheme = scheme
+        self.transitions = transitions
 
     @classmethod
     def from_pretrained(cls, folder: str | Path, *, threads: int = 1) -> Tagger:
@@ -59,8 +62,9 @@ class Tagger:
         path = Path(folder)
         verify_export(path)
         session = _open_session(path / ONNX_FILE, threads)
-        scheme, max_pieces = _read_metadata(session, path / ONNX_FILE)
-        return cls(session_scorer(session, n_tags=len(scheme.tags)), load_encoder(path, max_pieces=max_pieces), scheme)
+        scheme, max_pieces, transitions = _read_metadata(session, path / ONNX_FILE)
+        encoder = load_encoder(path, max_pieces=max_pieces)
+        return cls(session_scorer(session, n_tags=len(scheme.tags)), encoder, scheme, transitions)
 
     def tag(self, texts: Sequence[str]) -> list[list[Entity]]:
         """Entities of each text, in the order they stand there."""
@@ -109,7 +113,7 @@ class Tagger:
         probabilities = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
         probabilities /= probabilities.sum(axis=1, keepdims=True)
         for start, stop in pairwise(offsets):
-            ids = decode_tags(logits[start:stop], self.scheme)
+            ids = decode_tags(logits[start:stop], self.scheme, self.transitions)
             yield ids, probabilities[np.arange(start, stop), ids]
 
 
@@ -186,17 +190,25 @@ def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
         raise ModelError(f"{path}: ONNX Runtime cannot load it ({error}). Export again.") from error
 
 
-def _read_metadata(session: onnxruntime.InferenceSession, path: Path) -> tuple[LabelScheme, int]:
+def _read_metadata(
+    session: onnxruntime.InferenceSession, path: Path
+) -> tuple[LabelScheme, int, NDArray[np.float32] | None]:
     metadata = session.get_modelmeta().custom_metadata_map
     try:
         tags = tuple(json.loads(metadata["tags"]))
         max_pieces = int(metadata["max_pieces"])
         scheme = LabelScheme(tuple(tag[2:] for tag in tags[1::2]))
+        transitions = None
+        if "transitions" in metadata:
+            shape = len(tags) + 1, len(tags)
+            transitions = np.array(json.loads(metadata["transitions"]), dtype=np.float32).reshape(shape)
     except (LookupError, TypeError, ValueError, UsageError) as error:
-        raise ModelError(f"{path}: no metadata `tags` and `max_pieces` ({error!r}). Export again.") from error
+        raise ModelError(
+            f"{path}: no metadata `tags` and `max_pieces`, or broken transitions ({error!r}). Export again."
+        ) from error
     if scheme.tags != tags:
         raise ModelError(f"{path}: its tags are {', '.join(tags)}, expected {', '.join(scheme.tags)}. Export again.")
-    return scheme, max_pieces
+    return scheme, max_pieces, transitions
 
 
 def _demand_many(values: object, use: str) -> None:

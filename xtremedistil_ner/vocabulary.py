@@ -14,6 +14,8 @@ from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.pieces import PieceEncoder
 
 SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+TRAINED = "trained"
+"""What a recipe says in a vocabulary's place to have one learnt from text."""
 _ALPHABET = 1000
 """Characters that a learnt vocabulary has, the most frequent ones: the default of the trainer of `tokenizers`."""
 
@@ -21,7 +23,7 @@ _ALPHABET = 1000
 def wordpiece_tokenizer(vocabulary: Sequence[str], *, lowercase: bool, special_rows: bool) -> Tokenizer:
     """A BERT tokenizer over a vocabulary; `special_rows` puts [CLS] and [SEP] around every sentence."""
     ids = {piece: index for index, piece in enumerate(vocabulary)}
-    needed = ("[PAD]", "[UNK]", "[CLS]", "[SEP]") if special_rows else ("[PAD]", "[UNK]")
+    needed = SPECIAL_PIECES if special_rows else ("[PAD]", "[UNK]")
     missing = [piece for piece in needed if piece not in ids]
     if missing:
         raise ModelError(f"The vocabulary has no {', '.join(missing)}. Give a BERT vocabulary, one piece a line.")

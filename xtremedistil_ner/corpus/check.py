@@ -1,4 +1,4 @@
-"""A look at a corpus folder before a run: whether it is sound, and what is in it."""
+"""A look at a corpus before a run: whether it is sound, and what is in it."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xtremedistil_ner.corpus.demo import demo_path
-from xtremedistil_ner.corpus.folder import (
-    SPLITS,
-    CorpusFile,
-    find_split,
-    find_text,
-    languages_of,
-    read_split,
-    read_text,
-)
+from xtremedistil_ner.corpus.folder import find_text, is_split_file, is_text_file, languages_of
+from xtremedistil_ner.corpus.labelled import open_reader
+from xtremedistil_ner.corpus.mirror import is_url, mirror_folder
+from xtremedistil_ner.corpus.raw_text import read_text
+from xtremedistil_ner.corpus.reader import CorpusReader
+from xtremedistil_ner.corpus.split import SPLITS, LabelledSplit
 from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.labels import spans_of
+from xtremedistil_ner.schema import CorpusSection
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,29 +35,29 @@ class SplitStats:
 
 @dataclass(frozen=True, slots=True)
 class CorpusCheck:
-    """Problems of a corpus folder, and the numbers of the files that have none."""
+    """Problems of a corpus, and the numbers of the files that have none."""
 
     problems: tuple[str, ...]
     stats: tuple[SplitStats, ...]
 
 
 def check_corpus(path: str | Path) -> CorpusCheck:
-    """Read every file of a corpus folder (or of `demo`), raw text included, and collect what is wrong.
+    """Read every file of a corpus folder, of a URL or of `demo`, raw text included, and collect what is wrong.
 
-    Raises: CorpusError if `path` is no folder.
+    Raises: CorpusError if `path` is no folder; ResourceError if a URL is out of reach.
     """
-    folder = _folder(path)
+    folder = _folder(str(path))
+    if not languages_of(folder):
+        return CorpusCheck((f"{path}: no labelled text. Put files such as en/train.tsv there.",), ())
+    reader = _reader(str(path))
     problems: list[str] = []
     stats: list[SplitStats] = []
-    languages = languages_of(folder)
-    if not languages:
-        problems.append(f"{folder}: no labelled text. Put files such as en/train.tsv there.")
-    for language, split in _splits(languages):
+    for language, split in _splits(reader):
         try:
-            stats += _stats(folder, language, split)
+            stats += _stats(reader, language, split)
         except CorpusError as error:
             problems.append(str(error))
-    for language in languages:
+    for language in reader.languages:
         try:
             _read_raw_text(folder, language)
         except CorpusError as error:
@@ -68,40 +66,48 @@ def check_corpus(path: str | Path) -> CorpusCheck:
 
 
 def corpus_stats(path: str | Path) -> tuple[SplitStats, ...]:
-    """Numbers of every labelled file of a corpus folder (or of `demo`), by language and split.
+    """Numbers of every labelled file of a corpus folder, of a URL or of `demo`, by language and split.
 
-    Raises: CorpusError for the first file that cannot be read.
+    Raises: CorpusError for the first file that cannot be read; ResourceError if a URL is out of reach.
     """
-    folder = _folder(path)
-    return tuple(
-        stats for language, split in _splits(languages_of(folder)) for stats in _stats(folder, language, split)
-    )
+    reader = _reader(str(path))
+    return tuple(stats for language, split in _splits(reader) for stats in _stats(reader, language, split))
 
 
-def _folder(path: str | Path) -> Path:
-    return demo_path() if str(path) == "demo" else Path(path)
+def _reader(path: str) -> CorpusReader:
+    return open_reader(CorpusSection(path=path))
 
 
-def _splits(languages: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    return ((language, split) for language in languages for split in SPLITS)
+def _folder(path: str) -> Path:
+    if path == "demo":
+        return demo_path()
+    return mirror_folder(path, _is_corpus_file) if is_url(path) else Path(path)
 
 
-def _stats(folder: Path, language: str, split: str) -> list[SplitStats]:
-    path = find_split(folder, language, split)
-    return [_count(read_split(path, language=language), language, split)] if path else []
+def _is_corpus_file(name: str) -> bool:
+    return is_split_file(name) or is_text_file(name)
 
 
-def _count(file: CorpusFile, language: str, split: str) -> SplitStats:
-    entities = Counter(span.type for sentence in file.sentences for span in spans_of(sentence.tags or ()))
+def _splits(reader: CorpusReader) -> Iterator[tuple[str, str]]:
+    return ((language, split) for language in reader.languages for split in SPLITS)
+
+
+def _stats(reader: CorpusReader, language: str, split: str) -> list[SplitStats]:
+    found = reader.read(language, split)
+    return [_count(found, language, split)] if found else []
+
+
+def _count(found: LabelledSplit, language: str, split: str) -> SplitStats:
+    entities = Counter(span.type for sentence in found.sentences for span in spans_of(sentence.tags or ()))
     return SplitStats(
         language=language,
         split=split,
-        sentences=len(file.sentences),
-        words=sum(len(sentence.words) for sentence in file.sentences),
+        sentences=len(found.sentences),
+        words=sum(len(sentence.words) for sentence in found.sentences),
         entities=dict(sorted(entities.items())),
-        tag_format=file.tag_format,
-        repaired_tags=file.repaired_tags,
-        skipped_lines=file.skipped_lines,
+        tag_format=found.tag_format,
+        repaired_tags=found.repaired_tags,
+        skipped_lines=found.skipped_lines,
     )
 
 

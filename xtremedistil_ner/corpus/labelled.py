@@ -1,4 +1,4 @@
-"""A labelled corpus: the languages and splits of a folder, under one label scheme.
+"""A labelled corpus: the languages and splits of a folder, a URL or the Hub, under one label scheme.
 
 Files are read when they are asked for and not kept: one language at a time is what a large corpus leaves room for.
 """
@@ -6,36 +6,62 @@ Files are read when they are asked for and not kept: one language at a time is w
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from xtremedistil_ner.corpus.demo import demo_path
-from xtremedistil_ner.corpus.folder import SPLITS, CorpusFile, find_split, languages_of, read_split
+from xtremedistil_ner.corpus.folder import folder_reader, is_split_file
+from xtremedistil_ner.corpus.hub_reader import hub_reader
+from xtremedistil_ner.corpus.mirror import is_url, mirror_folder
+from xtremedistil_ner.corpus.reader import CorpusReader
 from xtremedistil_ner.corpus.sentence import Sentence
+from xtremedistil_ner.corpus.split import SPLITS, LabelledSplit
 from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.schema import CorpusSection
 
+HELD_OUT_SPLITS = ("dev", "test")
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledCorpus:
-    """A corpus folder and the part of it that a recipe names.
+    """A place with labelled text and the part of it that a recipe names.
 
     `has_every_language`: the recipe named none. `repaired_tags` has, for each (language, split) read so far, the number
     of tags that had to be repaired.
     """
 
-    path: Path
+    reader: CorpusReader
     languages: tuple[str, ...]
     scheme: LabelScheme
     train_sentences: int | None = None
     has_every_language: bool = True
     repaired_tags: dict[tuple[str, str], int] = field(default_factory=dict, compare=False)
 
+    @property
+    def name(self) -> str:
+        """What messages call the corpus: its folder, or its id on the Hub."""
+        return self.reader.name
+
+    @property
+    def source(self) -> Mapping[str, str]:
+        """Where the corpus comes from, for the report: its `path`, or `hub` and the `revision` that was read."""
+        return self.reader.source
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether this is the built-in demo, whose numbers say nothing about real text."""
+        return self.reader.synthetic
+
+    def has(self, language: str, split: str) -> bool:
+        """Whether a language has a split."""
+        return self.reader.has(language, split)
+
     def sentences(self, language: str, split: str) -> tuple[Sentence, ...]:
         """Sentences of a split with IOB2 tags; none if the language lacks the split.
 
-        Raises: CorpusError for a broken file, and for a tag outside the scheme with its line.
+        Raises: CorpusError for a broken file, and for a tag outside the scheme with its line or row.
         """
         found = self._whole_split(language, split)
         return found[: self.train_sentences] if split == "train" else found
@@ -46,33 +72,39 @@ class LabelledCorpus:
 
     def training_text_hash(self, language: str) -> str:
         """SHA-256 of what decides the training text of a language, as hexadecimal text."""
-        path = find_split(self.path, language, "train")
-        return file_hash(path) if path else "none"
-
-    def _whole_split(self, language: str, split: str) -> tuple[Sentence, ...]:
-        path = find_split(self.path, language, split)
-        if path is None:
-            return ()
-        file = read_split(path, language=language)
-        self._check_types(file)
-        self.repaired_tags[language, split] = file.repaired_tags
-        return file.sentences
+        return self.reader.file_hash(language, "train") or "none"
 
     def content_hash(self, language: str, split: str) -> str:
         """SHA-256 of what decides the sentences of a split, as hexadecimal text; of nothing if there is no split."""
-        path = find_split(self.path, language, split)
-        digest = hashlib.sha256(file_hash(path).encode() if path else b"")
+        digest = hashlib.sha256((self.reader.file_hash(language, split) or "").encode())
         if split == "train" and self.train_sentences is not None:
             digest.update(f"first {self.train_sentences}".encode())
         return digest.hexdigest()
 
-    def _check_types(self, file: CorpusFile) -> None:
+    def held_out(self) -> Iterator[tuple[str, str]]:
+        """Every (language, split) to be kept out of the transfer set: dev and test of all languages that are here.
+
+        Of a folder those are its languages outside the recipe too, of a Hub dataset the recipe's, because no others
+        are fetched.
+        """
+        pairs = ((language, split) for language in self.reader.languages for split in HELD_OUT_SPLITS)
+        return (pair for pair in pairs if self.reader.has(*pair))
+
+    def _whole_split(self, language: str, split: str) -> tuple[Sentence, ...]:
+        found = self.reader.read(language, split)
+        if found is None:
+            return ()
+        self._check_types(found)
+        self.repaired_tags[language, split] = found.repaired_tags
+        return found.sentences
+
+    def _check_types(self, found: LabelledSplit) -> None:
         known = {"", *self.scheme.types}
-        foreign = [(line, tag) for tag, line in file.tag_lines.items() if tag[2:] not in known]
+        foreign = [(line, tag) for tag, line in found.tag_lines.items() if tag[2:] not in known]
         if foreign:
             raise CorpusError(
                 "\n".join(
-                    f"{file.path}:{line}: tag {tag!r}: the types are {', '.join(self.scheme.types)}. "
+                    f"{found.place}{line}: tag {tag!r}: the types are {', '.join(self.scheme.types)}. "
                     f"Add {tag[2:]} to corpus.types, or change the tag."
                     for line, tag in sorted(foreign)
                 )
@@ -80,36 +112,41 @@ class LabelledCorpus:
 
 
 def open_corpus(section: CorpusSection) -> LabelledCorpus:
-    """Open the corpus that a recipe names; without `types` the training files are read once for theirs.
+    """Open the corpus that a recipe names; without `types` the training splits are read once for theirs.
 
-    Raises: CorpusError if the folder, a language or every labelled file is missing.
+    Raises: CorpusError if the corpus, a language or every labelled file is missing; ResourceError if a URL or the Hub
+    is out of reach.
     """
-    path = demo_path() if section.path is None or section.path == "demo" else Path(section.path)
-    present = languages_of(path)
-    if not present:
-        raise CorpusError(f"{path}: no labelled text. Put files such as en/train.tsv there.")
-    missing = [language for language in section.languages if language not in present]
+    reader = open_reader(section)
+    missing = [language for language in section.languages if language not in reader.languages]
     if missing:
-        raise CorpusError(f"{path}: no language {', '.join(missing)}. There are: {', '.join(present)}.")
-    languages = tuple(dict.fromkeys(section.languages)) or present
-    scheme = LabelScheme(section.types) if section.types else _scheme_of(path, languages)
-    return LabelledCorpus(path, languages, scheme, section.train_sentences, not section.languages)
+        raise CorpusError(f"{reader.name}: no language {', '.join(missing)}. There are: {', '.join(reader.languages)}.")
+    languages = tuple(dict.fromkeys(section.languages)) or reader.languages
+    scheme = LabelScheme(section.types) if section.types else _scheme_of(reader, languages)
+    return LabelledCorpus(reader, languages, scheme, section.train_sentences, not section.languages)
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal text."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def open_reader(section: CorpusSection) -> CorpusReader:
+    """The reader of the place that a recipe names.
+
+    Raises: as `open_corpus`.
+    """
+    if section.hub is not None:
+        return hub_reader(section.hub, section.languages)
+    name = section.path or "demo"
+    folder = demo_path() if name == "demo" else mirror_folder(name, is_split_file) if is_url(name) else Path(name)
+    return folder_reader(folder, name=name, synthetic=folder.resolve() == demo_path().resolve())
 
 
-def _scheme_of(path: Path, languages: tuple[str, ...]) -> LabelScheme:
+def _scheme_of(reader: CorpusReader, languages: tuple[str, ...]) -> LabelScheme:
     """Collect the types of the training tags, or of all tags where no language has a training split."""
+    tags: set[str] = set()
     for splits in (SPLITS[:1], SPLITS[1:]):
-        files = [(find_split(path, language, split), language) for language in languages for split in splits]
-        tags = {tag for file, language in files if file for tag in read_split(file, language=language).tag_lines}
+        found = (reader.read(language, split) for language in languages for split in splits)
+        tags = {tag for split in found if split for tag in split.tag_lines}
         if tags:
             break
     scheme = LabelScheme.from_tags(tags)
     if not scheme.types:
-        raise CorpusError(f"{path}: every tag is O. Name corpus.types, or add labelled entities.")
+        raise CorpusError(f"{reader.name}: every tag is O. Name corpus.types, or add labelled entities.")
     return scheme

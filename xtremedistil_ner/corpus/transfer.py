@@ -10,16 +10,18 @@ import hashlib
 import unicodedata
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 
 from xtremedistil_ner.corpus.demo import demo_path
-from xtremedistil_ner.corpus.folder import find_split, find_text, languages_of, read_split, read_text, text_languages
-from xtremedistil_ner.corpus.labelled import LabelledCorpus, file_hash
+from xtremedistil_ner.corpus.folder import TEXT_ENDINGS, file_texts, folder_texts, is_text_file
+from xtremedistil_ner.corpus.hub_reader import hub_texts
+from xtremedistil_ner.corpus.labelled import LabelledCorpus
+from xtremedistil_ner.corpus.mirror import is_url, mirror_file, mirror_folder
+from xtremedistil_ner.corpus.reader import TextReader
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.schema import TransferSection
-
-HELD_OUT_SPLITS = ("dev", "test")
 
 
 @dataclass(slots=True)
@@ -41,19 +43,20 @@ def sentence_key(words: Iterable[str]) -> bytes:
 
 
 def held_out_keys(corpus: LabelledCorpus) -> set[bytes]:
-    """Keys of every dev and test sentence of the corpus folder, its languages outside the recipe included.
+    """Keys of every dev and test sentence of the corpus; of a folder, those of languages outside the recipe too.
 
     With them the transfer set of a language does not change when a recipe takes in one language more.
     """
     keys: set[bytes] = set()
-    for language, path in _held_out_files(corpus):
+    for language, split in corpus.held_out():
         try:
-            sentences = read_split(path, language=language).sentences
+            found = corpus.reader.read(language, split)
         except CorpusError:
             if language in corpus.languages:
                 raise
             continue  # what cannot be read cannot be scored either
-        keys.update(sentence_key(sentence.words) for sentence in sentences)
+        if found:
+            keys.update(sentence_key(sentence.words) for sentence in found.sentences)
     return keys
 
 
@@ -61,9 +64,10 @@ def transfer_languages(corpus: LabelledCorpus, section: TransferSection) -> tupl
     """Languages of the transfer set, sorted: those that the recipe names, or all of the corpus and of the text."""
     if section.languages:
         return tuple(sorted(set(section.languages)))
-    if not corpus.has_every_language or section.path is None:
+    if not corpus.has_every_language:
         return tuple(sorted(corpus.languages))
-    return tuple(sorted({*corpus.languages, *text_languages(_text_folder(section.path))}))
+    texts = _open_texts(corpus, section)
+    return tuple(sorted({*corpus.languages, *(language for text in texts for language in text.languages())}))
 
 
 def iter_transfer(
@@ -74,10 +78,10 @@ def iter_transfer(
     held_out: Set[bytes],
     counts: TransferCounts | None = None,
 ) -> Iterator[Sentence]:
-    """Sentences of the transfer set without tags: first training text, then raw text, each in file order.
+    """Sentences of the transfer set without tags: first training text, then raw text, each in its own order.
 
-    `counts`, if given, is filled on the way. The text file is streamed.
-    Raises: CorpusError for a missing folder and for broken files.
+    `counts`, if given, is filled on the way. Raw text is streamed.
+    Raises: CorpusError for a missing folder and for broken files; ResourceError if a URL or the Hub is out of reach.
     """
     counts = TransferCounts() if counts is None else counts
     seen: set[bytes] = set()
@@ -95,12 +99,12 @@ def iter_transfer(
 
 
 def transfer_hash(corpus: LabelledCorpus, section: TransferSection, language: str) -> str:
-    """SHA-256 of what decides the transfer set of a language: its text, its limits, and all held-out files."""
-    text = _text_file(section, language)
+    """SHA-256 of what decides the transfer set of a language: its text, its limits, and all held-out splits."""
+    texts = [found for text in _open_texts(corpus, section) if (found := text.file_hash(language))]
     parts = [
         corpus.training_text_hash(language) if section.training_text else "none",
-        f"{file_hash(text)} first {section.sentences}" if text else "none",
-        *sorted(file_hash(path) for _, path in _held_out_files(corpus)),
+        f"{' '.join(texts)} first {section.sentences}" if texts else "none",
+        *sorted(corpus.reader.file_hash(*pair) or "" for pair in corpus.held_out()),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -108,25 +112,35 @@ def transfer_hash(corpus: LabelledCorpus, section: TransferSection, language: st
 def _all_text(corpus: LabelledCorpus, section: TransferSection, language: str) -> Iterator[Sentence]:
     if section.training_text:
         yield from corpus.training_text(language)
-    text = _text_file(section, language)
-    if text:
-        yield from read_text(text, language=language, limit=section.sentences)
+    raw = chain.from_iterable(text.read(language) for text in _open_texts(corpus, section))
+    yield from islice(raw, section.sentences)
 
 
-def _text_file(section: TransferSection, language: str) -> Path | None:
-    return None if section.path is None else find_text(_text_folder(section.path), language)
+def _open_texts(corpus: LabelledCorpus, section: TransferSection) -> list[TextReader]:
+    """Every source of raw text that the recipe names, in the order of its sentences."""
+    named = section.languages or corpus.languages
+    texts = []
+    if section.path is not None:
+        texts.append(_path_texts(section.path, column=section.text, named=named))
+    if section.hub is not None:
+        texts.append(hub_texts(section.hub, named))
+    return texts
 
 
-def _text_folder(path: str) -> Path:
-    folder = demo_path() if path == "demo" else Path(path)
-    if not folder.is_dir():
-        raise CorpusError(f"{folder}: no such folder. Give transfer.path a folder with files such as en.txt.")
-    return folder
+def _path_texts(path: str, *, column: str, named: tuple[str, ...]) -> TextReader:
+    place = _local_place(path)
+    if place.is_dir():
+        return folder_texts(place, column=column)
+    if not place.is_file():
+        raise CorpusError(f"{place}: no such folder. Give transfer.path a folder with files such as en.txt, or a file.")
+    if not place.name.endswith(TEXT_ENDINGS):
+        raise CorpusError(f"{place}: not raw text by its name. A file ends with {', '.join(TEXT_ENDINGS)}.")
+    return file_texts(place, column=column, named=named)
 
 
-def _held_out_files(corpus: LabelledCorpus) -> Iterator[tuple[str, Path]]:
-    for language in languages_of(corpus.path):
-        for split in HELD_OUT_SPLITS:
-            path = find_split(corpus.path, language, split)
-            if path:
-                yield language, path
+def _local_place(path: str) -> Path:
+    if path == "demo":
+        return demo_path()
+    if not is_url(path):
+        return Path(path)
+    return mirror_file(path) if path.endswith(TEXT_ENDINGS) else mirror_folder(path, is_text_file)

@@ -14,6 +14,7 @@ from huggingface_hub import EvalResult, ModelCardData
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.languages import language_name
 from xtremedistil_ner.models.bilstm import BiLstmShape
+from xtremedistil_ner.models.transformer_student import TransformerShape
 
 _SYNTHETIC = """
 > **Synthetic scores.** This model was trained and scored on generated text. Its scores say that the pipeline works,
@@ -23,8 +24,7 @@ _SYNTHETIC = """
 _USE = """
 ## Use
 
-Run these inside this folder, or give its path instead of `"."`. They share pieces and scores. `xner` alone reads long
-texts in the windows that the model was trained on, and never answers an `I-` tag that continues nothing.
+Run these inside this folder, or give its path instead of `"."`. They share pieces and scores. {windows}
 
 With `xner` (numpy, tokenizers and ONNX Runtime; it checks `manifest.json` first):
 
@@ -39,10 +39,7 @@ for entity in tagger.tag(["Marie Curie was born in Warsaw."])[0]:
 With `transformers`:
 
 ```python
-import xtremedistil_ner.hf  # registers the architecture
-from transformers import pipeline
-
-tagger = pipeline("token-classification", model=".", aggregation_strategy="first")
+{pipeline}
 print(tagger("Marie Curie was born in Warsaw."))
 ```
 
@@ -66,15 +63,40 @@ inputs = {"input_ids": input_ids, "attention_mask": np.ones_like(input_ids)}
 (logits,) = session.run(["logits"], inputs)
 previous = None
 for word, piece, scores in zip(encoding.word_ids, encoding.tokens, logits[0]):
-    if word != previous:
+    if {starts}:
         print(piece, tags[scores.argmax()])
     previous = word
 ```
 """
 
+_BILSTM_USE = {
+    "{windows}": (
+        "`xner` alone reads long\n"
+        "texts in the windows that the model was trained on, and never answers an `I-` tag that continues nothing."
+    ),
+    "{pipeline}": (
+        "import xtremedistil_ner.hf  # registers the architecture\n"
+        "from transformers import pipeline\n\n"
+        'tagger = pipeline("token-classification", model=".", aggregation_strategy="first")'
+    ),
+    "{starts}": "word != previous",
+}
+_TRANSFORMER_USE = {
+    "{windows}": (
+        "`xner` cuts long\n"
+        "texts at word borders into windows of {max_pieces} pieces; `transformers` does so with `stride`, and the\n"
+        "graph alone leaves it to you. `xner` alone never answers an `I-` tag that continues nothing."
+    ),
+    "{pipeline}": (
+        "from transformers import pipeline\n\n"
+        'tagger = pipeline("token-classification", model=".", aggregation_strategy="first", stride={stride})'
+    ),
+    "{starts}": "word is not None and word != previous",
+}
+
 
 def format_card(
-    shape: BiLstmShape,
+    shape: BiLstmShape | TransformerShape,
     scheme: LabelScheme,
     *,
     max_pieces: int,
@@ -83,19 +105,38 @@ def format_card(
     recipe_name: str,
 ) -> str:
     """The text of the folder's `README.md`; without a report it has no scores and no languages."""
-    text = f"---\n{_front_matter(report, licence=licence, recipe_name=recipe_name)}\n---\n\n# {recipe_name}\n\n"
+    library = "transformers" if isinstance(shape, TransformerShape) else "xtremedistil-ner"
+    front_matter = _front_matter(report, licence=licence, recipe_name=recipe_name, library=library)
+    text = f"---\n{front_matter}\n---\n\n# {recipe_name}\n\n"
     text += (
         f"A small tagger for named entities ({', '.join(scheme.types)}), distilled from a transformer with `xner`, "
-        f"recipe `{recipe_name}`. One bidirectional LSTM: {shape.vocabulary_size:,} piece embeddings of width "
-        f"{shape.embedding_width}, {shape.hidden_width} units per direction. It was trained on windows of at most "
-        f"{max_pieces} pieces.\n"
+        f"recipe `{recipe_name}`. {_format_shape(shape)} It was trained on windows of at most {max_pieces} pieces.\n"
     )
     if report is not None:
         text += (_SYNTHETIC if report.get("synthetic") else "") + _format_scores(report)
-    return text + _USE
+    return text + _format_use(shape, max_pieces)
 
 
-def _front_matter(report: Mapping[str, Any] | None, *, licence: str, recipe_name: str) -> str:
+def _format_shape(shape: BiLstmShape | TransformerShape) -> str:
+    if isinstance(shape, TransformerShape):
+        return (
+            f"A BERT: {shape.layers} layers of width {shape.hidden_width} with {shape.heads} heads, "
+            f"{shape.vocabulary_size:,} piece embeddings."
+        )
+    return (
+        f"One bidirectional LSTM: {shape.vocabulary_size:,} piece embeddings of width {shape.embedding_width}, "
+        f"{shape.hidden_width} units per direction."
+    )
+
+
+def _format_use(shape: BiLstmShape | TransformerShape, max_pieces: int) -> str:
+    text = _USE
+    for place, words in (_TRANSFORMER_USE if isinstance(shape, TransformerShape) else _BILSTM_USE).items():
+        text = text.replace(place, words)
+    return text.replace("{max_pieces}", str(max_pieces)).replace("{stride}", str(max_pieces // 4))
+
+
+def _front_matter(report: Mapping[str, Any] | None, *, licence: str, recipe_name: str, library: str) -> str:
     languages: Mapping[str, Any] = {}
     results = []
     if report is not None:
@@ -107,7 +148,7 @@ def _front_matter(report: Mapping[str, Any] | None, *, licence: str, recipe_name
     data = ModelCardData(
         language=list(languages) or None,
         license=licence,
-        library_name="xtremedistil-ner",
+        library_name=library,
         pipeline_tag="token-classification",
         tags=["named-entity-recognition", "knowledge-distillation", "onnx"],
         model_name=recipe_name,
@@ -130,9 +171,10 @@ def _result(corpus: str, metric: str, value: float, language: str | None) -> Eva
 
 
 def _corpus_name(report: Mapping[str, Any]) -> str:
-    """The last part of the corpus's path: the rest of it is nobody's business."""
+    """A corpus's id on the Hub, or the last part of its path: the rest of it is nobody's business."""
     try:
-        return PurePath(report["run"]["recipe"]["corpus"]["path"]).name
+        corpus = report["run"]["recipe"]["corpus"]
+        return str(corpus["hub"]["id"]) if corpus.get("hub") else PurePath(corpus["path"] or "demo").name
     except (KeyError, TypeError):  # a report without its recipe
         return "unnamed"
 

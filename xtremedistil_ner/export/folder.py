@@ -13,7 +13,7 @@ from typing import Any
 from xtremedistil_ner import __version__
 from xtremedistil_ner.export.card import format_card
 from xtremedistil_ner.export.onnx_graph import write_onnx
-from xtremedistil_ner.models.student import STUDENT_FILES, load_student
+from xtremedistil_ner.models.student import load_student, student_files
 from xtremedistil_ner.rundir import MANIFEST, sha256_file, write_json
 from xtremedistil_ner.tagger import EXPORT_SCHEMA, ONNX_FILE
 
@@ -35,15 +35,18 @@ def write_export(
     """
     student = load_student(student_folder)
     shape, max_pieces = student.network.shape, int(student.config["max_pieces"])
-    for name in STUDENT_FILES:
+    copied = student_files(student.network)
+    for name in copied:
         shutil.copyfile(student_folder / name, target / name)
     (target / ONNX_FILE).parent.mkdir()
-    write_onnx(target / ONNX_FILE, student.network, student.scheme, max_pieces=max_pieces)
+    write_onnx(
+        target / ONNX_FILE, student.network, student.scheme, max_pieces=max_pieces, transitions=student.transitions
+    )
     card = format_card(
         shape, student.scheme, max_pieces=max_pieces, report=report, licence=licence, recipe_name=recipe_name
     )
     (target / CARD_FILE).write_text(card, encoding="utf-8")
-    names = sorted((*STUDENT_FILES, ONNX_FILE, CARD_FILE))
+    names = sorted((*copied, ONNX_FILE, CARD_FILE))
     manifest = {
         "schema": EXPORT_SCHEMA,
         "kind": "export",

@@ -13,6 +13,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from xtremedistil_ner.models.crf import Crf
+
 
 @dataclass(frozen=True, slots=True)
 class BiLstmShape:
@@ -34,10 +36,12 @@ class BiLstmShape:
 class BiLstm(nn.Module):
     """A student network. With a direct head the projection exists only while the representation loss needs it.
 
+    A CRF, if it is given one, trains with the network and has no part in its logits.
+
     Source: Mukherjee & Awadallah 2020 (XtremeDistil); the direct head leaves out the projection.
     """
 
-    def __init__(self, shape: BiLstmShape, *, with_projection: bool | None = None) -> None:
+    def __init__(self, shape: BiLstmShape, *, with_projection: bool | None = None, crf: Crf | None = None) -> None:
         super().__init__()
         self.shape = shape
         projected = shape.head == "projected"
@@ -49,7 +53,15 @@ class BiLstm(nn.Module):
         self.projection: nn.Linear | None = None
         if projected or with_projection:
             self.projection = nn.Linear(2 * shape.hidden_width, shape.representation_width)
+        self.crf = crf
         self.dropout = nn.Dropout(shape.dropout)
+
+    def layers(self) -> dict[str, tuple[str, ...]]:
+        """Prefixes of the parameters of each layer, from the top to the bottom."""
+        layers: dict[str, tuple[str, ...]] = {"classifier": ("classifier.", "crf.")}
+        if self.projection is not None:
+            layers["projection"] = ("projection.",)
+        return {**layers, "lstm": ("forward_lstm.", "backward_lstm."), "embeddings": ("embeddings.",)}
 
     def hidden(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """LSTM states of every piece; those of padding mean nothing.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,31 +17,35 @@ from torch import Tensor
 
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.errors import CorpusError
-from xtremedistil_ner.models.bilstm import BiLstm
+from xtremedistil_ner.models.crf import Crf, tags_that_decoding_can_give
+from xtremedistil_ner.models.student_config import StudentNetwork
 from xtremedistil_ner.models.teacher import Teacher, teacher_states
 from xtremedistil_ner.pieces import EncodedCorpus, PieceBatch, PieceEncoder, ragged_index
 from xtremedistil_ner.soft_labels import SoftLabelStore
+from xtremedistil_ner.training.linear_chain import WordRows, legal_transitions
 from xtremedistil_ner.training.loop import Source
-from xtremedistil_ner.training.losses import label_loss, logit_loss, representation_loss
+from xtremedistil_ner.training.losses import (
+    cosine_distance,
+    label_loss,
+    posterior_loss,
+    soft_cross_entropy,
+    squared_error,
+    state_divergence,
+)
 from xtremedistil_ner.training.processes import Processes
 from xtremedistil_ner.training.sampling import BatchPlan
-from xtremedistil_ner.training.strategies import Layer, Loss
+from xtremedistil_ner.training.strategies import Loss
 
 _DEV_SENTENCES = 1000
 """Dev sentences over which the representation error is measured: it needs the teacher at every look."""
-_LAYER_PREFIXES: dict[Layer, tuple[str, ...]] = {
-    "classifier": ("classifier.",),
-    "projection": ("projection.",),
-    "lstm": ("forward_lstm.", "backward_lstm."),
-    "embeddings": ("embeddings.",),
-}
+_REPRESENTATION_LOSSES = {"mse": squared_error, "cosine": cosine_distance, "kld": state_divergence}
 
 
 @dataclass(slots=True)
 class Distillation:
-    """A student, its teacher, and the text of both."""
+    """A student, its teacher, and the text of both. `crf` is the network's, if it has one."""
 
-    network: BiLstm
+    network: StudentNetwork
     encoder: PieceEncoder
     gold: Sequence[Sentence]
     transfer: EncodedCorpus | None
@@ -51,6 +55,10 @@ class Distillation:
     dtype: torch.dtype
     batch: int
     seed: int
+    logit_loss: Literal["mse", "soft_cross_entropy", "posterior"] = "mse"
+    temperature: float = 1.0
+    representation_loss: Literal["mse", "cosine", "kld"] = "mse"
+    crf: Crf | None = None
     _sources: dict[Loss, Source] = field(default_factory=dict)
 
     def source(self, loss: Loss) -> Source:
@@ -59,9 +67,10 @@ class Distillation:
             self._sources[loss] = self._gold_source() if loss == "labels" else self._transfer_source(loss)
         return self._sources[loss]
 
-    def parameters_of(self, layers: Sequence[Layer]) -> frozenset[str]:
+    def parameters_of(self, layers: Sequence[str]) -> frozenset[str]:
         """Names of the parameters of some layers."""
-        prefixes = tuple(prefix for layer in layers for prefix in _LAYER_PREFIXES[layer])
+        prefixes_of = self.network.layers()
+        prefixes = tuple(prefix for layer in layers for prefix in prefixes_of[layer])
         return frozenset(name for name, _ in self.network.named_parameters() if name.startswith(prefixes))
 
     def representation_error(self, sentences: Sequence[Sequence[str]], processes: Processes) -> float:
@@ -79,7 +88,7 @@ class Distillation:
             states, covered = self._teacher_words(part)
             scored = torch.from_numpy(encoded.scored_positions(batch)).to(hidden.device)
             keep = covered[scored]
-            total[0] += representation_loss(self.network.represent(hidden[keep]), states[scored][keep])
+            total[0] += self._compare_states(self.network.represent(hidden[keep]), states[scored][keep])
             total[1] += keep.sum()
         processes.sum_tensor(total)
         return float(total[0] / total[1].clamp(min=1))
@@ -87,11 +96,16 @@ class Distillation:
     def _gold_source(self) -> Source:
         encoded = self.encoder.encode([sentence.words for sentence in self.gold])
         tags = np.concatenate([self.teacher.scheme.encode(sentence.tags or ()) for sentence in self.gold])
+        if self.crf is not None:
+            tags = tags_that_decoding_can_give(tags, *_chain_borders(encoded))
 
         def loss(rows: NDArray[np.int64]) -> Tensor:
             hidden, batch = self._student_words(encoded, rows)
             gold = torch.from_numpy(tags[encoded.scored_positions(batch)].astype(np.int64)).to(hidden.device)
-            return label_loss(self.network.classify(hidden), gold)
+            logits = self.network.classify(hidden)
+            if self.crf is None:
+                return label_loss(logits, gold)
+            return self.crf.loss(logits, gold, _word_rows(encoded, batch, batch.word_mask.sum(axis=1)))
 
         return self._source("labels", encoded, encoded.scored_words(), loss)
 
@@ -110,7 +124,13 @@ class Distillation:
             student_logits = self.network.classify(hidden[torch.from_numpy(covered).to(hidden.device)])
             if name == "hard":
                 return label_loss(student_logits, teacher_logits.argmax(dim=-1))
-            return logit_loss(student_logits, teacher_logits)
+            if self.logit_loss == "posterior":
+                row = np.nonzero(batch.word_mask)[0][covered]
+                taught = _word_rows(encoded, batch, np.bincount(row, minlength=len(batch.rows)))
+                return self._posterior_loss(student_logits, teacher_logits, taught)
+            if self.logit_loss == "soft_cross_entropy":
+                return soft_cross_entropy(student_logits, teacher_logits, temperature=self.temperature)
+            return squared_error(student_logits, teacher_logits)
 
         return self._source(name, encoded, _taught_words(encoded, self.store), loss)
 
@@ -129,15 +149,29 @@ class Distillation:
         return Source(name, plan, words[useful], lambda rows: loss(useful[rows]))
 
     def _student_words(self, encoded: EncodedCorpus, rows: NDArray[np.int64]) -> tuple[Tensor, PieceBatch]:
-        """LSTM states of the scored words of some rows, in the mask's order. Shapes: (words, 2 * hidden)."""
+        """States of the scored words of some rows, in the mask's order. Shapes: (words, width of the states)."""
         batch = self.encoder.collate(encoded, rows)
-        device = self.network.embeddings.weight.device
+        device = next(self.network.parameters()).device
         hidden = self.network.hidden(
             torch.from_numpy(batch.input_ids).to(device), torch.from_numpy(batch.attention_mask).to(device)
         )
         row, word = np.nonzero(batch.word_mask)
         first = torch.from_numpy(batch.first_piece[row, word]).to(device)
         return hidden[torch.from_numpy(row).to(device), first], batch
+
+    def _posterior_loss(self, logits: Tensor, teacher_logits: Tensor, rows: WordRows) -> Tensor:
+        legality = legal_transitions(self.teacher.scheme).to(logits.device)
+        return posterior_loss(
+            logits,
+            teacher_logits,
+            rows,
+            transitions=legality if self.crf is None else self.crf(),
+            teacher_transitions=legality,
+            temperature=self.temperature,
+        )
+
+    def _compare_states(self, states: Tensor, teacher_states: Tensor) -> Tensor:
+        return _REPRESENTATION_LOSSES[self.representation_loss](states, teacher_states)
 
     def _representation_loss(self, encoded: EncodedCorpus, batch: PieceBatch, hidden: Tensor) -> Tensor:
         _, counts = encoded.word_positions(batch.rows)
@@ -146,7 +180,7 @@ class Distillation:
         is_word = np.arange(batch.word_mask.shape[1])[None, :] < counts[:, None]
         scored = torch.from_numpy(np.flatnonzero(batch.word_mask[is_word])).to(hidden.device)
         keep = covered[scored]
-        return representation_loss(self.network.represent(hidden[keep]), states[scored][keep])
+        return self._compare_states(self.network.represent(hidden[keep]), states[scored][keep])
 
     def _teacher_words(self, sentences: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
         """The teacher's states of all words of some sentences. Shapes: (all words, width); (all words,) bool."""
@@ -161,6 +195,21 @@ class Distillation:
         covered = torch.zeros(encoded.n_words, dtype=torch.bool, device=device)
         covered[positions] = True
         return states, covered
+
+
+def _word_rows(encoded: EncodedCorpus, batch: PieceBatch, counts: NDArray[np.int64]) -> WordRows:
+    """The rows of a batch as chains. A window that does not begin its sentence goes on from an unknown tag."""
+    return WordRows(counts, encoded.first_word[batch.rows] == 0)
+
+
+def _chain_borders(encoded: EncodedCorpus) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which words have a piece, and which begin a sentence. Shapes: (all words,) bool both."""
+    has_piece = np.zeros(encoded.n_words, dtype=np.bool_)
+    positions = ragged_index(*encoded.word_positions(np.arange(encoded.n_rows)))
+    has_piece[positions[encoded.kept & (encoded.first_piece >= 0)]] = True
+    opens = np.zeros(encoded.n_words + 1, dtype=np.bool_)
+    opens[encoded.sentence_words] = True
+    return has_piece, opens[:-1]
 
 
 def _taught_words(encoded: EncodedCorpus, store: SoftLabelStore) -> NDArray[np.int64]:

@@ -50,6 +50,18 @@ def reduce_by_svd(matrix: Tensor, width: int) -> Tensor:
     return coordinates
 
 
+def reduce_for_layer_norm(matrix: Tensor, width: int, *, spread: float) -> Tensor:
+    """Principal coordinates of `matrix`, of the root mean square `spread`, for a network that normalises its input.
+
+    What all rows share is left out: it would fill most of a normalised row and tell no piece from another. The scale
+    is that of the random position embeddings which are added.
+
+    Shapes: matrix (pieces, teacher's width); result (pieces, width) float32.
+    """
+    coordinates = reduce_by_svd(matrix - matrix.mean(dim=0), width)
+    return coordinates * (spread / coordinates.square().mean().sqrt().clamp_min(torch.finfo().tiny))
+
+
 def _pieces_of(piece: str, tokenizer: Tokenizer, known: dict[str, int]) -> list[int]:
     """The teacher's pieces of a piece's text; the first one of a continuation is looked up as one that goes on."""
     text = piece.removeprefix(_CONTINUES)

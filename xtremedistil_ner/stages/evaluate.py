@@ -1,166 +1,212 @@
-"""Stage `evaluate`: models + labelled corpus → `report.json` and its tables.
+"""Stage `evaluate`: models + labelled corpus → `report.json`, its tables, its page, and counts per sentence.
 
 Words of whole sentences, constrained decoding as in service, strict IOB2 spans, micro-F1 per language, macro mean
-over languages. Whatever gives word logits is scored by the same code.
+over languages. Whatever gives word logits is scored by the same code. What an earlier report holds of the same model
+on the same sentences is taken from there: a teacher is scored once for all its students.
 """
 
 from __future__ import annotations
 
-import json
 import platform
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from xtremedistil_ner import __version__
-from xtremedistil_ner.corpus.demo import demo_path
+from xtremedistil_ner.baselines import baseline_scores
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
-from xtremedistil_ner.errors import CorpusError, ModelError
-from xtremedistil_ner.labels import LabelScheme, decode_tags
-from xtremedistil_ner.models.student import MODEL_TYPE, load_student, student_scorer
-from xtremedistil_ner.models.teacher import load_teacher, teacher_scorer
-from xtremedistil_ner.pieces import PieceEncoder, Scorer, score_words
+from xtremedistil_ner.errors import CorpusError
+from xtremedistil_ner.languages import WIKIANN_LANGUAGES
+from xtremedistil_ner.models.evaluation import SplitScores, score_split
+from xtremedistil_ner.models.scored import open_models
 from xtremedistil_ner.progress import Event, Reporter
-from xtremedistil_ner.report.build import build_report, model_entry
+from xtremedistil_ner.report.build import build_report, build_retention, model_entry
+from xtremedistil_ner.report.html import format_page
 from xtremedistil_ner.report.markdown import format_report
-from xtremedistil_ner.rundir import MANIFEST, RunFolder, read_json, verify, write_json, write_text
+from xtremedistil_ner.report.paper import papers_beside
+from xtremedistil_ner.report.stored import SplitCounts, find_counts, find_entry, save_counts
+from xtremedistil_ner.rundir import RunFolder, fingerprint, read_json, verify, write_json, write_text
 from xtremedistil_ner.schema import CorpusSection, Recipe
-from xtremedistil_ner.scoring import LanguageScores, score_language, span_counts
 from xtremedistil_ner.soft_labels import open_store
-from xtremedistil_ner.tagger import ONNX_FILE, Tagger
 from xtremedistil_ner.training.processes import autocast_dtype, current_processes
 
 STAGE = "evaluate"
-_BATCH_PIECES = 8192
 _BOOTSTRAP = 1000
-_TEACHER_MAX_PIECES = 128
+_SCORING = 1
+"""Raised when the same model on the same sentences begins to get other scores, so that old ones are not taken."""
 
 
-@dataclass(frozen=True, slots=True)
-class ScoredModel:
-    """A model ready to be scored. Units: `parameters` counts every weight."""
+def evaluate_run(
+    recipe: Recipe, run: RunFolder, wanted: str, report: Reporter, *, take_from: Path | None = None
+) -> None:
+    """Make the report of a run: teacher, student and, if the recipe asks, baselines on every split of the recipe.
 
-    scorer: Scorer
-    encoder: PieceEncoder
-    scheme: LabelScheme
-    parameters: int
-
-
-def evaluate_run(recipe: Recipe, run: RunFolder, wanted: str, report: Reporter) -> None:
-    """Make `run.report` and `run.report_markdown`: teacher and student on every split of the recipe."""
+    Entries that the run's own report or that of `take_from` has under the same identity are not scored again.
+    """
     corpus = open_corpus(recipe.corpus)
     split = "test" if "test" in recipe.evaluate.splits else recipe.evaluate.splits[-1]
+    earlier = [run] if take_from is None else [run, RunFolder(take_from)]
     models: dict[str, dict[str, Any]] = {}
+    counts: dict[str, SplitCounts] = {}
     for name, folder in (("teacher", run.teacher), ("student", run.student)):
-        model = open_model(folder, precision=recipe.pseudolabel.precision, max_pieces=recipe.teacher.max_pieces)
-        entries = {}
-        for part in recipe.evaluate.splits:
-            scores = evaluate_scorer(model, corpus, split=part, bootstrap=recipe.evaluate.bootstrap, seed=recipe.seed)
-            entries[part] = model_entry(model.parameters, scores)
-            report(Event(STAGE, f"{name} on {part}", metrics={"macro F1": entries[part]["macro_f1"]}))
-        models[name] = {**entries[split], **{part: entries[part] for part in entries if part != split}}
+        identity = _identity(recipe, corpus, folder)
+        entry, found = find_entry(earlier, name, identity), find_counts(earlier, name, identity)
+        if entry is None or found is None:
+            entry, found = _score_model(recipe, corpus, folder, name, split, report)
+        else:
+            report(Event(STAGE, f"{name}: scored before", metrics={"macro F1": entry["macro_f1"]}))
+        models[name], counts[name] = {**entry, "identity": identity}, found
+    if recipe.evaluate.baselines:
+        models |= _baselines(recipe, corpus, split, earlier)
     value = build_report(
         models,
-        synthetic=corpus.path.resolve() == demo_path().resolve(),
-        data=_data_counts(run, corpus),
-        run={
-            "name": recipe.name,
-            "fingerprint": wanted,
-            "strategy": recipe.train.strategy,
-            "split": split,
-            "seed": recipe.seed,
-            "recipe": recipe.model_dump(mode="json"),
-            "versions": _versions(),
-            "stages": read_json(run.timings) if run.timings.exists() else {},
-            "bytes": {part.name: _bytes_of(part) for part in (run.teacher, run.soft_labels, run.student)},
-        },
+        retention=build_retention(
+            models["teacher"],
+            models["student"],
+            (counts["teacher"].get(split, {}), counts["student"].get(split, {})),
+            resamples=recipe.evaluate.bootstrap,
+            seed=recipe.seed,
+        ),
+        synthetic=corpus.synthetic,
+        data=_data_counts(recipe, run, corpus, models["teacher"]),
+        papers=papers_beside(corpus.source, models["teacher"]["languages"]),
+        run=_how_it_was_made(recipe, run, wanted, split),
     )
+    for name, found in counts.items():
+        save_counts(run.scores(name), models[name]["identity"], found)
+    write_report(run, value)
+
+
+def write_report(run: RunFolder, value: Mapping[str, Any]) -> None:
+    """Write a report in its three forms; `report.json`, which carries the fingerprint, last."""
     write_text(run.report_markdown, format_report(value))
+    write_text(run.report_html, format_page(value))
     write_json(run.report, value)
 
 
 def evaluate_model(
-    model: Path, *, corpus: Path, split: str, languages: tuple[str, ...], report: Reporter
+    model: Path,
+    *,
+    corpus: str,
+    split: str,
+    languages: tuple[str, ...],
+    paper_protocol: bool = False,
+    report: Reporter,
 ) -> dict[str, Any]:
     """Score a teacher, student or export folder on one split of a labelled corpus; one entry of report.json's models.
 
     Raises: ModelError, CorpusError.
     """
-    opened = open_model(model)
-    section = CorpusSection(path=str(corpus), languages=languages, types=opened.scheme.types)
-    scores = evaluate_scorer(opened, open_corpus(section), split=split, bootstrap=_BOOTSTRAP, seed=0)
-    if not scores:
+    opened = open_models(model)
+    types = next(iter(opened.values())).scheme.types
+    section = CorpusSection(path=corpus, languages=languages, types=types)
+    scores = score_split(
+        opened, open_corpus(section), split=split, bootstrap=_BOOTSTRAP, seed=0, paper_protocol=paper_protocol
+    )
+    if not scores.languages:
         raise CorpusError(f"{corpus}: no language has a {split} split. Give another --split.")
-    report(Event(STAGE, f"{model} on {split} of {len(scores)} languages"))
-    return model_entry(opened.parameters, scores)
+    report(Event(STAGE, f"{model} on {split} of {len(scores.languages)} languages"))
+    return model_entry(sum(found.parameters for found in opened.values()), scores)
 
 
-def evaluate_scorer(
-    model: ScoredModel, corpus: LabelledCorpus, *, split: str, bootstrap: int, seed: int
-) -> dict[str, LanguageScores]:
-    """Strict scores of every language of a corpus that has the split."""
-    result = {}
-    for language in corpus.languages:
-        sentences = corpus.sentences(language, split)
-        if not sentences:
-            continue
-        words = [sentence.words for sentence in sentences]
-        logits, covered, offsets = score_words(
-            model.scorer, model.encoder, words, n_tags=len(model.scheme.tags), batch_pieces=_BATCH_PIECES
+def _score_model(
+    recipe: Recipe, corpus: LabelledCorpus, folder: Path, name: str, split: str, report: Reporter
+) -> tuple[dict[str, Any], SplitCounts]:
+    models = open_models(folder, precision=recipe.pseudolabel.precision, max_pieces=recipe.teacher.max_pieces)
+    parameters = sum(model.parameters for model in models.values())
+    scores: dict[str, SplitScores] = {}
+    for part in recipe.evaluate.splits:
+        scores[part] = score_split(
+            models,
+            corpus,
+            split=part,
+            bootstrap=recipe.evaluate.bootstrap,
+            seed=recipe.seed,
+            paper_protocol=recipe.evaluate.protocol == "paper",
         )
-        predicted = [decode_tags(part, model.scheme) for part in np.split(logits, offsets[1:-1])]
-        gold = [model.scheme.encode(sentence.tags or ()) for sentence in sentences]
-        counts = span_counts(gold, predicted, model.scheme)
-        lost = int(np.count_nonzero(~covered))
-        result[language] = score_language(counts, model.scheme, bootstrap=bootstrap, seed=seed, words_lost=lost)
-    return result
+        macro_f1 = model_entry(parameters, scores[part])["macro_f1"]
+        report(Event(STAGE, f"{name} on {part}", metrics={"macro F1": macro_f1}))
+    entry = _entry_of_splits(split, {part: model_entry(parameters, found) for part, found in scores.items()})
+    return entry, {part: found.counts for part, found in scores.items()}
 
 
-def open_model(folder: Path, *, precision: str = "auto", max_pieces: int = _TEACHER_MAX_PIECES) -> ScoredModel:
-    """Open a teacher, student or export folder; an export is scored through its ONNX graph, as a service runs it.
-
-    Raises: ModelError; ArtefactError naming a file that differs from the folder's manifest.
-    """
-    if (folder / MANIFEST).exists():
-        verify(folder)
-    config = _read_config(folder)
-    device = current_processes().device
-    if config.get("model_type") == MODEL_TYPE:
-        student = load_student(folder)
-        parameters = sum(weight.numel() for weight in student.network.parameters())
-        if (folder / ONNX_FILE).exists():
-            tagger = Tagger.from_pretrained(folder, threads=torch.get_num_threads())
-            return ScoredModel(tagger.scorer, tagger.encoder, student.scheme, parameters)
-        return ScoredModel(student_scorer(student.network, device=device), student.encoder, student.scheme, parameters)
-    names = [str(name) for name in config.get("id2label", {}).values()]
-    scheme = LabelScheme(tuple(dict.fromkeys(name[2:] for name in names if name.startswith("B-"))))
-    teacher = load_teacher(folder, scheme, labels={}, max_pieces=max_pieces, device=device)
-    dtype = autocast_dtype(precision, device)  # type: ignore[arg-type]
-    parameters = sum(weight.numel() for weight in teacher.model.parameters())
-    return ScoredModel(teacher_scorer(teacher, dtype), teacher.encoder, scheme, parameters)
+def _baselines(
+    recipe: Recipe, corpus: LabelledCorpus, split: str, earlier: Sequence[RunFolder]
+) -> dict[str, dict[str, Any]]:
+    section = recipe.evaluate
+    hashes = _hashes(corpus, ("train", *section.splits))
+    identity = fingerprint("baselines", _SCORING, hashes, section.splits, section.bootstrap, recipe.seed)
+    names = ("gazetteer", "contexts")
+    found = {name: find_entry(earlier, name, identity) for name in names}
+    if all(found.values()):
+        return {name: entry for name, entry in found.items() if entry}
+    scores = {part: baseline_scores(corpus, part, section.bootstrap, recipe.seed) for part in section.splits}
+    return {
+        name: {
+            **_entry_of_splits(split, {part: model_entry(0, SplitScores(scores[part][name])) for part in scores}),
+            "identity": identity,
+        }
+        for name in names
+    }
 
 
-def _read_config(folder: Path) -> Mapping[str, Any]:
-    path = folder / "config.json"
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: missing or broken ({error}). Give a teacher, student or export folder.") from error
-    return value if isinstance(value, dict) else {}
+def _entry_of_splits(split: str, entries: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The entry of the split that counts, with those of the other splits inside it under their names."""
+    return {**entries[split], **{part: entry for part, entry in entries.items() if part != split}}
 
 
-def _data_counts(run: RunFolder, corpus: LabelledCorpus) -> dict[str, Any]:
+def _identity(recipe: Recipe, corpus: LabelledCorpus, folder: Path) -> str:
+    """What decides an entry of the report: the model's bytes, the sentences, and how they are scored."""
+    files = {name: file["sha256"] for name, file in verify(folder)["files"].items() if name != "training.json"}
+    section = recipe.evaluate
+    dtype = autocast_dtype(recipe.pseudolabel.precision, current_processes().device)
+    how = [section.splits, section.bootstrap, section.protocol, recipe.seed, recipe.teacher.max_pieces, str(dtype)]
+    return fingerprint("scores", _SCORING, files, _hashes(corpus, section.splits), how)
+
+
+def _hashes(corpus: LabelledCorpus, splits: Sequence[str]) -> dict[str, dict[str, str]]:
+    """A short hash of each split that a language has."""
+    return {
+        split: {name: corpus.content_hash(name, split)[:16] for name in corpus.languages if corpus.has(name, split)}
+        for split in splits
+    }
+
+
+def _data_counts(recipe: Recipe, run: RunFolder, corpus: LabelledCorpus, scored: Mapping[str, Any]) -> dict[str, Any]:
     store = open_store(run.soft_labels)
+    for language in corpus.languages:
+        for split in recipe.evaluate.splits:
+            if (language, split) not in corpus.repaired_tags:  # no model had to be scored
+                corpus.sentences(language, split)
     repaired = {
         language: sum(count for (name, _), count in corpus.repaired_tags.items() if name == language)
         for language in corpus.languages
     }
-    return {"transfer": {name: asdict(counts) for name, counts in store.counts.items()}, "repaired_tags": repaired}
+    lacking = [code for code in WIKIANN_LANGUAGES if code not in corpus.languages and corpus.has_every_language]
+    return {
+        "corpus": dict(corpus.source),
+        "transfer": {name: asdict(counts) for name, counts in store.counts.items()},
+        "repaired_tags": repaired,
+        "languages_lacking": lacking,
+        "languages_not_scored": sorted({*store.counts, *corpus.languages} - {*scored["languages"]}),
+        "scored": _hashes(corpus, recipe.evaluate.splits),
+    }
+
+
+def _how_it_was_made(recipe: Recipe, run: RunFolder, wanted: str, split: str) -> dict[str, Any]:
+    return {
+        "name": recipe.name,
+        "fingerprint": wanted,
+        "strategy": recipe.train.strategy,
+        "split": split,
+        "seed": recipe.seed,
+        "recipe": recipe.model_dump(mode="json"),
+        "versions": _versions(),
+        "stages": read_json(run.timings) if run.timings.exists() else {},
+        "bytes": {part.name: _bytes_of(part) for part in (run.teacher, run.soft_labels, run.student)},
+    }
 
 
 def _versions() -> dict[str, str]:

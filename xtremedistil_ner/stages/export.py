@@ -1,24 +1,44 @@
-"""Stage `export`: student + report → the folder that a tagging service loads."""
+"""Stage `export`: student + report → the folder that a tagging service loads, one per language where students are."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.progress import Event, Reporter
-from xtremedistil_ner.rundir import RunFolder, publish, read_json
+from xtremedistil_ner.rundir import RunFolder, publish, read_json, student_folders
 from xtremedistil_ner.schema import Recipe
 
 STAGE = "export"
 
 
 def export_student(recipe: Recipe, run: RunFolder, wanted: str, report: Reporter) -> None:
-    """Make `run.export`."""
-    with publish(run.export, {}) as folder:
-        write_export(
-            run.student,
-            folder,
-            report=read_json(run.report),
-            licence=recipe.export.licence,
-            recipe_name=recipe.name,
-            fingerprint=wanted,
-        )
+    """Make `run.export`; students per language go to `<language>/` in it, each a whole export."""
+    scores = read_json(run.report)
+    with publish(run.export, {"fingerprint": wanted}) as folder:
+        for language, student in student_folders(run.student).items():
+            (folder / language).mkdir(exist_ok=True)
+            write_export(
+                student,
+                folder / language,
+                report=_of_language(scores, language) if language else scores,
+                licence=recipe.export.licence,
+                recipe_name=recipe.name,
+                fingerprint=wanted,
+            )
     report(Event(STAGE, f"wrote {run.export}"))
+
+
+def _of_language(report: Mapping[str, Any], language: str) -> dict[str, Any] | None:
+    """What the card of one language's student says: nothing of other languages, of means and of sizes over all."""
+    models = {}
+    for name, entry in report["models"].items():
+        if language in entry["languages"]:
+            scores = entry["languages"][language]
+            models[name] = {"languages": {language: scores}, "macro_f1": scores["f1"]}
+    if "student" not in models:  # it has no split that the report is about
+        return None
+    kept = {code: value for code, value in report["retention"]["languages"].items() if code == language}
+    retention = {"languages": kept, "macro": kept.get(language)}
+    return {**report, "models": models, "retention": retention, "compression": None}

@@ -1,26 +1,26 @@
-"""Stage `train`: soft labels + gold labels → one student, by the recipe's strategy.
+"""Stage `train`: soft labels + gold labels → one student, or one per language, by the recipe's strategy.
 
-The student's vocabulary is pruned to the pieces that occur, its embeddings start from an SVD of the teacher's, and
-the phases of the strategy run through the training loop. All strategies of a recipe start from the same weights.
+The phases of the strategy run through the training loop, from the weights that `models/new_student.py` gives. Students
+per language are trained one after the other and share out the updates equally; one that is done is kept in the work
+folder, and all of them are published together.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
-from tokenizers import Tokenizer, models
-from torch import nn
-
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
-from xtremedistil_ner.errors import RecipeError
-from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
+from xtremedistil_ner.errors import CorpusError
+from xtremedistil_ner.models.bilstm import BiLstm
 from xtremedistil_ner.models.distillation import Distillation
-from xtremedistil_ner.models.embeddings import carry_embeddings, reduce_by_svd
+from xtremedistil_ner.models.new_student import new_student, student_tokenizer
+from xtremedistil_ner.models.scored import count_parameters
 from xtremedistil_ner.models.student import save_student, student_scorer
-from xtremedistil_ner.models.teacher import Teacher, load_teacher, piece_embeddings
+from xtremedistil_ner.models.student_config import StudentNetwork
+from xtremedistil_ner.models.teacher import Teacher, load_teacher
 from xtremedistil_ner.pieces import PieceEncoder
 from xtremedistil_ner.progress import Event, Reporter, silent
 from xtremedistil_ner.rundir import RunFolder, publish, published_fingerprint, remove, verify, write_json
@@ -28,13 +28,28 @@ from xtremedistil_ner.schema import Recipe
 from xtremedistil_ner.soft_labels import SoftLabelStore, open_store
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.encoded_files import encode_to_folder, open_encoded
-from xtremedistil_ner.training.loop import LoopSettings, Phase, train_phases
+from xtremedistil_ner.training.loop import LoopSettings, Phase, Source, train_phases
 from xtremedistil_ner.training.processes import Processes, autocast_dtype, current_processes
 from xtremedistil_ner.training.selection import DevSet
-from xtremedistil_ner.training.strategies import PhasePlan, needs_projection, plan_phases, uses_soft_labels
-from xtremedistil_ner.vocabulary import prune_vocabulary, read_vocabulary, wordpiece_tokenizer
+from xtremedistil_ner.training.strategies import PhasePlan, plan_phases, trains_per_language, uses_soft_labels
 
 STAGE = "train"
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One student to train: the text it learns from, its updates at most, its place, and its resumable state."""
+
+    recipe: Recipe
+    corpus: LabelledCorpus
+    store: SoftLabelStore
+    teacher: Teacher
+    updates: int
+    target: Path
+    work: Path
+    wanted: str
+    processes: Processes
+    report: Reporter
 
 
 def train_student(recipe: Recipe, run: RunFolder, wanted: str, report: Reporter) -> None:
@@ -47,15 +62,60 @@ def train_student(recipe: Recipe, run: RunFolder, wanted: str, report: Reporter)
     teacher = load_teacher(
         run.teacher, corpus.scheme, labels={}, max_pieces=recipe.teacher.max_pieces, device=processes.device
     )
-    work = run.work(STAGE)
-    tokenizer, lowercase = _student_tokenizer(recipe, corpus, store, teacher, work, wanted, processes)
-    encoder = PieceEncoder(tokenizer, max_pieces=recipe.student.max_pieces, pad_id=0)
-    network = _build_network(recipe, tokenizer, teacher).to(processes.device)
-    report(Event(STAGE, f"student of {count_parameters(network):,} parameters, {tokenizer.get_vocab_size():,} pieces"))
-    distillation = _open_distillation(recipe, corpus, store, teacher, encoder, network, work, wanted, processes)
+    work, updates = run.work(STAGE), recipe.train.updates
+    job = _Job(recipe, corpus, store, teacher, updates, run.student, work, wanted, processes, report)
+    if trains_per_language(recipe.train.strategy):
+        _train_each_language(job)
+    else:
+        _train(job)
+
+
+def _train_each_language(job: _Job) -> None:
+    """Train a student per language that has training sentences, then publish all of them as one folder."""
+    languages = [name for name in job.corpus.languages if job.corpus.sentences(name, "train")]
+    if not languages:
+        raise CorpusError(f"{job.corpus.name}: no language has training sentences. Add a train file.")
+    share, spare = divmod(job.updates, len(languages))
+    finished = job.work / "students"
+    for number, language in enumerate(languages):
+        if published_fingerprint(finished / language) == job.wanted:
+            job.report(Event(STAGE, f"{language}: done before"))
+            continue
+        own = replace(
+            job,
+            corpus=replace(job.corpus, languages=(language,)),
+            store=job.store.of_language(language),
+            updates=max(1, share + (number < spare)),
+            target=finished / language,
+            work=job.work / "languages" / language,
+            report=_naming(language, job.report),
+        )
+        _train(own)
+    if job.processes.is_main:
+        with publish(job.target, {"fingerprint": job.wanted}) as folder:
+            for language in languages:
+                shutil.copytree(finished / language, folder / language)
+        remove(job.work)
+    job.processes.barrier()
+
+
+def _naming(language: str, report: Reporter) -> Reporter:
+    return lambda event: report(replace(event, message=f"{language}: {event.message}"))
+
+
+def _train(job: _Job) -> None:
+    """Train one student through all phases and publish it."""
+    recipe, processes = job.recipe, job.processes
+    tokenizer, lowercase = student_tokenizer(
+        recipe, job.corpus, job.store, job.teacher, work=job.work, wanted=job.wanted, processes=processes
+    )
+    encoder = PieceEncoder(tokenizer, max_pieces=recipe.student.max_pieces, pad_id=tokenizer.get_vocab()["[PAD]"])
+    network = new_student(recipe, tokenizer, job.teacher).to(processes.device)
+    size = f"{count_parameters(network):,} parameters, {tokenizer.get_vocab_size():,} pieces"
+    job.report(Event(STAGE, f"student of {size}"))
     history = train_phases(
         network,
-        _phases(recipe, corpus, distillation, processes),
+        _phases(job, _open_distillation(job, encoder, network)),
         settings=LoopSettings(
             STAGE,
             recipe.seed,
@@ -64,166 +124,112 @@ def train_student(recipe: Recipe, run: RunFolder, wanted: str, report: Reporter)
             recipe.train.checkpoint_every_s,
         ),
         processes=processes,
-        checkpoints=CheckpointFolder(work / "checkpoints", job=wanted),
-        report=report,
+        checkpoints=CheckpointFolder(job.work / "checkpoints", job=job.wanted),
+        report=job.report,
     )
     if processes.is_main:
-        with publish(run.student, {"fingerprint": wanted}) as folder:
+        with publish(job.target, {"fingerprint": job.wanted}) as folder:
             save_student(
                 folder,
                 network,
                 tokenizer,
-                corpus.scheme,
+                job.corpus.scheme,
                 lowercase=lowercase,
                 max_pieces=recipe.student.max_pieces,
             )
             write_json(folder / "training.json", {"strategy": recipe.train.strategy, "looks": history})
-        remove(work)
+        remove(job.work)
     processes.barrier()
 
 
-def count_parameters(network: nn.Module) -> int:
-    """All parameters of a network, embeddings included."""
-    return sum(parameter.numel() for parameter in network.parameters())
-
-
-def _student_tokenizer(
-    recipe: Recipe,
-    corpus: LabelledCorpus,
-    store: SoftLabelStore,
-    teacher: Teacher,
-    work: Path,
-    wanted: str,
-    processes: Processes,
-) -> tuple[Tokenizer, bool]:
-    """The student's tokenizer and whether it lower-cases. Pruned once, by the main process."""
-    section = recipe.student
-    if section.vocabulary is not None:
-        vocabulary, lowercase = read_vocabulary(Path(section.vocabulary)), section.lowercase
-    else:
-        vocabulary, lowercase = _teacher_vocabulary(teacher)
-    if section.prune_vocabulary:
-        path = work / "vocabulary" / "vocab.txt"
-        if processes.is_main and published_fingerprint(path.parent) != wanted:
-            pieces = prune_vocabulary(
-                vocabulary, _all_text(corpus, store), lowercase=lowercase, min_count=section.min_piece_count
-            )
-            with publish(path.parent, {"fingerprint": wanted}) as folder:
-                (folder / path.name).write_text("\n".join(pieces) + "\n", encoding="utf-8")
-        processes.barrier()
-        vocabulary = read_vocabulary(path)
-    return wordpiece_tokenizer(vocabulary, lowercase=lowercase, special_rows=False), lowercase
-
-
-def _teacher_vocabulary(teacher: Teacher) -> tuple[tuple[str, ...], bool]:
-    tokenizer = teacher.encoder.tokenizer
-    if not isinstance(tokenizer.model, models.WordPiece):
-        raise RecipeError(
-            "student.vocabulary: the teacher has no WordPiece vocabulary to share. Give the path of a vocab.txt."
-        )
-    ids = tokenizer.get_vocab(with_added_tokens=True)
-    normalizer = json.loads(tokenizer.to_str()).get("normalizer") or {}
-    return tuple(sorted(ids, key=ids.__getitem__)), bool(normalizer.get("lowercase"))
-
-
-def _all_text(corpus: LabelledCorpus, store: SoftLabelStore) -> Iterator[Sequence[Sequence[str]]]:
-    yield from store.sentences()
-    for language in corpus.languages:
-        yield [sentence.words for sentence in corpus.sentences(language, "train")]
-
-
-def _build_network(recipe: Recipe, tokenizer: Tokenizer, teacher: Teacher) -> BiLstm:
-    section = recipe.student
-    shape = BiLstmShape(
-        vocabulary_size=tokenizer.get_vocab_size(),
-        embedding_width=section.embedding_width,
-        hidden_width=section.hidden_width,
-        representation_width=teacher.width,
-        tags=len(teacher.scheme.tags),
-        head=section.head,
-        dropout=section.dropout,
-    )
-    torch.manual_seed(recipe.seed)
-    network = BiLstm(shape, with_projection=needs_projection(recipe.train.strategy))
-    if section.embeddings == "svd":
-        if section.embedding_width > teacher.width:
-            raise RecipeError(
-                f"student.embedding_width {section.embedding_width}: an SVD of the teacher's embeddings has at most "
-                f"{teacher.width} columns. Take fewer, or embeddings: random."
-            )
-        ids = tokenizer.get_vocab()
-        pieces = sorted(ids, key=ids.__getitem__)
-        carried = carry_embeddings(pieces, teacher.encoder.tokenizer, piece_embeddings(teacher))
-        with torch.no_grad():
-            network.embeddings.weight.copy_(reduce_by_svd(carried, section.embedding_width))
-    return network
-
-
-def _open_distillation(
-    recipe: Recipe,
-    corpus: LabelledCorpus,
-    store: SoftLabelStore,
-    teacher: Teacher,
-    encoder: PieceEncoder,
-    network: BiLstm,
-    work: Path,
-    wanted: str,
-    processes: Processes,
-) -> Distillation:
-    gold = [s for language in corpus.languages for s in corpus.sentences(language, "train")]
+def _open_distillation(job: _Job, encoder: PieceEncoder, network: StudentNetwork) -> Distillation:
+    section, processes = job.recipe.train, job.processes
+    gold = [s for language in job.corpus.languages for s in job.corpus.sentences(language, "train")]
     transfer = None
-    if uses_soft_labels(recipe.train.strategy):
-        folder = work / "transfer"
+    if uses_soft_labels(section.strategy):
+        folder = job.work / "transfer"
         if processes.is_main:
-            encode_to_folder(encoder, store.sentences(), folder, fingerprint=wanted)
+            encode_to_folder(encoder, job.store.sentences(), folder, fingerprint=job.wanted)
         processes.barrier()
         transfer = open_encoded(folder)
-    layer = recipe.train.teacher_layer
+    layer = section.teacher_layer
     return Distillation(
         network=network,
         encoder=encoder,
         gold=gold,
         transfer=transfer,
-        store=store,
-        teacher=teacher,
-        teacher_layer=teacher.layers // 2 if layer is None else layer,
-        dtype=autocast_dtype(recipe.train.precision, processes.device),
-        batch=recipe.train.batch_sentences,
-        seed=recipe.seed,
+        store=job.store,
+        teacher=job.teacher,
+        teacher_layer=job.teacher.layers // 2 if layer is None else layer,
+        dtype=autocast_dtype(section.precision, processes.device),
+        batch=section.batch_sentences,
+        seed=job.recipe.seed,
+        logit_loss=section.logit_loss,
+        temperature=section.temperature,
+        representation_loss=section.representation_loss,
+        crf=network.crf if isinstance(network, BiLstm) else None,
     )
 
 
-def _phases(recipe: Recipe, corpus: LabelledCorpus, distillation: Distillation, processes: Processes) -> list[Phase]:
-    section = recipe.train
-    sentences = {name: corpus.sentences(name, "dev")[: section.dev_sentences] for name in corpus.languages}
-    dev = DevSet(
-        sentences,
-        encoder=distillation.encoder,
-        scheme=corpus.scheme,
-        processes=processes,
-        batch_pieces=section.micro_batch_pieces,
-    )
-    scorer = student_scorer(distillation.network, device=processes.device)
-    dev_words = [sentence.words for found in sentences.values() for sentence in found]
+def _phases(job: _Job, distillation: Distillation) -> list[Phase]:
+    section, network = job.recipe.train, distillation.network
+    evaluate = _evaluations(job, distillation)
 
     def phase(plan: PhasePlan) -> Phase:
-        def evaluate() -> dict[str, float]:
-            if plan.losses == ("representation",):
-                return {"score": -distillation.representation_error(dev_words, processes)}
-            return dev.score(scorer)
-
         return Phase(
             name=plan.name,
-            sources=tuple(distillation.source(loss) for loss in plan.losses),
+            sources=_sources(plan, distillation, section.loss_weights.model_dump()),
             trained=distillation.parameters_of(plan.layers),
             updates=plan.updates,
             learning_rate=section.learning_rate,
             final_learning_rate=section.final_learning_rate,
             weight_decay=section.weight_decay,
-            evaluate=evaluate,
+            evaluate=evaluate(plan),
             evaluate_every=section.evaluate_every,
             patience=section.patience,
         )
 
-    plans = plan_phases(section.strategy, updates=section.updates, head=recipe.student.head)
+    plans = plan_phases(section.strategy, updates=job.updates, layers=tuple(network.layers()), head=network.shape.head)
     return [phase(plan) for plan in plans]
+
+
+def _sources(plan: PhasePlan, distillation: Distillation, weights: Mapping[str, float]) -> tuple[Source, ...]:
+    """The sources of a phase, weighted where there is more than one."""
+    sources = tuple(distillation.source(loss) for loss in plan.losses)
+    if len(sources) == 1:
+        return sources
+    return tuple(replace(source, weight=weights[source.name]) for source in sources)
+
+
+def _evaluations(
+    job: _Job, distillation: Distillation
+) -> Callable[[PhasePlan], Callable[[], Mapping[str, float]] | None]:
+    """What selects in a phase: the representation loss alone by its error on dev, all others by dev's F1.
+
+    Without dev sentences nothing can select, and a phase keeps its last weights.
+    """
+    limit, processes = job.recipe.train.dev_sentences, job.processes
+    sentences = {name: job.corpus.sentences(name, "dev")[:limit] for name in job.corpus.languages}
+    dev = DevSet(
+        sentences,
+        encoder=distillation.encoder,
+        scheme=job.corpus.scheme,
+        processes=processes,
+        batch_pieces=job.recipe.train.micro_batch_pieces,
+    )
+    scorer = student_scorer(distillation.network, device=processes.device)
+    dev_words = [sentence.words for found in sentences.values() for sentence in found]
+    crf = distillation.crf
+
+    def representation_error() -> dict[str, float]:
+        return {"score": -distillation.representation_error(dev_words, processes)}
+
+    def f1() -> dict[str, float]:
+        return dev.score(scorer, crf.transitions() if crf else None)
+
+    def evaluation(plan: PhasePlan) -> Callable[[], Mapping[str, float]] | None:
+        if not dev_words:
+            return None
+        return representation_error if plan.losses == ("representation",) else f1
+
+    return evaluation

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional
+
+from xtremedistil_ner.training.linear_chain import WordRows, log_marginals
 
 
 def label_loss(logits: Tensor, tags: Tensor) -> Tensor:
@@ -15,24 +18,72 @@ def label_loss(logits: Tensor, tags: Tensor) -> Tensor:
     return functional.cross_entropy(logits.float(), tags, reduction="sum")
 
 
-def logit_loss(logits: Tensor, teacher_logits: Tensor) -> Tensor:
-    """Squared error between the logits of student and teacher, averaged over tags.
+def squared_error(values: Tensor, targets: Tensor) -> Tensor:
+    """Squared error between two rows of numbers, logits or states, averaged over columns.
+
+    Shapes: values, targets (words, columns); result ().
+    Units: squared values, summed over words.
+    Source: XtremeDistil (Mukherjee & Awadallah 2020) for logits, up to the constant factor.
+    """
+    return functional.mse_loss(values.float(), targets.float(), reduction="none").mean(dim=-1).sum()
+
+
+def soft_cross_entropy(logits: Tensor, teacher_logits: Tensor, *, temperature: float) -> Tensor:
+    """Cross-entropy of the student's softened probabilities against the teacher's.
 
     Shapes: logits, teacher_logits (words, tags); result ().
-    Units: squared logits, summed over words.
-    Source: XtremeDistil (Mukherjee & Awadallah 2020), up to the constant factor.
+    Units: nats times temperature², summed; the factor keeps gradients comparable across temperatures.
+    Source: Hinton et al. 2015.
     """
-    return functional.mse_loss(logits.float(), teacher_logits.float(), reduction="none").mean(dim=-1).sum()
+    student = torch.log_softmax(logits.float() / temperature, dim=-1)
+    teacher = torch.softmax(teacher_logits.float() / temperature, dim=-1)
+    return -(teacher * student).sum() * temperature**2
 
 
-def representation_loss(states: Tensor, teacher_states: Tensor) -> Tensor:
-    """Squared error between the student's projected states and a teacher layer's, averaged over the width.
+def posterior_loss(
+    logits: Tensor,
+    teacher_logits: Tensor,
+    rows: WordRows,
+    *,
+    transitions: Tensor,
+    teacher_transitions: Tensor,
+    temperature: float,
+) -> Tensor:
+    """Cross-entropy of the student's posterior marginals under a linear chain against the teacher's.
+
+    Logits over the temperature are the chain's emissions. With transitions of zeros it is `soft_cross_entropy`.
+
+    Shapes: logits, teacher_logits (words, tags); transitions, teacher_transitions (tags + 1, tags), row 0 for the
+    start; result ().
+    Units: nats times temperature², summed.
+    Source: Wang et al. 2020 (structure-level distillation, posterior); the factor is ours.
+    """
+    student = log_marginals(logits.float() / temperature, transitions, rows)
+    with torch.no_grad():
+        teacher = log_marginals(teacher_logits.float() / temperature, teacher_transitions, rows).exp()
+    return -(teacher * student).sum() * temperature**2
+
+
+def cosine_distance(states: Tensor, teacher_states: Tensor) -> Tensor:
+    """One minus the cosine of the angle between the states of student and teacher.
 
     Shapes: states, teacher_states (words, representation_width); result ().
-    Source: XtremeDistil, with the squared error in place of the KL divergence, which is not
-    defined for states that are not distributions.
     """
-    return functional.mse_loss(states.float(), teacher_states.float(), reduction="none").mean(dim=-1).sum()
+    return (1 - functional.cosine_similarity(states.float(), teacher_states.float(), dim=-1)).sum()
+
+
+def state_divergence(states: Tensor, teacher_states: Tensor) -> Tensor:
+    """KL divergence from the teacher's states to the student's, each made a distribution by a softmax over the width.
+
+    The papers apply the KL divergence to GELU(W h + b) and the teacher's states. These are no distributions, so that
+    it is not defined as it stands; the two softmaxes, and the teacher as the reference, are ours.
+
+    Shapes: states, teacher_states (words, representation_width); result ().
+    Units: nats, summed.
+    """
+    student = torch.log_softmax(states.float(), dim=-1)
+    teacher = torch.log_softmax(teacher_states.float(), dim=-1)
+    return functional.kl_div(student, teacher, reduction="sum", log_target=True)
 
 
 def masked_piece_loss(logits: Tensor, pieces: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from xtremedistil_ner.corpus.sentence import Sentence
-from xtremedistil_ner.labels import LabelScheme, decode_tags
+from xtremedistil_ner.labels import LabelScheme, Transitions, decode_tags
 from xtremedistil_ner.pieces import PieceEncoder, Scorer, score_rows
 from xtremedistil_ner.scoring import micro_f1, span_counts
 from xtremedistil_ner.training.processes import Processes
@@ -31,8 +31,11 @@ class DevSet:
         self.encoded = {name: encoder.encode([s.words for s in found]) for name, found in mine.items()}
         self.gold = {name: [scheme.encode(s.tags or ()) for s in found] for name, found in mine.items()}
 
-    def score(self, scorer: Scorer) -> dict[str, float]:
-        """Strict macro-F1 over languages, as `score`: the number that selection maximises."""
+    def score(self, scorer: Scorer, transitions: Transitions | None = None) -> dict[str, float]:
+        """Strict macro-F1 over languages, as `score`: the number that selection maximises.
+
+        Shapes: transitions (tags + 1, tags), a CRF's.
+        """
         totals = np.zeros((len(self.languages), len(self.scheme.types), 3), dtype=np.int64)
         for index, language in enumerate(self.languages):
             encoded = self.encoded[language]
@@ -40,7 +43,8 @@ class DevSet:
                 scorer, self.encoder, encoded, n_tags=len(self.scheme.tags), batch_pieces=self.batch_pieces
             )
             parts = np.split(logits, encoded.sentence_words[1:-1])
-            predicted = [decode_tags(part, self.scheme) for part in parts[: len(self.gold[language])]]
+            own = parts[: len(self.gold[language])]
+            predicted = [decode_tags(part, self.scheme, transitions) for part in own]
             totals[index] = span_counts(self.gold[language], predicted, self.scheme).sum(axis=0)
         totals = self.processes.sum_array(totals)
         return {"score": float(np.mean([micro_f1(counts) for counts in totals])) if len(totals) else 0.0}

@@ -1,0 +1,155 @@
+"""Runs side by side: what is shown, and when a difference is tested."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from xtremedistil_ner.errors import ArtefactError, UsageError
+from xtremedistil_ner.report.compare import compare_runs, comparison_tables, open_runs
+from xtremedistil_ner.report.stored import save_counts
+from xtremedistil_ner.rundir import RunFolder
+
+RIGHT, WRONG = (1, 1, 1), (0, 1, 1)
+
+
+def write_run(folder, *, right, languages=("en", "no"), identity="", hashes="same", counts=True, synthetic=False):
+    """Write a report and counts of a run: 100 sentences per language, of which the student has `right` right."""
+    folder.mkdir(parents=True)
+    run = RunFolder(folder)
+    f1 = right / 100
+
+    def entry(value, identity, parameters):
+        scores = {code: {"f1": value, "f1_low": value, "f1_high": value} for code in languages}
+        found = {"identity": identity, "parameters": parameters, "macro_f1": value, "std_f1": 0.0, "languages": scores}
+        return {**found, "dev": {"macro_f1": value - 0.01}}
+
+    identity = identity or folder.name
+    report = {
+        "schema": 1,
+        "synthetic": synthetic,
+        "models": {"teacher": entry(0.9, "teacher", 1000), "student": entry(f1, identity, 100)},
+        "retention": {"macro": f1 / 0.9, "macro_low": f1 / 0.9 - 0.02, "macro_high": f1 / 0.9 + 0.02, "languages": {}},
+        "compression": 10.0,
+        "data": {"scored": {"test": dict.fromkeys(languages, hashes)}},
+        "run": {"name": folder.name, "split": "test", "strategy": "D1", "stages": {"train": {"seconds": 61.4}}},
+    }
+    run.report.write_text(json.dumps(report), encoding="utf-8")
+    if counts:
+        rows = np.array([RIGHT] * right + [WRONG] * (100 - right))
+        save_counts(run.scores("student"), identity, {"test": dict.fromkeys(languages, rows)})
+    return folder
+
+
+def compared(*paths):
+    return compare_runs(open_runs(paths))
+
+
+def test_runs_are_columns_with_one_teacher_where_it_is_the_same(tmp_path):
+    runs = [write_run(tmp_path / "one", right=60), write_run(tmp_path / "two", right=80)]
+    numbers, languages, _ = comparison_tables(compared(*runs))
+    assert numbers.head == ("", "teacher", "one", "two")
+    rows = {row[0]: row[1:] for row in numbers.rows}
+    assert rows["strategy"] == ("–", "D1", "D1")
+    assert rows["macro-F1 on dev"] == ("89.00", "59.00", "79.00")
+    assert rows["macro-F1 on test"] == ("90.00", "60.00", "80.00")
+    assert rows["kept %"] == ("–", "66.67", "88.89")
+    assert rows["kept %, 95 % interval"] == ("–", "64.67–68.67", "86.89–90.89")
+    assert rows["parameters"] == ("1,000", "100", "100")
+    assert rows["compression"] == ("–", "10.0x", "10.0x")
+    assert rows["training s"] == ("–", "61", "61")
+    assert languages.rows[0] == ("en English", "90.00", "60.00", "80.00")
+
+
+def test_different_teachers_have_a_column_each(tmp_path):
+    runs = [write_run(tmp_path / "one", right=60), write_run(tmp_path / "two", right=80)]
+    report = json.loads((runs[1] / "report.json").read_text(encoding="utf-8"))
+    report["models"]["teacher"]["identity"] = "another"
+    (runs[1] / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    assert comparison_tables(compared(*runs))[0].head == ("", "teacher of one", "teacher of two", "one", "two")
+
+
+def test_a_difference_is_tested_on_the_same_sentences(tmp_path):
+    runs = [write_run(tmp_path / "one", right=60), write_run(tmp_path / "two", right=80)]
+    difference = compared(*runs)["differences"]["two"]
+    assert difference["macro_f1"] == pytest.approx(0.2)
+    assert 0 < difference["low"] < 0.2 < difference["high"]
+    assert difference["p"] < 0.01
+    assert difference["languages"] == 2
+    table = comparison_tables(compared(*runs))[2]
+    assert table.rows[0][:2] == ("two", "+20.00")
+
+
+def test_a_run_does_not_differ_from_its_copy(tmp_path):
+    one = write_run(tmp_path / "one", right=60)
+    shutil.copytree(one, tmp_path / "two")
+    difference = compared(one, tmp_path / "two")["differences"]["two"]
+    assert (difference["macro_f1"], difference["p"]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"counts": False}, "two has no counts per sentence"),
+        ({"hashes": "other"}, "two was scored on other sentences than one"),
+        ({"languages": ("de",)}, "two was scored on other sentences than one"),
+    ],
+)
+def test_a_difference_that_cannot_be_tested_is_left_out_and_says_why(tmp_path, options, why):
+    runs = [write_run(tmp_path / "one", right=60), write_run(tmp_path / "two", right=80, **options)]
+    assert compared(*runs)["differences"] == {"two": {"left_out": why}}
+    assert comparison_tables(compared(*runs))[2].rows == (("two", "–", "–", f"left out: {why}"),)
+
+
+def test_counts_of_a_student_that_is_no_longer_there_are_not_used(tmp_path):
+    runs = [write_run(tmp_path / "one", right=60), write_run(tmp_path / "two", right=80)]
+    save_counts(RunFolder(runs[1]).scores("student"), "older", {"test": {"en": np.array([RIGHT])}})
+    assert "left_out" in compared(*runs)["differences"]["two"]
+
+
+def test_only_common_languages_count_for_a_difference(tmp_path):
+    runs = [write_run(tmp_path / "one", right=60), write_run(tmp_path / "two", right=80, languages=("en", "de"))]
+    found = compared(*runs)
+    assert found["differences"]["two"]["languages"] == 1
+    assert comparison_tables(found)[1].rows[-1] == ("de German", "–", "–", "80.00")
+
+
+def test_report_files_by_themselves_are_shown_without_a_test(tmp_path):
+    runs = [write_run(tmp_path / "one", right=60), write_run(tmp_path / "two", right=80)]
+    found = compared(*(run / "report.json" for run in runs))
+    assert list(found["runs"]) == ["one", "two"]
+    assert "left_out" in found["differences"]["two"]
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    runs = [write_run(tmp_path / place / "run", right=60) for place in ("a", "b")]
+    assert list(compared(*runs)["runs"]) == ["a/run", "b/run"]
+
+
+def test_synthetic_runs_are_named(tmp_path):
+    runs = [write_run(tmp_path / "one", right=60), write_run(tmp_path / "two", right=80, synthetic=True)]
+    assert comparison_tables(compared(*runs))[0].note == "Synthetic, and nothing about real text: two."
+    assert [run["synthetic"] for run in compared(*runs)["runs"].values()] == [False, True]
+
+
+def test_finished_runs_compare(finished_run):
+    found = compared(finished_run / "run", finished_run / "run" / "report.json")
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_one_run_is_wrong_use(tmp_path):
+    with pytest.raises(UsageError, match="two runs or more"):
+        open_runs([tmp_path])
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"schema": 2}', '{"schema": 1}'])
+def test_what_is_no_report_is_named_and_never_to_be_removed(tmp_path, text):
+    if text is not None:
+        (tmp_path / "report.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ArtefactError, match=r"report\.json: ") as error:
+        open_runs([tmp_path, Path("elsewhere")])
+    assert "Remove" not in str(error.value)

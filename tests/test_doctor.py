@@ -1,0 +1,94 @@
+"""What `xner doctor` finds: on this machine nothing that keeps runs from working, and each lack when there is one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import namedtuple
+from importlib.metadata import PackageNotFoundError
+
+import pytest
+import torch
+from huggingface_hub import constants
+
+from xtremedistil_ner import cli, doctor
+from xtremedistil_ner.errors import ResourceError
+
+NAMES = {"python", "numpy", "torch", "transformers", "gpu", "cores", "memory", "disk", "hub", "cache", "packaged data"}
+
+
+def found(tmp_path, *, recipes=3):
+    return {finding.name: finding for finding in doctor.examine(tmp_path / "runs", recipes)}
+
+
+def test_this_machine_has_what_runs_need(tmp_path):
+    findings = found(tmp_path)
+    assert set(findings) >= NAMES
+    assert [finding for finding in findings.values() if finding.state == "problem"] == []
+    assert findings["torch"].text == torch.__version__
+    assert findings["hub"].text.startswith("not asked: HF_HUB_OFFLINE")
+    assert "3 recipes" in findings["packaged data"].text
+    assert not (tmp_path / "runs").exists(), "looking makes nothing"
+
+
+def no_package(name):
+    raise PackageNotFoundError(name)
+
+
+def no_demo():
+    raise ResourceError("the demo corpus is missing. Install the package again.")
+
+
+BREAKAGES = {
+    "python": ("_PYTHON", (3, 99)),
+    "numpy": ("version", no_package),
+    "packaged data": ("demo_path", no_demo),
+}
+
+
+@pytest.mark.parametrize("name", BREAKAGES)
+def test_what_is_missing_is_a_problem_with_a_remedy(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(doctor, *BREAKAGES[name])
+    finding = found(tmp_path)[name]
+    assert finding.state == "problem"
+    assert any(word in finding.text for word in ("Make", "Run", "Install"))
+
+
+def test_an_installation_without_recipes_is_a_problem(tmp_path):
+    assert found(tmp_path, recipes=0)["packaged data"].state == "problem"
+
+
+def test_a_full_disk_is_a_warning(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")(10**12, 10**12, 10**9)
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda place: usage)
+    assert found(tmp_path)["disk"].state == "warning"
+
+
+def test_a_hub_out_of_reach_is_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # discard: nothing listens
+    finding = found(tmp_path)["hub"]
+    assert finding.state == "warning"
+    assert "127.0.0.1:9 cannot be reached" in finding.text
+
+
+def doctor_command(monkeypatch, capfd, *arguments):
+    monkeypatch.setattr(sys, "argv", ["xner", "doctor", *arguments])
+    with pytest.raises(SystemExit) as ending:
+        cli.main()
+    output = capfd.readouterr()
+    return ending.value.code, output.out, output.err
+
+
+def test_the_command_ends_with_0_where_nothing_is_wrong(monkeypatch, capfd, tmp_path):
+    code, out, err = doctor_command(monkeypatch, capfd, "--out", str(tmp_path))
+    assert (code, err) == (0, "")
+    assert "packaged data" in out
+
+
+def test_the_command_ends_with_5_and_names_what_is_wrong(monkeypatch, capfd, tmp_path):
+    monkeypatch.setattr(doctor, "demo_path", no_demo)
+    code, out, err = doctor_command(monkeypatch, capfd, "--json", "--out", str(tmp_path))
+    assert code == 5
+    assert {row["name"]: row["state"] for row in json.loads(out)}["packaged data"] == "problem"
+    assert err.startswith("xner: packaged data: ")

@@ -1,0 +1,230 @@
+"""A student before training: where its pieces and its first weights come from."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_teacher import BERT_PIECES, LAYERS, SCHEME, WIDTH, load, save_bert, save_xlm_roberta
+from transformers import BertTokenizer
+
+from xtremedistil_ner.corpus.labelled import open_corpus
+from xtremedistil_ner.errors import ModelError, RecipeError
+from xtremedistil_ner.models.new_student import new_student, student_tokenizer
+from xtremedistil_ner.models.transformer_student import choose_layers
+from xtremedistil_ner.recipe import load_recipe
+from xtremedistil_ner.rundir import RunFolder
+from xtremedistil_ner.soft_labels import open_store
+from xtremedistil_ner.training.processes import current_processes
+from xtremedistil_ner.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
+
+TRANSFORMER = ("student.kind=transformer", "student.transformer.hidden_width=8", "student.transformer.heads=2")
+FROM_TEACHER = ("student.kind=transformer", "student.transformer={start: teacher, layers: 3}")
+
+
+@pytest.fixture(scope="module")
+def bert_folder(tmp_path_factory):
+    return save_bert(tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture(scope="module")
+def xlm_roberta_folder(tmp_path_factory):
+    return save_xlm_roberta(tmp_path_factory.mktemp("xlm-roberta"))
+
+
+@pytest.fixture(scope="module")
+def recipe_with(finished_run):
+    return lambda *overrides: load_recipe(finished_run / "tiny.yaml", overrides=overrides)
+
+
+@pytest.fixture
+def tokenizer_of(finished_run, recipe_with, tmp_path):
+    """The tokenizer of a recipe's student, over the text of a finished run."""
+
+    def make(teacher, *overrides):
+        recipe = recipe_with(*overrides)
+        store = open_store(RunFolder(finished_run / "run").soft_labels)
+        place = {"work": tmp_path / "work", "wanted": str(overrides), "processes": current_processes()}
+        return student_tokenizer(recipe, open_corpus(recipe.corpus), store, teacher, **place)
+
+    return make
+
+
+def lower_casing_folder(folder):
+    (folder / "vocab.txt").write_text("\n".join([*SPECIAL_PIECES, "ada", "paris", "##s"]) + "\n", encoding="utf-8")
+    BertTokenizer.from_pretrained(folder).save_pretrained(folder)
+    return folder
+
+
+def test_a_checkpoints_vocabulary_comes_with_its_lower_casing(tokenizer_of, bert_folder, tmp_path):
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    lower_casing_folder(folder)
+    tokenizer, lowercase = tokenizer_of(
+        load(bert_folder), f"student.vocabulary={folder}", "student.prune_vocabulary=false"
+    )
+    assert lowercase is True
+    assert sorted(tokenizer.get_vocab()) == sorted([*SPECIAL_PIECES, "ada", "paris", "##s"])
+    assert tokenizer.encode(["PARIS"], is_pretokenized=True).tokens == ["paris"]
+
+
+def test_a_vocabulary_file_is_cased_unless_the_recipe_says_otherwise(tokenizer_of, bert_folder, tmp_path):
+    lower_casing_folder(tmp_path)
+    given = f"student.vocabulary={tmp_path / 'vocab.txt'}"
+    assert tokenizer_of(load(bert_folder), given)[1] is False
+    assert tokenizer_of(load(bert_folder), given, "student.lowercase=true")[1] is True
+
+
+def test_a_trained_vocabulary_covers_the_text_within_its_size(tokenizer_of, xlm_roberta_folder):
+    overrides = ("student.vocabulary=trained", "student.vocabulary_size=120")
+    tokenizer, _ = tokenizer_of(load(xlm_roberta_folder), *overrides)
+    assert len(SPECIAL_PIECES) + 20 < tokenizer.get_vocab_size() <= 120
+    assert (
+        "[UNK]" not in tokenizer.encode("Emmy Noether of Red Cross left Paris !".split(), is_pretokenized=True).tokens
+    )
+    again, _ = tokenizer_of(load(xlm_roberta_folder), *overrides)
+    assert again.get_vocab() == tokenizer.get_vocab()
+
+
+def test_rare_pieces_of_a_trained_vocabulary_are_pruned_by_count(tokenizer_of, bert_folder):
+    common, _ = tokenizer_of(load(bert_folder), "student.vocabulary=trained", "student.min_piece_count=9")
+    every, _ = tokenizer_of(load(bert_folder), "student.vocabulary=trained")
+    longer = [{piece for piece in found.get_vocab() if len(piece.removeprefix("##")) > 1} for found in (common, every)]
+    assert longer[0] < longer[1]
+
+
+@pytest.mark.parametrize("given", ["", "student.vocabulary={folder}"])
+def test_a_sentence_piece_vocabulary_is_refused_with_what_to_give(tokenizer_of, xlm_roberta_folder, given):
+    overrides = [given.format(folder=xlm_roberta_folder)] if given else []
+    with pytest.raises(RecipeError, match=r"no WordPiece vocabulary to share\. Give `trained` .* vocab\.txt"):
+        tokenizer_of(load(xlm_roberta_folder), *overrides)
+
+
+def test_a_vocabulary_that_is_nowhere_is_named(tokenizer_of, bert_folder):
+    with pytest.raises(ModelError, match="nobody/nothing"):
+        tokenizer_of(load(bert_folder), "student.vocabulary=nobody/nothing")
+
+
+def test_a_transformer_from_a_checkpoint_takes_its_vocabulary_and_special_rows(
+    tokenizer_of, bert_folder, xlm_roberta_folder
+):
+    start = f"student.transformer={{start: checkpoint, checkpoint: {bert_folder}}}"
+    overrides = ("student.kind=transformer", start, "student.prune_vocabulary=false")
+    tokenizer, _ = tokenizer_of(load(xlm_roberta_folder), *overrides)
+    assert set(tokenizer.get_vocab()) == set(BERT_PIECES)
+    assert tokenizer.encode(["ab"], is_pretokenized=True).tokens == ["[CLS]", "ab", "[SEP]"]
+
+
+def pruned_tokenizer():
+    """Part of the tiny BERT's pieces, in another order."""
+    return wordpiece_tokenizer([*SPECIAL_PIECES, *reversed(BERT_PIECES[5:][::2])], lowercase=False, special_rows=True)
+
+
+def hidden_of(network, tokenizer, words):
+    ids = torch.tensor([tokenizer.encode(words, is_pretokenized=True).ids])
+    with torch.no_grad():
+        return network.eval().hidden(ids, torch.ones_like(ids))
+
+
+@pytest.mark.parametrize("start", ["teacher", "checkpoint"])
+def test_with_all_layers_of_a_bert_the_student_has_its_states(recipe_with, bert_folder, xlm_roberta_folder, start):
+    """The BERT cuts these words into the same pieces, so pruning must not change a bit."""
+    overrides, teacher, bert = FROM_TEACHER, load(bert_folder), load(bert_folder)
+    if start == "checkpoint":
+        overrides = (FROM_TEACHER[0], f"student.transformer={{start: checkpoint, checkpoint: {bert_folder}}}")
+        teacher = load(xlm_roberta_folder)
+    tokenizer = pruned_tokenizer()
+    words = [piece for piece in tokenizer.get_vocab() if piece.isalpha()][:5]
+    network = new_student(recipe_with(*overrides), tokenizer, teacher)
+    ids = torch.tensor([bert.tokenizer(words, is_split_into_words=True)["input_ids"]])
+    with torch.no_grad():
+        expected = bert.model.bert(input_ids=ids).last_hidden_state
+    assert torch.equal(hidden_of(network, tokenizer, words), expected)
+    assert network.shape.layers == LAYERS
+    assert network.model.classifier.weight.shape == (len(SCHEME.tags), WIDTH)
+    assert network.model.classifier.weight.abs().max() < 0.2, "a new classifier, not the teacher's"
+
+
+def test_chosen_layers_of_a_teacher_are_taken_in_order(recipe_with, bert_folder):
+    teacher = load(bert_folder)
+    wanted = "student.transformer={start: teacher, teacher_layers: [1, 3]}"
+    network = new_student(recipe_with(FROM_TEACHER[0], wanted), pruned_tokenizer(), teacher)
+    source, own = teacher.model.bert.encoder.layer, network.model.bert.encoder.layer
+    assert len(own) == 2
+    for place, layer in enumerate((0, 2)):
+        for name, weight in source[layer].state_dict().items():
+            assert torch.equal(own[place].state_dict()[name], weight), name
+
+
+@pytest.mark.parametrize(
+    ("count", "available", "expected"), [(4, 12, (3, 6, 9, 12)), (1, 3, (3,)), (2, 3, (1, 3)), (3, 3, (1, 2, 3))]
+)
+def test_layers_are_evenly_spaced_up_to_the_last(count, available, expected):
+    assert choose_layers(count, (), available=available) == expected
+
+
+@pytest.mark.parametrize(("count", "wanted"), [(4, ()), (1, (0,)), (1, (2, 4))])
+def test_layers_that_a_teacher_does_not_have_are_refused(count, wanted):
+    with pytest.raises(RecipeError, match="layers 1 to 3"):
+        choose_layers(count, wanted, available=3)
+
+
+def test_only_a_bert_gives_layers(recipe_with, xlm_roberta_folder, bert_folder):
+    with pytest.raises(RecipeError, match="model_type is 'xlm-roberta'"):
+        new_student(recipe_with(*FROM_TEACHER), pruned_tokenizer(), load(xlm_roberta_folder))
+    start = f"student.transformer={{start: checkpoint, checkpoint: {xlm_roberta_folder}}}"
+    with pytest.raises(RecipeError, match=r"student\.transformer\.checkpoint .*model_type is 'xlm-roberta'"):
+        new_student(recipe_with(FROM_TEACHER[0], start), pruned_tokenizer(), load(bert_folder))
+
+
+def test_windows_longer_than_a_berts_positions_are_refused(recipe_with, bert_folder):
+    with pytest.raises(RecipeError, match=r"student\.max_pieces 41: .* at most 40 pieces"):
+        new_student(recipe_with(*FROM_TEACHER, "student.max_pieces=41"), pruned_tokenizer(), load(bert_folder))
+
+
+def test_a_random_transformer_starts_from_the_teachers_pieces(recipe_with, bert_folder):
+    """Pieces that are near each other in the teacher are near in the student: distances rank alike at full width."""
+    teacher = load(bert_folder)
+    wide = ("student.kind=transformer", f"student.transformer={{hidden_width: {WIDTH}, heads: 2}}")
+    tokenizer = pruned_tokenizer()
+    network = new_student(recipe_with(*wide), tokenizer, teacher)
+    names = teacher.tokenizer.get_vocab()
+    pieces = [piece for piece in tokenizer.get_vocab() if piece not in SPECIAL_PIECES]
+    source = teacher.model.bert.embeddings.word_embeddings.weight.detach()[[names[piece] for piece in pieces]]
+    own = network.embeddings.weight.detach()[[tokenizer.token_to_id(piece) for piece in pieces]]
+    ratio = torch.pdist(own) / torch.pdist(source)
+    assert torch.allclose(ratio, ratio.mean().expand_as(ratio), rtol=1e-3)
+    assert network.embeddings.weight.square().mean().sqrt().item() == pytest.approx(0.02, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [(*TRANSFORMER, "student.embeddings=random"), ("student.kind=transformer", "student.transformer.heads=2")],
+)
+def test_random_or_too_wide_embeddings_are_drawn_as_berts_are(recipe_with, bert_folder, overrides):
+    network = new_student(recipe_with(*overrides), pruned_tokenizer(), load(bert_folder))
+    assert 0.015 < network.embeddings.weight.std() < 0.025
+
+
+@pytest.mark.parametrize("overrides", [TRANSFORMER, FROM_TEACHER, ()])
+def test_every_strategy_starts_from_the_same_weights(recipe_with, bert_folder, overrides):
+    with_projection, without = (
+        new_student(
+            recipe_with(*overrides, f"train.strategy={strategy}", "student.head=direct"),
+            pruned_tokenizer(),
+            load(bert_folder),
+        ).state_dict()
+        for strategy in ("D4.2", "D1")
+    )
+    assert with_projection.keys() - without.keys() == {"projection.weight", "projection.bias"}
+    assert all(torch.equal(with_projection[name], weight) for name, weight in without.items())
+
+
+def test_layers_share_out_every_parameter_from_top_to_bottom(recipe_with, bert_folder):
+    network = new_student(recipe_with(*FROM_TEACHER), pruned_tokenizer(), load(bert_folder))
+    assert list(network.layers()) == ["classifier", "projection", "layer 3", "layer 2", "layer 1", "embeddings"]
+    owners = [
+        [layer for layer, prefixes in network.layers().items() if name.startswith(prefixes)]
+        for name, _ in network.named_parameters()
+    ]
+    assert all(len(found) == 1 for found in owners)
+    assert {found[0] for found in owners} == set(network.layers())

@@ -1,0 +1,66 @@
+"""What a student's vocabulary and checkpoint are to the fingerprints: their bytes, wherever they lie."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from tiny_teacher import save_bert
+
+from xtremedistil_ner.corpus.labelled import open_corpus
+from xtremedistil_ner.errors import UsageError
+from xtremedistil_ner.recipe import load_recipe
+from xtremedistil_ner.staleness import STAGES, stage_fingerprints
+
+
+@pytest.fixture
+def fingerprints(finished_run):
+    def of(*overrides):
+        recipe = load_recipe(finished_run / "tiny.yaml", overrides=overrides)
+        return stage_fingerprints(recipe, open_corpus(recipe.corpus))
+
+    return of
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    return save_bert(tmp_path / "bert")
+
+
+def as_vocabulary(path):
+    return (f"student.vocabulary={path}",)
+
+
+def as_start(path):
+    return ("student.kind=transformer", f"student.transformer={{start: checkpoint, checkpoint: {path}}}")
+
+
+@pytest.mark.parametrize("use", [as_vocabulary, as_start])
+def test_a_checkpoint_that_moved_invalidates_nothing_and_one_whose_tokenizer_changed_does(
+    fingerprints, checkpoint, tmp_path, use
+):
+    before = fingerprints(*use(checkpoint))
+    shutil.copytree(checkpoint, tmp_path / "moved")
+    assert fingerprints(*use(tmp_path / "moved")) == before
+    path = tmp_path / "moved" / "tokenizer.json"
+    path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+    after = fingerprints(*use(tmp_path / "moved"))
+    assert [stage for stage in STAGES if after[stage] != before[stage]] == ["train", "evaluate", "export"]
+
+
+def test_a_vocabulary_does_not_depend_on_a_checkpoints_weights_but_a_start_does(fingerprints, checkpoint):
+    vocabulary, start = fingerprints(*as_vocabulary(checkpoint)), fingerprints(*as_start(checkpoint))
+    (checkpoint / "model.safetensors").write_bytes(b"other weights")
+    assert fingerprints(*as_vocabulary(checkpoint)) == vocabulary
+    assert fingerprints(*as_start(checkpoint))["train"] != start["train"]
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "none/vocab.txt", "./here", "/none", "a/b/c"])
+def test_a_vocabulary_that_is_no_hub_id_must_be_there(fingerprints, name):
+    with pytest.raises(UsageError, match=r"no such file\. Check student\.vocabulary"):
+        fingerprints(f"student.vocabulary={name}")
+
+
+@pytest.mark.parametrize("name", ["bert-base-multilingual-cased", "google/bert_uncased_L-4_H-256_A-4", "trained"])
+def test_a_hub_id_stands_for_itself(fingerprints, name):
+    assert fingerprints(f"student.vocabulary={name}") != fingerprints()

@@ -1,0 +1,119 @@
+"""Bootstrap over sentences: intervals of F1, of what a student keeps, and of the difference between two models.
+
+Sentences with the same counts are interchangeable, so a resample is one multinomial draw over the distinct rows (a few
+dozen to a few hundred, however many sentences there are) instead of an index per sentence. Models that were scored on
+the same sentences are resampled together: a hard sentence is hard for both, which is what makes the interval of their
+ratio or difference narrower than those of their scores. Languages are resampled on their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Counts = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+_INTERVAL = (0.025, 0.975)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Macro-F1 of one model minus that of another, over the languages that both have.
+
+    `low` and `high` bound the 95 % interval; `p` is the two-sided probability of a difference of the other sign.
+    """
+
+    macro_f1: float
+    low: float
+    high: float
+    p: float
+
+
+def f1_of(counts: npt.NDArray[Any]) -> Floats:
+    """F1 as 2 · correct / (predicted + gold); 0/0 is 0.
+
+    Shapes: counts (..., 3) [correct, predicted, gold]; result (...).
+    """
+    found = counts[..., 1] + counts[..., 2]
+    return np.asarray(2 * counts[..., 0] / np.maximum(found, 1), dtype=np.float64)
+
+
+def resampled_f1(counts: Counts, *, resamples: int, seed: int | list[int]) -> Floats:
+    """F1 of models over sentences drawn with replacement, the same ones for all models.
+
+    Shapes: counts (sentences, models, 3); result (resamples, models).
+    """
+    n_sentences, n_models = counts.shape[:2]
+    if n_sentences == 0:
+        return np.zeros((resamples, n_models))
+    rows, often = np.unique(counts.reshape(n_sentences, -1), axis=0, return_counts=True)
+    draws = np.random.default_rng(seed).multinomial(n_sentences, often / n_sentences, size=resamples)
+    return f1_of((draws @ rows).reshape(resamples, n_models, 3))
+
+
+def interval(values: Floats) -> tuple[float, float]:
+    """The middle 95 % of some values.
+
+    Source: Efron and Tibshirani 1993, the percentile interval.
+    """
+    low, high = np.quantile(values, _INTERVAL)
+    return float(low), float(high)
+
+
+def retention_intervals(
+    teacher: Mapping[str, Counts], student: Mapping[str, Counts], *, resamples: int, seed: int
+) -> tuple[tuple[float, float], dict[str, tuple[float, float]]]:
+    """95 % intervals of student F1 / teacher F1: of the macro means, and of each language that both have.
+
+    Shapes: counts per language (sentences, 3), of the same sentences in the same order.
+    """
+    draws = _paired_draws(teacher, student, resamples=resamples, seed=seed)
+    if not draws:
+        return (0.0, 0.0), {}
+    macro = np.mean(list(draws.values()), axis=0)
+    return _ratio_interval(macro), {language: _ratio_interval(f1) for language, f1 in draws.items()}
+
+
+def macro_difference(
+    first: Mapping[str, Counts], second: Mapping[str, Counts], *, resamples: int, seed: int
+) -> Difference:
+    """Macro-F1 of `second` minus that of `first`, with its interval.
+
+    Shapes: counts per language (sentences, 3), of the same sentences in the same order.
+    Source: Koehn 2004, paired bootstrap resampling; here two-sided, and never below one resample.
+    """
+    draws = _paired_draws(first, second, resamples=resamples, seed=seed)
+    if not draws:
+        return Difference(0.0, 0.0, 0.0, 1.0)
+    macro = np.mean(list(draws.values()), axis=0)
+    change = macro[:, 1] - macro[:, 0]
+    low, high = interval(change)
+    beyond = min(np.count_nonzero(change <= 0), np.count_nonzero(change >= 0))
+    found = [float(f1_of(second[name].sum(axis=0)) - f1_of(first[name].sum(axis=0))) for name in draws]
+    return Difference(float(np.mean(found)), low, high, min(1.0, 2 * max(int(beyond), 1) / resamples))
+
+
+def _paired_draws(
+    first: Mapping[str, Counts], second: Mapping[str, Counts], *, resamples: int, seed: int
+) -> dict[str, Floats]:
+    """Resampled F1 of both models per language that both have, a random stream of its own for each."""
+    return {
+        language: resampled_f1(
+            np.stack([first[language], second[language]], axis=1),
+            resamples=resamples,
+            seed=[seed, *language.encode()],
+        )
+        for language in first
+        if language in second and resamples
+    }
+
+
+def _ratio_interval(f1: Floats) -> tuple[float, float]:
+    """Shapes: f1 (resamples, 2) [whole, part]."""
+    whole, part = f1[:, 0], f1[:, 1]
+    return interval(np.divide(part, whole, out=np.zeros_like(part), where=whole > 0))

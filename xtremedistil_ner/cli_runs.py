@@ -1,0 +1,190 @@
+"""The commands that make runs and look at them: `distil`, its stages by themselves, `report`, `compare`, `recipes`."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from xtremedistil_ner.errors import UsageError
+from xtremedistil_ner.terminal import TerminalReporter, format_comparison, format_result, format_table
+
+if TYPE_CHECKING:
+    from xtremedistil_ner.pipeline import PipelineResult
+    from xtremedistil_ner.schema import Recipe
+
+DEFAULT_RECIPE = "wikiann-mbert-35x"
+
+Langs = Annotated[str | None, typer.Option(help="`all` or codes such as `en,de`; without it the recipe decides.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Protocol = Literal["strict", "paper"]
+ProtocolOption = Annotated[
+    Protocol | None, typer.Option(help="`paper`: the papers' way of scoring beside the strict one.")
+]
+StageName = Literal["finetune", "pseudolabel", "train", "evaluate", "export"]
+
+runs_app = typer.Typer(rich_markup_mode=None)
+
+STAGE_COMMANDS: dict[StageName, str] = {
+    "finetune": "Fine-tune the teacher on the labelled corpora.",
+    "pseudolabel": "Write the teacher's soft labels of the transfer set.",
+    "train": "Train the student on the soft labels.",
+    "export": "Export the student of a run folder for transformers and ONNX Runtime.",
+}
+
+
+@runs_app.command()
+def distil(
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="Name (`xner recipes`), file, or run folder.")
+    ] = DEFAULT_RECIPE,
+    langs: Langs = None,
+    overrides: Annotated[
+        list[str] | None, typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="May be repeated.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(file_okay=False, help="Run folder. [default: runs/<recipe name>]")] = None,
+    take_from: Annotated[
+        Path | None,
+        typer.Option("--from", exists=True, file_okay=False, help="Run folder whose fitting artefacts are reused."),
+    ] = None,
+    protocol: ProtocolOption = None,
+    only: Annotated[StageName | None, typer.Option(help="Do this stage alone.")] = None,
+    until: Annotated[StageName | None, typer.Option(help="Stop after this stage.")] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes of each stage. [default: one per GPU; on CPU as the stage needs]"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and why, and do nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Distil a teacher into a student: fine-tune, label, train, evaluate, export."""
+    from xtremedistil_ner.pipeline import run_pipeline
+
+    changes = list(overrides or [])
+    if protocol is not None:
+        changes.append(f"evaluate.protocol={protocol}")
+    read, folder = read_recipe(recipe, langs, changes, out)
+    first = os.environ.get("RANK", "0") == "0"  # an outside launcher may have started several of this command
+    with TerminalReporter(quiet=as_json or not first) as report:
+        result = run_pipeline(
+            read,
+            folder,
+            only=only,
+            until=until,
+            take_from=take_from,
+            processes=processes,
+            dry_run=dry_run,
+            report=report,
+        )
+    if first:
+        typer.echo(format_json(_result_values(result, folder)) if as_json else format_result(result, folder))
+
+
+def _stage_command(stage: StageName) -> Callable[..., None]:
+    """`distil` with `only` fixed, and the other options that a single stage has; its recipe must be named."""
+
+    def command(**options: Any) -> None:  # noqa: ANN401 - those of `distil`
+        distil(only=stage, **options)
+
+    parameters = [
+        parameter.replace(default=inspect.Parameter.empty) if name == "recipe" else parameter
+        for name, parameter in inspect.signature(distil, eval_str=True).parameters.items()
+        if name not in ("only", "until", "protocol")
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+for _stage, _help in STAGE_COMMANDS.items():
+    runs_app.command(_stage, help=_help)(_stage_command(_stage))
+
+
+@runs_app.command("report")
+def show_report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", exists=True, file_okay=False, help="Folder of a finished run.")],
+    as_json: Json = False,
+) -> None:
+    """Write a run's report.md and report.html again from its report.json, and print it."""
+    from xtremedistil_ner.report.html import format_page
+    from xtremedistil_ner.report.markdown import format_report
+    from xtremedistil_ner.report.stored import read_report
+    from xtremedistil_ner.rundir import RunFolder, write_text
+
+    report = read_report(run)
+    text = format_report(report)
+    write_text(RunFolder(run).report_markdown, text)
+    write_text(RunFolder(run).report_html, format_page(report))
+    typer.echo(format_json(report) if as_json else text)
+
+
+@runs_app.command()
+def compare(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", exists=True, help="Run folders, or report.json files.")
+    ],
+    as_json: Json = False,
+) -> None:
+    """Set two or more runs side by side: scores, what was kept, size, time, and whether students differ."""
+    from xtremedistil_ner.report.compare import compare_runs, comparison_tables, open_runs
+
+    compared = compare_runs(open_runs(runs))
+    typer.echo(format_json(compared) if as_json else format_comparison(comparison_tables(compared)))
+
+
+@runs_app.command()
+def recipes() -> None:
+    """List the recipes that come with the package."""
+    rows = [("recipe", "what it is")]
+    for name, path in packaged_recipes().items():
+        first_line = path.read_text(encoding="utf-8").partition("\n")[0]
+        rows.append((name, first_line.lstrip("# ") if first_line.startswith("#") else ""))
+    typer.echo(format_table(rows))
+
+
+def read_recipe(source: str, langs: str | None, overrides: list[str] | None, out: Path | None) -> tuple[Recipe, Path]:
+    """The recipe of a name, a file or a run folder, and the run folder to use."""
+    from xtremedistil_ner.recipe import load_recipe
+
+    changes = list(overrides or [])
+    if langs is not None:  # as JSON strings, which YAML reads as text whatever the code looks like
+        changes.append(f"corpus.languages={json.dumps(read_languages(langs))}")
+    packaged = packaged_recipes()
+    if source not in packaged and Path(source, "recipe.yaml").is_file():
+        return load_recipe(Path(source, "recipe.yaml"), overrides=changes), out or Path(source)
+    recipe = load_recipe(packaged.get(source, Path(source)), overrides=changes)
+    return recipe, out or Path("runs", recipe.name)
+
+
+def packaged_recipes() -> dict[str, Path]:
+    """Files by recipe name; a recipe in a folder is named `folder/name`."""
+    package = Path(__file__).parent
+    installed = package / "_data" / "recipes"  # in a wheel; a checkout has them beside the package
+    folder = installed if installed.is_dir() else package.parent / "recipes"
+    files = sorted(folder.rglob("*.yaml"))
+    return {file.relative_to(folder).as_posix().removesuffix(".yaml"): file for file in files}
+
+
+def read_languages(langs: str) -> tuple[str, ...]:
+    """Codes of a `--langs` value; none for `all`."""
+    if langs.strip() == "all":
+        return ()
+    codes = tuple(code.strip() for code in langs.split(","))
+    if not all(codes) or len(set(codes)) != len(codes):
+        raise UsageError(f"--langs {langs!r}: an empty or repeated code. Write `all`, or codes such as `en,de`.")
+    return codes
+
+
+def format_json(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """One JSON value as the command line prints it."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2)
+
+
+def _result_values(result: PipelineResult, out: Path) -> dict[str, Any]:
+    return {"out": str(out), "steps": [asdict(step) for step in result.steps], "report": result.report}

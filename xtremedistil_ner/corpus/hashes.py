@@ -1,0 +1,41 @@
+"""What is computed from a file's bytes, once while the file stays as it is.
+
+A run asks for the same hashes hundreds of times: every language's transfer set depends on every held-out file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from functools import lru_cache, wraps
+from pathlib import Path
+from typing import TypeVar
+
+_Value = TypeVar("_Value")
+_SETTLED_S = 2.0
+"""A younger file may change again without a change of size or time: file systems keep time in steps."""
+
+
+def once_per_file(function: Callable[[Path], _Value]) -> Callable[[Path], _Value]:
+    """Make a function of a file's content remember its value until size or time of the file change."""
+
+    @lru_cache(maxsize=4096)
+    def remembered(path: Path, size: int, time_ns: int) -> _Value:
+        return function(path)
+
+    @wraps(function)
+    def look_up(path: Path) -> _Value:
+        status = path.stat()
+        if time.time() - status.st_mtime < _SETTLED_S:
+            return function(path)
+        return remembered(path, status.st_size, status.st_mtime_ns)
+
+    return look_up
+
+
+@once_per_file
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes, as hexadecimal text."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,141 @@
+"""Files of a URL as files of this machine: fetched once through fsspec, kept in a cache, read like a folder from there.
+
+A file is fetched again when its address says that it changed (`ukey` of fsspec, ETag and date of a web server). A
+process looks at a URL once, so that it reads the same text throughout.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from xtremedistil_ner.errors import CorpusError, ResourceError, XnerError
+
+_WEB_SERVERS_KEYS = ("size", "ETag", "Content-MD5", "Last-Modified")
+
+
+def is_url(path: str) -> bool:
+    """Whether a path is a URL such as `s3://bucket/corpus`."""
+    return "://" in path
+
+
+@lru_cache(maxsize=64)
+def mirror_folder(url: str, needed: Callable[[str], bool]) -> Path:
+    """Local copy of those files of a remote folder whose relative path is `needed`.
+
+    Raises: CorpusError if there is no such folder; ResourceError if it cannot be reached.
+    """
+    with _border(url):
+        filesystem, root = _open(url)
+        if _is_local(filesystem):
+            return Path(root)
+        folder = _place(url)
+        found = ((path.removeprefix(root).lstrip("/"), path) for path in _files(filesystem, root))
+        wanted = {name: path for name, path in found if needed(name)}
+        for name, path in wanted.items():
+            _fetch(filesystem, path, folder / name)
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in [file for file in folder.rglob("*") if file.is_file()]:
+            name = file.relative_to(folder).as_posix()
+            if needed(name) and name not in wanted:
+                file.unlink()
+    return folder
+
+
+@lru_cache(maxsize=64)
+def mirror_file(url: str) -> Path:
+    """Local copy of one remote file, under its own name.
+
+    Raises: CorpusError if there is no such file; ResourceError if it cannot be reached.
+    """
+    with _border(url):
+        filesystem, path = _open(url)
+        if _is_local(filesystem):
+            return Path(path)
+        target = _place(url) / path.rpartition("/")[2]
+        _fetch(filesystem, path, target)
+    return target
+
+
+def cache_folder() -> Path:
+    """Where mirrors are kept: `$XDG_CACHE_HOME/xner/mirrors`, or `~/.cache/xner/mirrors`."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "xner" / "mirrors"
+
+
+def _open(url: str) -> tuple[Any, str]:
+    from fsspec.core import url_to_fs
+
+    filesystem, root = url_to_fs(url.rstrip("/"))
+    return filesystem, root.rstrip("/")
+
+
+def _files(filesystem: Any, root: str) -> Iterator[str]:  # noqa: ANN401
+    """Files of a folder and of its folders; `find` would leave out what it fails to list."""
+    for entry in filesystem.ls(root, detail=True):
+        if entry["type"] == "directory":
+            inside = filesystem.ls(entry["name"], detail=True)
+            yield from (file["name"] for file in inside if file["type"] != "directory")
+        else:
+            yield entry["name"]
+
+
+def _is_local(filesystem: Any) -> bool:  # noqa: ANN401 - fsspec has no types
+    from fsspec.implementations.local import LocalFileSystem
+
+    return isinstance(filesystem, LocalFileSystem)
+
+
+def _place(url: str) -> Path:
+    return cache_folder() / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
+
+
+def _fetch(filesystem: Any, path: str, target: Path) -> None:  # noqa: ANN401
+    """Copy a file unless the copy is of the same state; it appears whole or not at all."""
+    about = filesystem.info(path)
+    state = hashlib.sha256(
+        repr([filesystem.ukey(path), *(about.get(key) for key in _WEB_SERVERS_KEYS)]).encode()
+    ).hexdigest()
+    note = target.with_name(f".{target.name}.state")
+    if target.is_file() and note.is_file() and note.read_text(encoding="utf-8") == state:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        filesystem.get_file(path, str(partial))
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    note.write_text(state, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _border(url: str) -> Iterator[None]:
+    """Say in our terms what a remote file system says in its own: every protocol raises errors of its library."""
+    try:
+        yield
+    except XnerError:
+        raise
+    except FileNotFoundError as error:
+        raise CorpusError(f"{url}: no such file or folder. Check the address.") from error
+    except ImportError as error:
+        raise ResourceError(f"{url}: {str(error).rstrip('.')}. Install what fsspec needs for this address.") from error
+    except ValueError as error:
+        if "Protocol not known" not in str(error):
+            raise ResourceError(_unreachable(url, error)) from error
+        raise CorpusError(f"{url}: unknown protocol. Give a folder, or a URL such as s3://bucket/corpus.") from error
+    except Exception as error:
+        raise ResourceError(_unreachable(url, error)) from error
+
+
+def _unreachable(url: str, error: Exception) -> str:
+    reason = str(error).partition("\n")[0]
+    return (
+        f"{url}: cannot be fetched ({type(error).__name__}: {reason}). Check the address, the network and the disk, "
+        "or fetch the files yourself and give their folder."
+    )

@@ -1,0 +1,122 @@
+"""Unlabelled sentences of `.txt`, `.jsonl` and `.parquet` files, streamed.
+
+A line of a `.txt`, and every line of a text in a table, is one sentence, split into words as the tagger does it; a
+list of words is a sentence as it stands. Blank lines and missing texts are no sentences.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from xtremedistil_ner.corpus.hashes import once_per_file
+from xtremedistil_ner.corpus.records import parquet_batches, parquet_schema, parse_record
+from xtremedistil_ner.corpus.sentence import Sentence
+from xtremedistil_ner.corpus.split import LINE, ROW, check_words
+from xtremedistil_ner.corpus.streams import open_raw, open_text
+from xtremedistil_ner.corpus.words import split_words
+from xtremedistil_ner.errors import CorpusError
+
+LANGUAGE_COLUMN = "language"
+
+
+def read_text(
+    path: Path, *, language: str, limit: int | None = None, column: str = "text", mixed: bool = False
+) -> Iterator[Sentence]:
+    """Sentences of a raw text file; `column` has them in a `.jsonl` or `.parquet`.
+
+    `mixed`: the file has a column `language`, and rows of other languages are left out.
+
+    Raises: CorpusError for a missing or damaged file and a missing column, and `file:line:column` for invalid UTF-8.
+    """
+    return itertools.islice(_sentences(path, language, column, mixed), limit)
+
+
+def sentences_of(text: object, identity: str, language: str) -> Iterator[Sentence]:
+    """Sentences of one text of a table: of a string one a line, of a list of words one.
+
+    Raises: CorpusError that says what is wrong with the text; the caller knows where.
+    """
+    if isinstance(text, str):
+        for line in text.split("\n"):  # not splitlines, see streams.py
+            words = tuple([word for word, _, _ in split_words(line)])
+            if words:
+                yield Sentence(identity, language, words)
+    elif text is not None and text != []:
+        yield Sentence(identity, language, tuple(check_words(text)))
+
+
+@once_per_file
+def languages_in(path: Path) -> tuple[str, ...] | None:
+    """Languages that a table's column `language` names, sorted; None if it has no such column.
+
+    A `.jsonl` has the column if its first record has it. The whole file is read, about 2.5 µs a record.
+
+    Raises: CorpusError for a damaged file, and for a record without a language.
+    """
+    if not is_table(path) or not _has_language_column(path):
+        return None
+    return tuple(sorted({_check_language(value, place) for place, _, (value,) in _records(path, (LANGUAGE_COLUMN,))}))
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file has columns, by its name."""
+    return is_parquet(path) or ".jsonl" in path.suffixes[-2:]
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file is a parquet table, by its name."""
+    return path.suffix == ".parquet"
+
+
+def _sentences(path: Path, language: str, column: str, mixed: bool) -> Iterator[Sentence]:
+    if not is_table(path):
+        for number, line in enumerate(open_text(path), start=1):
+            yield from sentences_of(line, f"{path.name}:{number}", language)
+        return
+    for place, number, (text, *languages) in _records(path, (column, *[LANGUAGE_COLUMN] * mixed)):
+        if any(_check_language(value, place) != language for value in languages):
+            continue
+        try:
+            yield from sentences_of(text, f"{path.name}:{number}", language)
+        except CorpusError as error:
+            raise CorpusError(f"{place}: {error}") from error
+
+
+def _records(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, int, list[object]]]:
+    """Rows of a table: their place for messages, their number, and their values in some columns."""
+    if is_parquet(path):
+        _check_columns(parquet_schema(path).names, columns, str(path))
+        number = 0
+        for batch in parquet_batches(path, columns):
+            for values in zip(*(batch.column(column).to_pylist() for column in columns), strict=True):
+                yield f"{path}{ROW}{number}", number, list(values)
+                number += 1
+        return
+    for number, raw in enumerate(open_raw(path), start=1):
+        record = parse_record(raw, path, number)
+        if record is not None:
+            place = f"{path}{LINE}{number}"
+            _check_columns(record, columns, place)
+            yield place, number, [record[column] for column in columns]
+
+
+def _has_language_column(path: Path) -> bool:
+    if is_parquet(path):
+        return LANGUAGE_COLUMN in parquet_schema(path).names
+    records = (parse_record(raw, path, number) for number, raw in enumerate(open_raw(path), start=1))
+    return LANGUAGE_COLUMN in next((record for record in records if record is not None), {})
+
+
+def _check_columns(present: Collection[str], wanted: Sequence[str], place: str) -> None:
+    for column in wanted:
+        if column not in present:
+            hint = "" if column == LANGUAGE_COLUMN else " Name the column of the text in transfer.text."
+            raise CorpusError(f"{place}: no column {column!r} among {', '.join(present)}.{hint}")
+
+
+def _check_language(value: object, place: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise CorpusError(f"{place}: the language is {value!r}. Give every text the code of its language.")
+    return value

@@ -1,0 +1,166 @@
+"""One labelled split: what was read of it, and the checks and conversions that every format shares.
+
+Readers are strict, because a corpus that is silently misread costs a training run: the first 20 problems of a split
+are reported at once. Lines of text count from 1, rows of tables from 0, as in `pandas` and `datasets`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+from xtremedistil_ner.corpus.sentence import Sentence
+from xtremedistil_ner.errors import CorpusError
+from xtremedistil_ner.labels import tag_format, to_iob2
+
+SPLITS = ("train", "dev", "test")
+MAX_PROBLEMS = 20
+LINE, ROW = ":", ", row "
+"""What stands in a message between the name of a split and a number: `en/dev.tsv:7`, `en/dev.parquet, row 7`."""
+_TAG = re.compile(r"O|[BIESLU]-\S+")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledSplit:
+    """What one labelled split holds; the tags of its sentences are IOB2 whatever the files have.
+
+    `repaired_tags` counts inside tags that continued no entity and now begin one, `skipped_lines` comments, document
+    marks and rows without a word; `tag_lines` says in which line or row each tag, as written, stands first; `place`
+    is what messages put before such a number.
+    """
+
+    place: str
+    sentences: tuple[Sentence, ...]
+    tag_format: str
+    repaired_tags: int
+    skipped_lines: int
+    tag_lines: Mapping[str, int]
+
+
+@dataclass(slots=True)
+class SplitRows:
+    """What has been read of a split so far, and what is wrong with it.
+
+    `name` is the split's in messages, `short_name` in the ids of its sentences. `sentences` have their first line or
+    row, their words, and their tags as written.
+    """
+
+    name: str
+    short_name: str
+    unit: str = LINE
+    sentences: list[tuple[int, Sequence[str], Sequence[str]]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    tag_lines: dict[str, int] = field(default_factory=dict)
+    skipped_lines: int = 0
+
+    @property
+    def are_hopeless(self) -> bool:
+        """Whether so much is wrong that reading on tells nobody more."""
+        return len(self.problems) >= MAX_PROBLEMS
+
+    def report(self, number: int, message: str) -> None:
+        """Note a problem of a line or row."""
+        self.problems.append(f"{self.name}{self.unit}{number}: {message}")
+
+    def add_record(self, number: int, words: object, tags: object, *, tag_names: Sequence[str] | None = None) -> None:
+        """Take a sentence as a table or a JSON object has it, or note why that is impossible.
+
+        `tag_names`: what numbered tags are called; None where tags are text. A row without words is skipped.
+        """
+        if words == [] and tags == []:
+            self.skipped_lines += 1
+            return
+        try:
+            checked = check_words(words)
+            written = _check_tags(tags, len(checked), tag_names)
+        except CorpusError as error:
+            self.report(number, str(error))
+            return
+        for tag in written:
+            self.tag_lines.setdefault(tag, number)
+        self.sentences.append((number, checked, written))
+
+    def finish(self, language: str) -> LabelledSplit:
+        """Convert the tags to IOB2; words with the prefix `<language>:` throughout, as PAN-X has them, lose it.
+
+        Raises: CorpusError with the problems noted so far, and where no sentence was read.
+        """
+        if not self.problems and not self.sentences:
+            place = f"{self.name}:1:1" if self.unit == LINE else self.name
+            self.problems.append(f"{place}: no sentence in this file. Remove it or fill it.")
+        if self.problems:
+            raise CorpusError("\n".join(self.problems))
+        written = {tuple(tags) for _, _, tags in self.sentences}  # far fewer than sentences
+        scheme = tag_format(sorted(written))
+        converted = {tags: to_iob2(tags, format=scheme) for tags in written}
+        prefix = len(self._panx_prefix(language))
+        sentences: list[Sentence] = []
+        repaired = 0
+        for number, words, tags in self.sentences:
+            iob2, repairs = converted[tuple(tags)]
+            repaired += repairs
+            cut = tuple([word[prefix:] for word in words]) if prefix else tuple(words)
+            sentences.append(Sentence(f"{self.short_name}:{number}", language, cut, iob2))
+        place = f"{self.name}{self.unit}"
+        return LabelledSplit(place, tuple(sentences), scheme, repaired, self.skipped_lines, dict(self.tag_lines))
+
+    def _panx_prefix(self, language: str) -> str:
+        """`<language>:` if every word of the split begins so, else nothing."""
+        prefix = f"{language}:"
+        words = (word for _, words, _ in self.sentences for word in words)
+        return prefix if all(word.startswith(prefix) for word in words) else ""
+
+
+@lru_cache(maxsize=4096)
+def is_tag(text: str) -> bool:
+    """Whether a text is a tag of any format."""
+    return _TAG.fullmatch(text) is not None
+
+
+def check_words(words: object) -> list[str]:
+    """The words of one sentence, if they are words.
+
+    Raises: CorpusError that says what they are instead; the caller knows where.
+    """
+    if not isinstance(words, list):
+        raise CorpusError(f"the words are {_kind(words)}, not a list. Give one text per word.")
+    for position, word in enumerate(words, start=1):
+        if not isinstance(word, str):
+            raise CorpusError(f"word {position} is {_kind(word)}, not a text. Give one text per word.")
+        if not word:
+            raise CorpusError(f"word {position} is empty. Leave it out, and its tag too.")
+        if "\n" in word or "\r" in word:
+            raise CorpusError(f"word {position}, {word!r}, has a line end. Split it into words.")
+    text = "".join(words)
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise CorpusError("a word has half a surrogate pair, which UTF-8 has not. Write the whole character.")
+    return words
+
+
+def _check_tags(tags: object, n_words: int, tag_names: Sequence[str] | None) -> list[str]:
+    if not isinstance(tags, list):
+        raise CorpusError(f"the tags are {_kind(tags)}, not a list. Give one tag per word.")
+    if len(tags) != n_words:
+        raise CorpusError(f"{n_words} words but {len(tags)} tags. Give one tag per word.")
+    return [_check_tag(tag) if tag_names is None else _named(tag, tag_names) for tag in tags]
+
+
+def _check_tag(tag: object) -> str:
+    if isinstance(tag, int):
+        raise CorpusError(f"tag {tag} is a number, which does not tell what it stands for. Write names such as B-LOC.")
+    if not isinstance(tag, str) or not is_tag(tag):
+        raise CorpusError(f"{tag!r} is no tag. Write O, or B- or I- and an entity type.")
+    return tag
+
+
+def _named(tag: object, names: Sequence[str]) -> str:
+    if not isinstance(tag, int) or not 0 <= tag < len(names):
+        raise CorpusError(f"{tag!r} is no tag. Tags are numbers from 0, {names[0]}, to {len(names) - 1}, {names[-1]}.")
+    return _check_tag(names[tag])
+
+
+def _kind(value: object) -> str:
+    names = {type(None): "missing", str: "a text", dict: "an object", list: "a list", bool: "true or false"}
+    return names.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)

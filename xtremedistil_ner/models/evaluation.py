@@ -1,0 +1,101 @@
+"""One model on one split of a corpus: strict scores, the papers' protocol beside them, and what was confused.
+
+The papers' protocol exists to be compared with their tables and with nothing else. It differs from the strict one in
+what is scored and in how spans are read; `_paper_counts` says exactly how.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from xtremedistil_ner.bootstrap import Counts
+from xtremedistil_ner.confusions import Confusion, count_confusions
+from xtremedistil_ner.corpus.labelled import LabelledCorpus
+from xtremedistil_ner.labels import TagIds, decode_tags
+from xtremedistil_ner.models.scored import ScoredModel
+from xtremedistil_ner.scoring import LanguageScores, score_language, span_counts
+
+PAPER_PIECES = 32
+"""The papers' length of a sequence, [CLS] and [SEP] included."""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitScores:
+    """What a model reached on a split, by language.
+
+    `counts` are the strict [correct, predicted, gold] of every sentence, from which intervals of retention and of
+    differences come; `paper` is empty unless the papers' protocol was asked for.
+    Shapes: counts per language (sentences, 3) int64.
+    """
+
+    languages: dict[str, LanguageScores]
+    counts: dict[str, Counts] = field(default_factory=dict)
+    confusions: Counter[Confusion] = field(default_factory=Counter)
+    paper: dict[str, LanguageScores] = field(default_factory=dict)
+
+
+def score_split(
+    models: Mapping[str, ScoredModel],
+    corpus: LabelledCorpus,
+    *,
+    split: str,
+    bootstrap: int,
+    seed: int,
+    paper_protocol: bool = False,
+) -> SplitScores:
+    """Score every language of a corpus that has the split: whole sentences, decoded as in service, strict spans.
+
+    `models` are by language, and under `""` is the one for all that have none of their own.
+    """
+    result = SplitScores({})
+    for language in corpus.languages:
+        model = models.get(language, models.get(""))
+        sentences = corpus.sentences(language, split) if model else ()
+        if not model or not sentences:
+            continue
+        words = [sentence.words for sentence in sentences]
+        gold = [model.scheme.encode(sentence.tags or ()) for sentence in sentences]
+        logits, covered, offsets = model.word_logits(words, None)
+        predicted = [decode_tags(part, model.scheme, model.transitions) for part in np.split(logits, offsets[1:-1])]
+        counts = span_counts(gold, predicted, model.scheme)
+        lost = int(np.count_nonzero(~covered))
+        result.languages[language] = score_language(
+            counts, model.scheme, bootstrap=bootstrap, seed=seed, words_lost=lost
+        )
+        result.counts[language] = counts.sum(axis=1)
+        result.confusions.update(count_confusions(gold, predicted, model.scheme))
+        if paper_protocol:
+            paper = _paper_counts(model, words, gold)
+            result.paper[language] = score_language(paper, model.scheme, bootstrap=0, seed=seed)
+    return result
+
+
+def _paper_counts(model: ScoredModel, words: Sequence[Sequence[str]], gold: Sequence[TagIds]) -> Counts:
+    """Entities as the papers' published code counts them (its `preprocessing.py`, `evaluation.py`, `conlleval.py`).
+
+    As there: a sentence is cut at 32 pieces, special pieces included where the model has them, and its gold tags are
+    cut with it, so that an entity behind the cut counts nowhere and one across it is shortened; a word without a piece
+    has no label; every piece takes the tag that scores highest, whether or not the sequence is legal (a CRF gives its
+    best path); a continuation piece goes on with its word's entity and is never one of its own; a stray `I-X` starts
+    an entity, and so does a change of type.
+
+    Not as there: our models label words, by their first pieces, while the papers' predict a label for each continuation
+    piece too, which can end an entity inside a word; sentences keep their borders, while the papers' code joins all of
+    them, shuffled, so that an entity may go on from one sentence into the next. Which release made the papers' tables,
+    and whether the teacher's were counted by the same code, is not published.
+
+    Shapes: result (sentences, types, 3).
+    """
+    logits, covered, offsets = model.word_logits(words, PAPER_PIECES)
+    gold_kept, predicted = [], []
+    for tags, start, stop in zip(gold, offsets[:-1], offsets[1:], strict=True):
+        keep = covered[start:stop]
+        scores = logits[start:stop][keep]
+        gold_kept.append(tags[keep])
+        is_free = model.transitions is None
+        predicted.append(scores.argmax(axis=1) if is_free else decode_tags(scores, model.scheme, model.transitions))
+    return span_counts(gold_kept, predicted, model.scheme, rules="conlleval")

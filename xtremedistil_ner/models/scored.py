@@ -1,0 +1,114 @@
+"""A model folder ready to be scored: teacher, voting teachers, student or export, all words in and logits out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from xtremedistil_ner.errors import ModelError
+from xtremedistil_ner.labels import LabelScheme, Transitions
+from xtremedistil_ner.models.student import load_student, student_scorer
+from xtremedistil_ner.models.student_config import is_student
+from xtremedistil_ner.models.voting import Vote, load_votes, vote_on_words
+from xtremedistil_ner.pieces import PieceEncoder, Scorer, score_words
+from xtremedistil_ner.rundir import MANIFEST, student_folders, verify
+from xtremedistil_ner.tagger import ONNX_FILE, Tagger
+from xtremedistil_ner.training.processes import autocast_dtype, current_processes
+
+Words = Sequence[Sequence[str]]
+WordLogits = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64]]
+
+_BATCH_PIECES = 8192
+_TEACHER_MAX_PIECES = 128
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredModel:
+    """A model ready to be scored. Units: `parameters` counts every weight, of all models that vote.
+
+    `word_logits(sentences, cut_at)` gives logits (words, tags) float32, covered (words,) bool and offsets
+    (sentences + 1,); with `cut_at` the model reads so many pieces of each sentence, and with None all of it.
+    `transitions` (tags + 1, tags) is what decoding adds, if the model has a CRF.
+    """
+
+    word_logits: Callable[[Words, int | None], WordLogits]
+    scheme: LabelScheme
+    parameters: int
+    transitions: Transitions | None = None
+
+
+def open_models(
+    folder: Path, *, precision: str = "auto", max_pieces: int = _TEACHER_MAX_PIECES
+) -> dict[str, ScoredModel]:
+    """The models of a folder by language, if it has one for each; else the one of all languages under `""`.
+
+    Raises: as `open_model`.
+    """
+    folders = student_folders(folder)
+    return {name: open_model(path, precision=precision, max_pieces=max_pieces) for name, path in folders.items()}
+
+
+def open_model(folder: Path, *, precision: str = "auto", max_pieces: int = _TEACHER_MAX_PIECES) -> ScoredModel:
+    """Open a teacher, student or export folder; an export is scored through its ONNX graph, as a service runs it.
+
+    Raises: ModelError; ArtefactError naming a file that differs from the folder's manifest.
+    """
+    if (folder / MANIFEST).exists():
+        verify(folder)
+    config = _read_config(folder)
+    device = current_processes().device
+    if is_student(config):
+        student = load_student(folder)
+        scorer, encoder = student_scorer(student.network, device=device), student.encoder
+        if (folder / ONNX_FILE).exists():
+            tagger = Tagger.from_pretrained(folder, threads=torch.get_num_threads())
+            scorer, encoder = tagger.scorer, tagger.encoder
+        learnt = 0 if student.transitions is None else student.transitions.size
+        model = _one_model(scorer, encoder, student.scheme, count_parameters(student.network) + learnt)
+        return replace(model, transitions=student.transitions)
+    names = [str(name) for name in config.get("id2label", {}).values()]
+    scheme = LabelScheme(tuple(dict.fromkeys(name[2:] for name in names if name.startswith("B-"))))
+    votes = load_votes(folder, scheme, max_pieces=max_pieces, device=device)
+    return _voting_models(votes, autocast_dtype(precision, device))  # type: ignore[arg-type]
+
+
+def count_parameters(network: torch.nn.Module) -> int:
+    """All weights of a network, embeddings included."""
+    return sum(weight.numel() for weight in network.parameters())
+
+
+def _one_model(scorer: Scorer, encoder: PieceEncoder, scheme: LabelScheme, parameters: int) -> ScoredModel:
+    def word_logits(sentences: Words, cut_at: int | None) -> WordLogits:
+        used = encoder if cut_at is None else encoder.cut_at(cut_at)
+        return score_words(scorer, used, sentences, n_tags=len(scheme.tags), batch_pieces=_BATCH_PIECES)
+
+    return ScoredModel(word_logits, scheme, parameters)
+
+
+def _voting_models(votes: Sequence[Vote], dtype: torch.dtype) -> ScoredModel:
+    def word_logits(sentences: Words, cut_at: int | None) -> WordLogits:
+        used = votes if cut_at is None else [_cut(vote, cut_at) for vote in votes]
+        return vote_on_words(used, sentences, dtype=dtype, batch_pieces=_BATCH_PIECES)
+
+    parameters = sum(count_parameters(vote.teacher.model) for vote in votes)
+    return ScoredModel(word_logits, votes[0].teacher.scheme, parameters)
+
+
+def _cut(vote: Vote, pieces: int) -> Vote:
+    return replace(vote, teacher=replace(vote.teacher, encoder=vote.teacher.encoder.cut_at(pieces)))
+
+
+def _read_config(folder: Path) -> Mapping[str, Any]:
+    path = folder / "config.json"
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: missing or broken ({error}). Give a teacher, student or export folder.") from error
+    return value if isinstance(value, dict) else {}

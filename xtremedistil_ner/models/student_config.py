@@ -1,0 +1,153 @@
+"""`config.json` of a student: what kind it is, its sizes, its tags and its window.
+
+A BiLSTM is `xner-bilstm`. A transformer is a stock `bert`, which a teacher may be as well: a student says in
+`max_pieces` how long the windows are that it was trained on, a key that is nobody else's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xtremedistil_ner.errors import ModelError, UsageError
+from xtremedistil_ner.labels import LabelScheme, Transitions
+from xtremedistil_ner.models import transformer_student
+from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
+from xtremedistil_ner.models.transformer_student import CONFIG_KEYS, TransformerShape, TransformerStudent
+
+MODEL_TYPE = "xner-bilstm"
+_ARCHITECTURE = "BiLstmForTokenClassification"
+StudentNetwork = BiLstm | TransformerStudent
+
+
+def is_student(config: Mapping[str, Any]) -> bool:
+    """Whether a `config.json` is a student's."""
+    kind = config.get("model_type")
+    return kind == MODEL_TYPE or (kind == transformer_student.MODEL_TYPE and "max_pieces" in config)
+
+
+def student_config(network: StudentNetwork, scheme: LabelScheme, *, max_pieces: int, pad_id: int) -> dict[str, Any]:
+    """The entries of `config.json` by which transformers and `load_student` build the network again."""
+    stock = isinstance(network, TransformerStudent)
+    shape = network.shape.to_dict()
+    del shape["tags"]  # transformers counts them in id2label
+    crf = network.crf if isinstance(network, BiLstm) else None
+    return {
+        "model_type": transformer_student.MODEL_TYPE if stock else MODEL_TYPE,
+        "architectures": [transformer_student.ARCHITECTURE if stock else _ARCHITECTURE],
+        **shape,
+        "id2label": {str(index): tag for index, tag in enumerate(scheme.tags)},
+        "label2id": {tag: index for index, tag in enumerate(scheme.tags)},
+        "max_pieces": max_pieces,
+        "pad_token_id": pad_id,
+        **({} if crf is None else {"transitions": crf.transitions().tolist()}),
+        "dtype": "float32",
+    }
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A student's `config.json`.
+
+    Raises: ModelError for a broken file or another kind of model.
+    """
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: missing or broken ({error}). Give the folder of a student.") from error
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind not in (MODEL_TYPE, transformer_student.MODEL_TYPE):
+        raise ModelError(
+            f"{path}: model_type is {kind!r}, neither {MODEL_TYPE!r} nor {transformer_student.MODEL_TYPE!r}. "
+            "Give the folder of a student."
+        )
+    return dict(config)
+
+
+def read_scheme(config: Mapping[str, Any], path: Path) -> LabelScheme:
+    """The tags of a `config.json`, in their order.
+
+    Raises: ModelError.
+    """
+    try:
+        names = {int(index): str(tag) for index, tag in config["id2label"].items()}
+        tags = tuple(names[index] for index in range(len(names)))
+        scheme = LabelScheme(tuple(tag[2:] for tag in tags[1::2]))
+    except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
+        raise ModelError(f"{path}: id2label is no numbered list of tags ({error}).") from error
+    if scheme.tags != tags:
+        raise ModelError(f"{path}: the tags are {', '.join(tags)}. Expected {', '.join(scheme.tags)}.")
+    return scheme
+
+
+def read_transitions(config: Mapping[str, Any], scheme: LabelScheme, path: Path) -> Transitions | None:
+    """What decoding adds to the logits of a student with a CRF; none for other students.
+
+    Shapes: result (tags + 1, tags) float32.
+    Raises: ModelError.
+    """
+    value = config.get("transitions")
+    if value is None:
+        return None
+    shape = (len(scheme.tags) + 1, len(scheme.tags))
+    try:
+        transitions = np.array(value, dtype=np.float32)
+    except (TypeError, ValueError):
+        transitions = np.zeros(0, dtype=np.float32)
+    if transitions.shape != shape or not np.isfinite(transitions).all():
+        raise ModelError(f"{path}: transitions are no {shape[0]} rows of {shape[1]} numbers. Train the student again.")
+    return transitions
+
+
+def read_network(config: Mapping[str, Any], n_tags: int, path: Path) -> StudentNetwork:
+    """A network of the sizes that a `config.json` gives, with random weights.
+
+    Raises: ModelError naming every size that is none.
+    """
+    if config["model_type"] == MODEL_TYPE:
+        return BiLstm(BiLstmShape(**_read_shape(config, fields(BiLstmShape), {}, n_tags, path)))
+    shape = TransformerShape(**_read_shape(config, fields(TransformerShape), CONFIG_KEYS, n_tags, path))
+    if config.get("hidden_act") != "gelu" or shape.hidden_width % shape.heads:
+        raise ModelError(
+            f"{path}: no shape of a student: hidden_act is {config.get('hidden_act')!r}, expected 'gelu'; "
+            f"{shape.hidden_width} units for {shape.heads} heads."
+        )
+    return TransformerStudent(shape)
+
+
+def read_max_pieces(config: Mapping[str, Any], network: StudentNetwork, path: Path) -> int:
+    """The longest window of a student.
+
+    Raises: ModelError when there is none, or one that the network cannot read.
+    """
+    limit = network.shape.positions if isinstance(network, TransformerStudent) else None
+    value = config.get("max_pieces")
+    if not isinstance(value, int) or value < 1 or (limit is not None and value > limit):
+        expected = "a positive number" if limit is None else f"a number from 1 to {limit}"
+        raise ModelError(f"{path}: max_pieces is {value!r}, not {expected}.")
+    return value
+
+
+def _read_shape(
+    config: Mapping[str, Any], wanted: tuple[Field[Any], ...], keys: Mapping[str, str], n_tags: int, path: Path
+) -> dict[str, Any]:
+    values: dict[str, Any] = {"tags": n_tags}
+    problems = []
+    for field in wanted:
+        key = keys.get(field.name, field.name)
+        value = values[field.name] = values.get(field.name, config.get(key))
+        if field.name == "head":
+            valid = value in ("projected", "direct")
+        elif field.type == "float":
+            valid = isinstance(value, int | float) and 0 <= value < 1
+        else:
+            valid = isinstance(value, int) and value > 0
+        if not valid:
+            problems.append(f"{key} is {value!r}")
+    if problems:
+        raise ModelError(f"{path}: no shape of a student: {', '.join(problems)}.")
+    return values
