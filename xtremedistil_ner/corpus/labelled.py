@@ -132,7 +132,7 @@ def open_reader(section: CorpusSection) -> CorpusReader:
     Raises: as `open_corpus`.
     """
     if section.hub is not None:
-        return hub_reader(section.hub, section.languages)
+        return hub_reader(section.hub, section.languages or section.hub.languages)
     name = section.path or "demo"
     folder = demo_path() if name == "demo" else mirror_folder(name, is_split_file) if is_url(name) else Path(name)
     return folder_reader(folder, name=name, synthetic=folder.resolve() == demo_path().resolve())
