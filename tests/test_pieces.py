@@ -14,8 +14,8 @@ from tiny_student import SCHEME, VOCABULARY, make_network
 from transformers import PreTrainedTokenizerFast
 
 from xtremedistil_ner.errors import ModelError, UsageError
-from xtremedistil_ner.models.student import student_scorer
 from xtremedistil_ner.models.scratch_teacher import build_teacher
+from xtremedistil_ner.models.student import student_scorer
 from xtremedistil_ner.models.teacher import teacher_scorer
 from xtremedistil_ner.pieces import PieceEncoder, load_encoder, plan_batches, ragged_index, score_words
 from xtremedistil_ner.schema import ShapeSection

@@ -12,7 +12,6 @@ from xtremedistil_ner.schema import ShapeSection
 
 _LOCAL_ATTENTION = 16
 """Pieces that a local layer sees, half of them on either side; every third layer sees all."""
-_DROPOUT = 0.1
 
 
 def build_teacher(
@@ -34,10 +33,11 @@ def build_teacher(
         intermediate_size=2 * shape.hidden_width,
         max_position_embeddings=max(512, max_pieces),
         local_attention=_LOCAL_ATTENTION,
-        embedding_dropout=_DROPOUT,
-        attention_dropout=_DROPOUT,
-        mlp_dropout=_DROPOUT,
-        classifier_dropout=_DROPOUT,
+        embedding_dropout=shape.dropout,
+        attention_dropout=shape.dropout,
+        mlp_dropout=shape.dropout,
+        classifier_dropout=shape.dropout,
+        attn_implementation="eager",  # on CPU half the time of SDPA under local masks (docs/log.md)
         pad_token_id=tokenizer.token_to_id("[PAD]"),
         cls_token_id=cls,
         sep_token_id=sep,
