@@ -1,4 +1,4 @@
-"""The command line: the only module that prints results and ends the process.
+"""The command line: `cli.py` and `cli_runs.py` alone print results and end the process.
 
 Heavy imports stand inside the commands, because `--help` must not pay for torch. Results go to standard output,
 progress and errors to standard error; `--json` prints one JSON value and no progress.
@@ -9,41 +9,32 @@ from __future__ import annotations
 import io
 import itertools
 import json
-import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from xtremedistil_ner.errors import CorpusError, Interrupted, UsageError, XnerError
-from xtremedistil_ner.terminal import TerminalReporter, format_result, format_scores, format_stats, format_table
+from xtremedistil_ner.cli_runs import (
+    Json,
+    Protocol,
+    format_json,
+    packaged_recipes,
+    read_languages,
+    runs_app,
+)
+from xtremedistil_ner.errors import CorpusError, Interrupted, ResourceError, XnerError
+from xtremedistil_ner.terminal import TerminalReporter, format_findings, format_scores, format_stats
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from xtremedistil_ner.pipeline import PipelineResult
-    from xtremedistil_ner.schema import Recipe
     from xtremedistil_ner.tagger import Entity
 
-RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="Name (`xner recipes`), file, or run folder.")]
-Langs = Annotated[str | None, typer.Option(help="`all` or codes such as `en,de`; without it the recipe decides.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="May be repeated.")]
-Out = Annotated[Path | None, typer.Option(file_okay=False, help="Run folder. [default: runs/<recipe name>]")]
-TakeFrom = Annotated[
-    Path | None,
-    typer.Option("--from", exists=True, file_okay=False, help="Run folder whose fitting artefacts are reused."),
-]
-Processes = Annotated[
-    int | None, typer.Option(min=1, help="Processes of each stage. [default: one per GPU; on CPU as the stage needs]")
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and why, and do nothing.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-StageName = Literal["finetune", "pseudolabel", "train", "evaluate", "export"]
-CorpusPath = Annotated[str, typer.Argument(metavar="PATH", help="Corpus folder, or `demo`.")]
+CorpusPath = Annotated[str, typer.Argument(metavar="PATH", help="Corpus folder or URL, or `demo`.")]
 
 app = typer.Typer(
     help="Distil large multilingual entity taggers into small, fast ones.",
@@ -53,26 +44,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 corpus_app = typer.Typer(help="Look at a corpus before a run.", no_args_is_help=True, rich_markup_mode=None)
+app.registered_commands += runs_app.registered_commands  # before this file's own, as `--help` lists them
 app.add_typer(corpus_app, name="corpus")
-
-STAGE_COMMANDS: dict[StageName, str] = {
-    "finetune": "Fine-tune the teacher on the labelled corpora.",
-    "pseudolabel": "Write the teacher's soft labels of the transfer set.",
-    "train": "Train the student on the soft labels.",
-    "export": "Export the student of a run folder for transformers and ONNX Runtime.",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How the stages of a recipe run, as the command line said it."""
-
-    only: StageName | None
-    until: StageName | None
-    take_from: Path | None
-    processes: int | None
-    dry_run: bool
-    as_json: bool
 
 
 def main() -> None:
@@ -102,61 +75,28 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 
 @app.command()
-def distil(
-    recipe: RecipeName,
-    langs: Langs = None,
-    overrides: Overrides = None,
-    out: Out = None,
-    take_from: TakeFrom = None,
-    only: Annotated[StageName | None, typer.Option(help="Do this stage alone.")] = None,
-    until: Annotated[StageName | None, typer.Option(help="Stop after this stage.")] = None,
-    processes: Processes = None,
-    dry_run: DryRun = False,
-    as_json: Json = False,
-) -> None:
-    """Distil a teacher into a student: fine-tune, label, train, evaluate, export."""
-    options = RunOptions(only, until, take_from, processes, dry_run, as_json)
-    _run(*_read_recipe(recipe, langs, overrides, out), options)
-
-
-def _stage_command(stage: StageName) -> Callable[..., None]:
-    def command(
-        recipe: RecipeName,
-        langs: Langs = None,
-        overrides: Overrides = None,
-        out: Out = None,
-        take_from: TakeFrom = None,
-        processes: Processes = None,
-        dry_run: DryRun = False,
-        as_json: Json = False,
-    ) -> None:
-        options = RunOptions(stage, None, take_from, processes, dry_run, as_json)
-        _run(*_read_recipe(recipe, langs, overrides, out), options)
-
-    return command
-
-
-for _stage, _help in STAGE_COMMANDS.items():
-    app.command(_stage, help=_help)(_stage_command(_stage))
-
-
-@app.command()
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Folder of a teacher, a student or an export.")],
-    corpus: Annotated[str, typer.Option(metavar="PATH", help="Corpus folder, or `demo`.")],
+    corpus: Annotated[str, typer.Option(metavar="PATH", help="Corpus folder or URL, or `demo`.")],
     split: Annotated[str, typer.Option(help="Split to score.")] = "test",
     langs: Annotated[str, typer.Option(help="`all`, or codes such as `en,de`.")] = "all",
+    protocol: Annotated[Protocol, typer.Option(help="`paper`: the papers' way of scoring beside it.")] = "strict",
     as_json: Json = False,
 ) -> None:
     """Score a model per language: strict entity F1 of whole sentences."""
-    codes = _languages(langs)
-    from xtremedistil_ner.corpus.demo import demo_path
+    codes = read_languages(langs)
     from xtremedistil_ner.stages.evaluate import evaluate_model
 
-    folder = demo_path() if corpus == "demo" else Path(corpus)
     with TerminalReporter(quiet=as_json) as report:
-        scores = evaluate_model(model, corpus=folder, split=split, languages=codes, report=report)
-    typer.echo(_format_json(scores) if as_json else format_scores(scores))
+        scores = evaluate_model(
+            model,
+            corpus=corpus,
+            split=split,
+            languages=codes,
+            paper_protocol=protocol == "paper",
+            report=report,
+        )
+    typer.echo(format_json(scores) if as_json else format_scores(scores))
 
 
 @app.command()
@@ -210,65 +150,18 @@ def languages() -> None:
 
 
 @app.command()
-def recipes() -> None:
-    """List the recipes that come with the package."""
-    rows = [("recipe", "what it is")]
-    for name, path in _packaged_recipes().items():
-        first_line = path.read_text(encoding="utf-8").partition("\n")[0]
-        rows.append((name, first_line.lstrip("# ") if first_line.startswith("#") else ""))
-    typer.echo(format_table(rows))
+def doctor(
+    out: Annotated[Path, typer.Option(help="Where runs are to be written.")] = Path("runs"),
+    as_json: Json = False,
+) -> None:
+    """Look at what this machine has and lacks for a run; ends with 5 where something keeps runs from working."""
+    from xtremedistil_ner.doctor import examine
 
-
-def _run(recipe: Recipe, out: Path, options: RunOptions) -> None:
-    from xtremedistil_ner.pipeline import run_pipeline
-
-    first = os.environ.get("RANK", "0") == "0"  # an outside launcher may have started several of this command
-    with TerminalReporter(quiet=options.as_json or not first) as report:
-        result = run_pipeline(
-            recipe,
-            out,
-            only=options.only,
-            until=options.until,
-            take_from=options.take_from,
-            processes=options.processes,
-            dry_run=options.dry_run,
-            report=report,
-        )
-    if first:
-        typer.echo(_format_json(_result_values(result, out)) if options.as_json else format_result(result, out))
-
-
-def _read_recipe(source: str, langs: str | None, overrides: list[str] | None, out: Path | None) -> tuple[Recipe, Path]:
-    """The recipe of a name, a file or a run folder, and the run folder to use."""
-    from xtremedistil_ner.recipe import load_recipe
-
-    changes = list(overrides or [])
-    if langs is not None:  # as JSON strings, which YAML reads as text whatever the code looks like
-        changes.append(f"corpus.languages={json.dumps(_languages(langs))}")
-    packaged = _packaged_recipes()
-    if source not in packaged and Path(source, "recipe.yaml").is_file():
-        return load_recipe(Path(source, "recipe.yaml"), overrides=changes), out or Path(source)
-    recipe = load_recipe(packaged.get(source, Path(source)), overrides=changes)
-    return recipe, out or Path("runs", recipe.name)
-
-
-def _packaged_recipes() -> dict[str, Path]:
-    """Files by recipe name; a recipe in a folder is named `folder/name`."""
-    package = Path(__file__).parent
-    installed = package / "_data" / "recipes"  # in a wheel; a checkout has them beside the package
-    folder = installed if installed.is_dir() else package.parent / "recipes"
-    files = sorted(folder.rglob("*.yaml"))
-    return {file.relative_to(folder).as_posix().removesuffix(".yaml"): file for file in files}
-
-
-def _languages(langs: str) -> tuple[str, ...]:
-    """Codes of a `--langs` value; none for `all`."""
-    if langs.strip() == "all":
-        return ()
-    codes = tuple(code.strip() for code in langs.split(","))
-    if not all(codes) or len(set(codes)) != len(codes):
-        raise UsageError(f"--langs {langs!r}: an empty or repeated code. Write `all`, or codes such as `en,de`.")
-    return codes
+    findings = examine(out, recipes=len(packaged_recipes()))
+    typer.echo(format_json([asdict(finding) for finding in findings]) if as_json else format_findings(findings))
+    problems = [finding.name for finding in findings if finding.state == "problem"]
+    if problems:
+        raise ResourceError(f"{', '.join(problems)}: see above for what is wrong and what to do.")
 
 
 def _read_lines(files: Sequence[Path]) -> Iterator[str]:
@@ -296,11 +189,3 @@ def _format_conll(text: str, entities: Iterable[Entity]) -> str:
         tag = "O" if entity is None else f"{'B' if start == entity.start else 'I'}-{entity.type}"
         lines.append(f"{word}\t{tag}\n")
     return "".join(lines) + "\n"
-
-
-def _result_values(result: PipelineResult, out: Path) -> dict[str, Any]:
-    return {"out": str(out), "steps": [asdict(step) for step in result.steps], "report": result.report}
-
-
-def _format_json(value: Any) -> str:  # noqa: ANN401 - any JSON value
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2)

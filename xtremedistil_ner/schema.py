@@ -24,6 +24,7 @@ class HubCorpusSection(_Section):
     id: str = Field(description="such as `unimelb-nlp/wikiann`")
     revision: str = Field("main", description="branch, tag or commit; the report has the commit it was")
     config: str = Field("{language}", description="configuration of a language; `{language}` stands for its code")
+    languages: Names = Field((), description="the corpus's languages; empty: every one that `config` finds")
     words: str = Field("tokens", description="column of the words")
     tags: str = Field("ner_tags", description="column of the tags, names or numbers of a ClassLabel")
     tag_names: Names = Field((), description="names of numbered tags, in order, where the column does not tell")
@@ -90,6 +91,7 @@ class ShapeSection(_Section):
     vocabulary_size: int = Field(8000, gt=0, description="pieces of a trained vocabulary")
     min_piece_count: int = Field(1, gt=0, description="a piece of `vocabulary` must occur so often in the transfer set")
     lowercase: bool = False
+    dropout: float = Field(0.1, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _even_heads(self) -> ShapeSection:

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from xtremedistil_ner.corpus.check import SplitStats
+    from xtremedistil_ner.doctor import Finding
     from xtremedistil_ner.pipeline import PipelineResult
     from xtremedistil_ner.progress import Event
+    from xtremedistil_ner.report.tables import Table
 
 LINE_INTERVAL_S = 10.0
 
@@ -155,10 +157,23 @@ def format_scores(model: Mapping[str, Any]) -> str:
         precision, recall, f1 = (_percent(scores[name]) for name in ("precision", "recall", "f1"))
         rows.append((language, precision, recall, f1, interval, str(scores["support"]), str(scores["words_lost"])))
     rows.append(("macro", "", "", _percent(model["macro_f1"]), "", "", ""))
+    text = format_table(rows)
+    if "paper_protocol" in model:
+        text += "\n\n" + _format_paper_protocol(model["paper_protocol"])
+    return text
+
+
+def _format_paper_protocol(scores: Mapping[str, Any]) -> str:
+    """The scores of the papers' protocol. Units: per cent."""
+    rows = [("papers' protocol", "precision", "recall", "F1", "entities")]
+    for language, found in scores["languages"].items():
+        cells = (_percent(found[name]) for name in ("precision", "recall", "f1"))
+        rows.append((language, *cells, str(found["support"])))
+    rows.append(("macro", "", "", _percent(scores["macro_f1"]), ""))
     return format_table(rows)
 
 
-def format_comparison(report: Mapping[str, Any]) -> str:
+def format_models(report: Mapping[str, Any]) -> str:
     """The models of a report beside each other: F1 per language, retention, size. Units: per cent."""
     models: Mapping[str, Any] = report["models"]
     retention: Mapping[str, Any] = report.get("retention") or {}
@@ -180,13 +195,27 @@ def format_comparison(report: Mapping[str, Any]) -> str:
     return text
 
 
+def format_comparison(tables: Sequence[Table]) -> str:
+    """Runs side by side, table after table."""
+    parts = []
+    for table in tables:
+        parts += [table.title] if table.title else []
+        parts += [format_table([table.head, *table.rows]), *([table.note] if table.note else []), ""]
+    return "\n".join(parts).rstrip()
+
+
+def format_findings(findings: Sequence[Finding]) -> str:
+    """What `xner doctor` found, a line each."""
+    return format_table([("", "state", ""), *((found.name, found.state, found.text) for found in findings)])
+
+
 def format_result(result: PipelineResult, out: Path) -> str:
     """What a run did, and the scores of its report if it has one."""
     rows = [("stage", "seconds", "state", "why")]
     rows += [(step.name, f"{step.seconds:.1f}", step.state, step.reason) for step in result.steps]
     parts = [format_table(rows)]
     if result.report is not None:
-        parts.append(format_comparison(result.report))
+        parts.append(format_models(result.report))
     return "\n\n".join([*parts, f"run folder: {out}"])
 
 

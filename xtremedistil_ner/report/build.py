@@ -5,50 +5,105 @@ F1 values lie between 0 and 1; nothing is NaN; keys may be added, never changed,
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from xtremedistil_ner.bootstrap import Counts, retention_intervals
+from xtremedistil_ner.confusions import KINDS, Confusion
+from xtremedistil_ner.models.evaluation import SplitScores
 from xtremedistil_ner.scoring import LanguageScores, macro
 
 SCHEMA = 1
+_MOST_COMMON = 50
 
 
-def model_entry(parameters: int, scores: Mapping[str, LanguageScores]) -> dict[str, Any]:
-    """One entry of `models`: size, macro-F1 and its deviation over languages, and the scores per language."""
-    macro_f1, std_f1 = macro(scores)
+def model_entry(parameters: int, scores: SplitScores) -> dict[str, Any]:
+    """One entry of `models`: size, macro-F1 and its deviation over languages, scores per language, confusions."""
+    entry = {"parameters": parameters, **_means(scores.languages)}
+    entry["languages"] = {language: asdict(found) for language, found in scores.languages.items()}
+    entry["errors"] = {kind: _total(scores.confusions, kind) for kind in KINDS}
+    entry["confusions"] = [
+        {**confusion._asdict(), "count": count} for confusion, count in _by_count(scores.confusions)[:_MOST_COMMON]
+    ]
+    if scores.paper:
+        entry["paper_protocol"] = {**_means(scores.paper), "languages": _without_intervals(scores.paper)}
+    return entry
+
+
+def build_retention(
+    teacher: Mapping[str, Any],
+    student: Mapping[str, Any],
+    counts: tuple[Mapping[str, Counts], Mapping[str, Counts]],
+    *,
+    resamples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Student's F1 / teacher's F1 with 95 % intervals, over the languages that both were scored on.
+
+    `counts` are the teacher's and the student's, per sentence; without them or without resamples an interval is the
+    value itself.
+    """
+    f1 = {
+        language: (teacher["languages"][language]["f1"], scores["f1"])
+        for language, scores in student["languages"].items()
+        if language in teacher["languages"]
+    }
+    languages = {language: _ratio(part, whole) for language, (whole, part) in f1.items()}
+    kept = _ratio(sum(part for _, part in f1.values()), sum(whole for whole, _ in f1.values()))
+    (low, high), intervals = retention_intervals(*counts, resamples=resamples, seed=seed)
+    if not intervals:
+        low = high = kept
+    bounds = {language: intervals.get(language, (value, value)) for language, value in languages.items()}
     return {
-        "parameters": parameters,
-        "macro_f1": macro_f1,
-        "std_f1": std_f1,
-        "languages": {language: asdict(found) for language, found in scores.items()},
+        "macro": kept,
+        "languages": languages,
+        "macro_low": low,
+        "macro_high": high,
+        "intervals": {language: {"low": low, "high": high} for language, (low, high) in bounds.items()},
     }
 
 
 def build_report(
     models: Mapping[str, Mapping[str, Any]],
     *,
+    retention: Mapping[str, Any],
     synthetic: bool,
     data: Mapping[str, Any],
+    papers: Mapping[str, Any] | None,
     run: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The whole report from its models' entries. `data` counts what was lost; `run` says how it was made."""
-    teacher, student = models["teacher"], models["student"]
     return {
         "schema": SCHEMA,
         "synthetic": synthetic,
         "models": {name: dict(entry) for name, entry in models.items()},
-        "retention": {
-            "macro": _ratio(student["macro_f1"], teacher["macro_f1"]),
-            "languages": {
-                language: _ratio(scores["f1"], teacher["languages"][language]["f1"])
-                for language, scores in student["languages"].items()
-            },
-        },
-        "compression": _ratio(teacher["parameters"], student["parameters"]),
+        "retention": dict(retention),
+        "compression": _ratio(models["teacher"]["parameters"], models["student"]["parameters"]),
         "data": dict(data),
+        "papers": papers,
         "run": dict(run),
     }
+
+
+def _means(scores: Mapping[str, LanguageScores]) -> dict[str, Any]:
+    macro_f1, std_f1 = macro(scores)
+    return {"macro_f1": macro_f1, "std_f1": std_f1}
+
+
+def _without_intervals(scores: Mapping[str, LanguageScores]) -> dict[str, Any]:
+    names = ("precision", "recall", "f1", "support")
+    return {language: {name: getattr(found, name) for name in names} for language, found in scores.items()}
+
+
+def _total(confusions: Counter[Confusion], kind: str) -> int:
+    return sum(count for confusion, count in confusions.items() if confusion.kind == kind)
+
+
+def _by_count(confusions: Counter[Confusion]) -> list[tuple[Confusion, int]]:
+    """The most common first; equals by name, so that equal models give equal reports."""
+    return sorted(confusions.items(), key=lambda item: (-item[1], tuple(map(str, item[0]))))
 
 
 def _ratio(part: float, whole: float) -> float:

@@ -1,0 +1,182 @@
+"""Runs side by side: what each student reached, kept, weighs and cost, and whether they differ by more than chance.
+
+A difference is tested where both runs have counts per sentence (`scores/student.npz`) of the same test sentences; where
+they have not, it is left out and the comparison says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from xtremedistil_ner.bootstrap import macro_difference
+from xtremedistil_ner.errors import UsageError
+from xtremedistil_ner.report.stored import find_counts, read_report
+from xtremedistil_ner.report.tables import Table, named, percent
+from xtremedistil_ner.rundir import RunFolder
+
+_RESAMPLES = 2000
+_SEED = 13
+_SHOWN_SPLITS = ("dev", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedRun:
+    """A run's report under the name it is shown by; `folder` is None for a report file by itself."""
+
+    label: str
+    report: Mapping[str, Any]
+    folder: RunFolder | None
+
+
+def open_runs(paths: Sequence[Path]) -> list[ComparedRun]:
+    """Read the reports of run folders or report.json files, each under the shortest name that tells them apart.
+
+    Raises: UsageError for fewer than two; ArtefactError for a report that is missing, broken or of another schema.
+    """
+    if len(paths) < 2:
+        raise UsageError("compare needs two runs or more. Give their folders, or their report.json files.")
+    return [
+        ComparedRun(label, read_report(path), RunFolder(path) if path.is_dir() else None)
+        for label, path in zip(_labels(paths), paths, strict=True)
+    ]
+
+
+def compare_runs(runs: Sequence[ComparedRun]) -> dict[str, Any]:
+    """One value per run and number, and each student's difference from the first run's. F1 lies between 0 and 1."""
+    return {
+        "schema": 1,
+        "runs": {run.label: _values(run.report) for run in runs},
+        "differences": {run.label: _difference(runs[0], run) for run in runs[1:]},
+    }
+
+
+def comparison_tables(compared: Mapping[str, Any]) -> list[Table]:
+    """Numbers, F1 per language and differences; models are columns, equal teachers one."""
+    columns = _columns(compared["runs"])
+    codes = dict.fromkeys(code for column in columns.values() for code in column["languages"])
+    languages = [(named(code), *(percent(c["languages"].get(code)) for c in columns.values())) for code in codes]
+    head = ("F1", *columns)
+    synthetic = [label for label, run in compared["runs"].items() if run["synthetic"]]
+    warning = f"Synthetic, and nothing about real text: {', '.join(synthetic)}." if synthetic else ""
+    tables = [
+        Table("", ("", *columns), tuple(_number_rows(columns)), warning),
+        Table("Languages", head, tuple(languages)),
+    ]
+    differences = [_format_difference(label, value) for label, value in compared["differences"].items()]
+    first = next(iter(compared["runs"]))
+    note = f"Student's macro-F1 minus that of {first}, paired bootstrap over the same sentences."
+    tables.append(Table("Differences", ("student", "difference", "95 % interval", "p"), tuple(differences), note))
+    return tables
+
+
+def _columns(runs: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Teachers, equal ones once, then students."""
+    teachers: dict[str, tuple[str, Mapping[str, Any]]] = {}
+    for label, run in runs.items():
+        teachers.setdefault(run["teacher"]["identity"] or label, (label, run["teacher"]))
+    one = len(teachers) == 1
+    named_teachers = {"teacher" if one else f"teacher of {label}": entry for label, entry in teachers.values()}
+    return {**named_teachers, **{label: run["student"] for label, run in runs.items()}}
+
+
+def _values(report: Mapping[str, Any]) -> dict[str, Any]:
+    teacher, student = (_model_values(report, name) for name in ("teacher", "student"))
+    kept = report["retention"]
+    stages = report["run"].get("stages", {})
+    student |= {
+        "retention": kept["macro"],
+        "retention_low": kept.get("macro_low"),
+        "retention_high": kept.get("macro_high"),
+        "compression": report["compression"],
+        "strategy": report["run"].get("strategy"),
+        "training_s": stages.get("train", {}).get("seconds"),
+    }
+    return {
+        "name": report["run"]["name"],
+        "synthetic": report["synthetic"],
+        "split": report["run"].get("split"),
+        "teacher": teacher,
+        "student": student,
+    }
+
+
+def _model_values(report: Mapping[str, Any], name: str) -> dict[str, Any]:
+    entry = report["models"][name]
+    splits = {report["run"].get("split", "test"): entry}
+    splits |= {split: entry[split] for split in (*_SHOWN_SPLITS, "train") if split in entry}
+    return {
+        "identity": entry.get("identity"),
+        "parameters": entry["parameters"],
+        "macro_f1": {split: found["macro_f1"] for split, found in splits.items()},
+        "std_f1": entry["std_f1"],
+        "languages": {code: scores["f1"] for code, scores in entry["languages"].items()},
+    }
+
+
+def _number_rows(columns: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    def row(name: str, cells: Sequence[str]) -> tuple[str, ...]:
+        return (name, *cells)
+
+    found = list(columns.values())
+    rows = [row("strategy", [column.get("strategy") or "–" for column in found])]
+    rows += [
+        row(f"macro-F1 on {split}", [percent(column["macro_f1"].get(split)) for column in found])
+        for split in _SHOWN_SPLITS
+    ]
+    rows += [
+        row("sd over languages", [percent(column["std_f1"]) for column in found]),
+        row("kept %", [percent(column.get("retention")) for column in found]),
+        row("kept %, 95 % interval", [_between(c.get("retention_low"), c.get("retention_high")) for c in found]),
+        row("parameters", [f"{column['parameters']:,}" for column in found]),
+        row("compression", [f"{column['compression']:.1f}x" if "compression" in column else "–" for column in found]),
+        row("training s", [f"{column['training_s']:.0f}" if column.get("training_s") else "–" for column in found]),
+    ]
+    return rows
+
+
+def _difference(first: ComparedRun, other: ComparedRun) -> dict[str, Any]:
+    """The paired difference, or `{"left_out": why}`."""
+    counts = []
+    for run in (first, other):
+        split = run.report["run"].get("split", "test")
+        identity = run.report["models"]["student"].get("identity", "")
+        found = find_counts([run.folder], "student", identity) if run.folder else None
+        if not found or not found.get(split):
+            return {"left_out": f"{run.label} has no counts per sentence"}
+        hashes = run.report.get("data", {}).get("scored", {}).get(split, {})
+        counts.append({code: (hashes.get(code), value) for code, value in found[split].items()})
+    mine, theirs = counts
+    same = [code for code in mine if code in theirs and mine[code][0] == theirs[code][0] is not None]
+    if not same:
+        return {"left_out": f"{other.label} was scored on other sentences than {first.label}"}
+    difference = macro_difference(
+        {code: mine[code][1] for code in same},
+        {code: theirs[code][1] for code in same},
+        resamples=_RESAMPLES,
+        seed=_SEED,
+    )
+    return {**asdict(difference), "languages": len(same)}
+
+
+def _format_difference(label: str, value: Mapping[str, Any]) -> tuple[str, ...]:
+    if "left_out" in value:
+        return (label, "–", "–", f"left out: {value['left_out']}")
+    low, high = value["low"], value["high"]
+    return (label, f"{100 * value['macro_f1']:+.2f}", f"{100 * low:+.2f} to {100 * high:+.2f}", f"{value['p']:.3f}")
+
+
+def _between(low: float | None, high: float | None) -> str:
+    return "–" if low is None or high is None else f"{percent(low)}–{percent(high)}"
+
+
+def _labels(paths: Sequence[Path]) -> list[str]:
+    """Folder names, with as many parents as it takes to tell them apart."""
+    parts = [(path.parent if path.is_file() else path).resolve().parts for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        labels = ["/".join(own[-length:]) for own in parts]
+        if len(set(labels)) == len(labels):
+            return labels
+    return [str(path) for path in paths]

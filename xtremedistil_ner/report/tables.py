@@ -1,0 +1,236 @@
+"""The tables of a report, as text cells; Markdown and HTML show the same ones. Units: F1 and retention in per cent.
+
+Reports of earlier versions lack some keys; their tables are shorter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xtremedistil_ner.languages import language_name
+
+SYNTHETIC = "Synthetic data: these numbers say that the pipeline works, and nothing about real text."
+_COMPARED = ("teacher", "student")
+_MADE_BY = {"teacher": "finetune", "soft_labels": "pseudolabel", "student": "train"}
+_SHOWN_CONFUSIONS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table with its heading and what has to be said about it; the first column names the rows."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+
+
+def protocol_note(report: Mapping[str, Any]) -> str:
+    """What the scores of a report are."""
+    run = report["run"]
+    return (
+        f"Strict entity F1 in per cent on the {run['split']} split, whole sentences, with 95 % bootstrap intervals. "
+        f"Strategy {run['strategy']}."
+    )
+
+
+def report_tables(report: Mapping[str, Any]) -> list[Table]:
+    """All tables of a report, in order; those that would be empty are left out."""
+    tables = [
+        _headline(report),
+        _languages(report),
+        _types(report),
+        _confusions(report),
+        _baselines(report),
+        _papers(report),
+        _paper_protocol(report),
+        _data(report["data"]),
+        _stages(report["run"]),
+    ]
+    return [table for table in tables if table.rows]
+
+
+def _headline(report: Mapping[str, Any]) -> Table:
+    teacher, student = (report["models"][name] for name in _COMPARED)
+    kept = report["retention"]
+    rows = [
+        (
+            "macro-F1 (sd over languages)",
+            *(f"{percent(entry['macro_f1'])} ({percent(entry['std_f1'])})" for entry in (teacher, student)),
+            _bounded(kept["macro"], kept.get("macro_low"), kept.get("macro_high"), unit=" % kept"),
+        ),
+        (
+            "parameters",
+            *(f"{entry['parameters']:,}" for entry in (teacher, student)),
+            f"{report['compression']:.1f}x fewer",
+        ),
+    ]
+    for split in ("dev", "train"):
+        if split in teacher and split in student:
+            cells = (percent(entry[split]["macro_f1"]) for entry in (teacher, student))
+            rows.insert(1, (f"macro-F1 on {split}", *cells, ""))
+    return Table("", ("", *_COMPARED, "student / teacher"), tuple(rows))
+
+
+def _languages(report: Mapping[str, Any]) -> Table:
+    teacher, student = (report["models"][name]["languages"] for name in _COMPARED)
+    kept = report["retention"]
+    rows = []
+    for code in {**teacher, **student}:
+        scores = [entry.get(code) for entry in (teacher, student)]
+        bounds = kept.get("intervals", {}).get(code, {})
+        rows.append(
+            (
+                named(code),
+                next(f"{found['support']:,}" for found in scores if found),
+                *(_with_interval(found) for found in scores),
+                _bounded(kept["languages"].get(code), bounds.get("low"), bounds.get("high")),
+                *(str(found["words_lost"]) if found else "–" for found in scores),
+            )
+        )
+    head = ("language", "entities", *_COMPARED, "kept %", "no piece (teacher)", "no piece (student)")
+    note = "The last columns count words of which a model's vocabulary has no piece."
+    return Table("Languages", head, tuple(rows), note)
+
+
+def _types(report: Mapping[str, Any]) -> Table:
+    """Mean F1 of each type over the languages that have it."""
+    models = [report["models"][name]["languages"].values() for name in _COMPARED]
+    kinds = sorted({kind for languages in models for scores in languages for kind in scores["types"]})
+    rows = []
+    for kind in kinds:
+        f1 = [[s["types"][kind]["f1"] for s in languages if s["types"][kind]["support"]] for languages in models]
+        rows.append((kind, *(percent(sum(found) / len(found)) if found else "–" for found in f1)))
+    return Table("Types", ("type", *_COMPARED), tuple(rows), "Mean F1 over the languages that have the type.")
+
+
+def _confusions(report: Mapping[str, Any]) -> Table:
+    """The student's most common confusions and how often the teacher has them; all languages added up."""
+    models = [report["models"][name] for name in _COMPARED]
+    counted = [{(c["gold"], c["predicted"], c["kind"]): c["count"] for c in m.get("confusions", ())} for m in models]
+    teacher, student = counted
+    rows = [
+        (f"{gold or 'nothing'} → {predicted or 'nothing'}", kind, f"{teacher.get(key, 0):,}", f"{count:,}")
+        for key, count in list(student.items())[:_SHOWN_CONFUSIONS]
+        for gold, predicted, kind in (key,)
+    ]
+    sums = [
+        ("all", kind, *(f"{m['errors'][kind]:,}" for m in models))
+        for kind in models[1].get("errors", {})
+        if "errors" in models[0]
+    ]
+    note = "Entities that are not right: what the corpus says → what the model says."
+    return Table("Confusions", ("gold → predicted", "kind", *_COMPARED), (*sums, *rows), note)
+
+
+def _baselines(report: Mapping[str, Any]) -> Table:
+    meaning = {
+        "gazetteer": "looks up the names of the training sentences",
+        "contexts": "knows the words around names, and no name",
+    }
+    entries = {name: report["models"][name] for name in meaning if name in report["models"]}
+    rows = [
+        (name, percent(entry["macro_f1"]), str(len(entry["languages"])), meaning[name])
+        for name, entry in entries.items()
+    ]
+    note = "Baselines learn from the training sentences of a language, and are scored where there are any."
+    return Table("Baselines", ("baseline", "macro-F1", "languages", "what it does"), tuple(rows), note)
+
+
+def _papers(report: Mapping[str, Any]) -> Table:
+    papers = report.get("papers") or {"languages": {}, "note": ""}
+    ours = _ours_by_protocol(report)
+    rows = []
+    for code, theirs in papers["languages"].items():
+        own = (percent(entry["languages"].get(code, {}).get("f1")) for entry in ours.values())
+        rows.append((named(code), percent(theirs["mbert_joint"]), percent(theirs["xtremedistil"]), *own))
+    if rows:
+        means = (percent(entry["macro_f1"]) for entry in ours.values())
+        for name, mean in (("mean of these", papers["mean_of_these"]), ("papers' mean of 41", papers["mean"])):
+            own = means if name == "mean of these" else ("" for _ in ours)
+            rows.append((name, percent(mean["mbert_joint"]), percent(mean["xtremedistil"]), *own))
+    head = ("language", "papers' mBERT", "papers' XtremeDistil", *ours)
+    return Table("The papers", head, tuple(rows), f"The papers' columns are {papers['note']}.")
+
+
+def _ours_by_protocol(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    models = {name: report["models"][name] for name in _COMPARED}
+    strict = {f"{name}, strict": entry for name, entry in models.items()}
+    papers = {f"{name}, papers' protocol": e["paper_protocol"] for name, e in models.items() if "paper_protocol" in e}
+    return {**strict, **papers}
+
+
+def _paper_protocol(report: Mapping[str, Any]) -> Table:
+    entries = {name: report["models"][name].get("paper_protocol") for name in _COMPARED}
+    if report.get("papers") or not all(entries.values()):
+        return Table("", (), ())
+    rows = [
+        (named(code), *(percent(entry["languages"].get(code, {}).get("f1")) for entry in entries.values()))
+        for code in entries["teacher"]["languages"]
+    ]
+    rows.append(("mean", *(percent(entry["macro_f1"]) for entry in entries.values())))
+    note = "The papers' way of scoring: sentences cut at 32 pieces, conlleval's spans. Not comparable with the rest."
+    return Table("The papers' protocol", ("language", *_COMPARED), tuple(rows), note)
+
+
+def _data(data: Mapping[str, Any]) -> Table:
+    keys = ("read", "duplicates", "held_out", "kept", "words", "lost_words")
+    rows = [
+        (named(code), *(f"{counts[key]:,}" for key in keys), str(data["repaired_tags"].get(code, 0)))
+        for code, counts in data["transfer"].items()
+    ]
+    head = ("transfer set", "read", "duplicates", "in dev or test", "kept", "words", "words lost", "tags repaired")
+    return Table("Data", head, tuple(rows), " ".join(_about_languages(data)))
+
+
+def _about_languages(data: Mapping[str, Any]) -> list[str]:
+    notes = []
+    if "corpus" in data:
+        notes.append(f"Corpus: {', '.join(f'{key} {value}' for key, value in data['corpus'].items())}.")
+    lacking, unscored = data.get("languages_lacking", ()), data.get("languages_not_scored", ())
+    if lacking:
+        notes.append(f"{len(lacking)} of the papers' 41 languages are not in the corpus: {', '.join(lacking)}.")
+    if unscored:
+        notes.append(f"{len(unscored)} languages were used and have no sentences to score: {', '.join(unscored)}.")
+    return notes
+
+
+def _stages(run: Mapping[str, Any]) -> Table:
+    sizes = {_MADE_BY.get(name, name): count for name, count in run["bytes"].items()} if "bytes" in run else {}
+    rows = [
+        (
+            name,
+            f"{entry['seconds']:.0f}",
+            str(entry["processes"]),
+            f"{sizes[name] / 1e6:,.1f}" if name in sizes else "",
+        )
+        for name, entry in run["stages"].items()
+    ]
+    return Table("Time and size", ("stage", "seconds", "processes", "MB"), tuple(rows))
+
+
+def named(code: str) -> str:
+    """A language as tables show it: its code and its name."""
+    return f"{code} {language_name(code)}" if language_name(code) != code else code
+
+
+def percent(share: float | None) -> str:
+    """A share in per cent, two decimals; a dash for none."""
+    return "–" if share is None else f"{100 * share:.2f}"
+
+
+def _with_interval(scores: Mapping[str, Any] | None) -> str:
+    return "–" if scores is None else _bounded(scores["f1"], scores["f1_low"], scores["f1_high"])
+
+
+def _bounded(value: float | None, low: float | None, high: float | None, *, unit: str = "") -> str:
+    text = percent(value) + unit
+    return text if low is None or high is None else f"{text} ({percent(low)}–{percent(high)})"
+
+
+def align_right(table: Table) -> Sequence[bool]:
+    """Which columns hold numbers: all but the first and those with a word in some row."""
+    columns = list(zip(*table.rows, strict=True))
+    return [index > 0 and not any(cell[:1].isalpha() for cell in column) for index, column in enumerate(columns)]
