@@ -9,7 +9,7 @@ STAMP = .venv/.stamp
 .PHONY: demo test test-slow check clean
 
 demo: $(STAMP)
-	$(BIN)/xner distil demo --out runs/demo
+	$(BIN)/xner distil demo --langs all --out runs/demo
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q

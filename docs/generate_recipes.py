@@ -17,7 +17,8 @@ HEAD = """# Recipes
 One YAML file says everything about one run. `xner recipes` lists the ones that come with the package; a file of your
 own needs a `name`, a `teacher`, and what differs from the defaults below. Any field can be set from the command line:
 `--set train.learning_rate=3e-4`. The reader is strict: unknown keys, repeated keys and wrong types are errors, all
-reported at once with their lines, and `no` is Norwegian.
+reported at once with their lines, and `no` is Norwegian. A setting that a run would not read, such as
+`student.hidden_width` of a transformer, is an error too, before anything runs.
 
 Generated from the schema by `python docs/generate_recipes.py`.
 """
@@ -52,7 +53,9 @@ def _format_type(field: FieldInfo) -> str:
     annotation: Any = field.annotation
     text = getattr(annotation, "__name__", "") if isinstance(annotation, type) else str(annotation)
     text = text.replace("typing.Literal", "one of ").replace("NoneType", "None").replace("|", "or")
-    return "list of names" if text.startswith("tuple") else text
+    if text.startswith("tuple"):
+        return "list of numbers" if "int" in text else "list of names"
+    return text
 
 
 def _format_default(field: FieldInfo) -> str:

@@ -268,9 +268,72 @@ def test_evaluating_what_is_no_model_is_refused(xner, place, folder):
     expect(xner("evaluate", place / folder, "--corpus", place / "corpus"), 4, place / folder)
 
 
-def test_evaluating_a_split_that_is_not_there_is_refused(xner, place, finished_run):
-    result = xner("evaluate", finished_run / "run" / "student", "--corpus", place / "corpus", "--split", "tset")
-    expect(result, 3, place / "corpus", "tset")
+def test_evaluating_a_run_folder_is_refused_with_what_to_give(xner, place, finished_run):
+    """Its subfolders are no students of languages that are called teacher, student and export."""
+    result = xner("evaluate", finished_run / "run", "--corpus", place / "corpus")
+    expect(result, 4, finished_run / "run", "a run folder. Give a model in it")
+
+
+def evaluate(xner, place, finished_run, *options, model="student"):
+    return xner("evaluate", finished_run / "run" / model, "--corpus", place / "corpus", *options)
+
+
+def test_a_split_that_no_language_has_is_refused_and_so_is_one_that_a_named_language_lacks(xner, place, finished_run):
+    (place / "corpus" / "no" / "test.tsv").unlink()
+    expect(evaluate(xner, place, finished_run, "--langs", "en,no"), 3, place / "corpus", "no test split of no")
+    code, out, message = evaluate(xner, place, finished_run, "--json")
+    assert (code, message) == (0, "")
+    assert list(json.loads(out)["languages"]) == ["en"]
+    (place / "corpus" / "en" / "test.tsv").unlink()
+    expect(evaluate(xner, place, finished_run), 3, place / "corpus", "no test split of en, no")
+
+
+def test_languages_left_out_of_all_are_told(monkeypatch, capfd, place, finished_run):
+    (place / "corpus" / "no" / "test.tsv").unlink()
+    command = ["xner", "evaluate", finished_run / "run" / "student", "--corpus", place / "corpus"]
+    monkeypatch.setattr(sys, "argv", [str(part) for part in command])
+    with pytest.raises(SystemExit, match="0"):
+        cli.main()
+    assert "left out, having no test split or no model: no\n" in capfd.readouterr().err
+
+
+def test_a_tag_that_the_model_does_not_know_is_named(xner, place, finished_run):
+    path = break_line(place, data=b"Volvo\tB-MISC", split="test")
+    expect(evaluate(xner, place, finished_run), 3, f"{path}:3: tag 'B-MISC': the types are LOC, ORG, PER")
+
+
+@pytest.mark.parametrize("labels", [None, {}, {"0": "LABEL_0"}])
+def test_a_classifier_without_tags_is_refused(xner, place, checkpoint, labels):
+    config = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
+    (checkpoint / "config.json").write_text(json.dumps({**config, "id2label": labels}), encoding="utf-8")
+    (checkpoint / "manifest.json").unlink()
+    expect(xner("evaluate", checkpoint, "--corpus", place / "corpus"), 4, "config.json: id2label has no tags")
+
+
+def test_scores_on_the_built_in_corpus_are_marked_synthetic(xner, finished_run):
+    arguments = ("evaluate", finished_run / "run" / "student", "--corpus", "demo", "--langs", "no", "--split", "dev")
+    assert xner(*arguments)[1].splitlines()[-1].startswith("synthetic: ")
+    assert json.loads(xner(*arguments, "--json")[1])["synthetic"] is True
+
+
+def test_other_scores_are_not_marked_synthetic(xner, place, finished_run):
+    assert "synthetic" not in evaluate(xner, place, finished_run)[1]
+    assert json.loads(evaluate(xner, place, finished_run, "--json")[1])["synthetic"] is False
+
+
+@pytest.mark.parametrize("model", ["teacher", "student", "export"])
+def test_evaluate_gives_the_entry_that_the_report_has(xner, finished_run, model):
+    report = json.loads((finished_run / "run" / "report.json").read_text(encoding="utf-8"))
+    entry = json.loads(xner("evaluate", finished_run / "run" / model, "--corpus", finished_run / "corpus", "--json")[1])
+    there = report["models"]["teacher" if model == "teacher" else "student"]
+    assert {entry[key] == there[key] for key in ("parameters", "macro_f1", "std_f1", "errors", "confusions")} == {True}
+
+
+def test_a_run_folder_that_cannot_be_written_is_named(xner, finished_run, tmp_path):
+    shutil.copytree(finished_run / "run", tmp_path / "run")
+    (tmp_path / "run" / "report.md").unlink()
+    (tmp_path / "run" / "report.md").mkdir()
+    expect(xner("report", tmp_path / "run"), 5, f"{tmp_path / 'run'}: cannot be written (Is a directory)")
 
 
 def test_a_teacher_makes_no_noise_of_its_own(xner, place, finished_run):

@@ -71,6 +71,7 @@ def test_every_command_explains_itself(xner, command):
         ["distil", "demo", "--only", "nothing"],
         ["distil", "no-such-recipe"],
         ["evaluate", "somewhere"],
+        ["evaluate", "somewhere", "--corpus", "demo", "--split", "tset"],
         ["evaluate", "somewhere", "--corpus", "demo", "--langs", "en,,de"],
         ["tag", "somewhere", "--format", "xml"],
     ],

@@ -57,6 +57,7 @@ def test_runs_are_columns_with_one_teacher_where_it_is_the_same(tmp_path):
     assert rows["strategy"] == ("–", "D1", "D1")
     assert rows["macro-F1 on dev"] == ("89.00", "59.00", "79.00")
     assert rows["macro-F1 on test"] == ("90.00", "60.00", "80.00")
+    assert rows["languages"] == ("2", "2", "2")
     assert rows["kept %"] == ("–", "66.67", "88.89")
     assert rows["kept %, 95 % interval"] == ("–", "64.67–68.67", "86.89–90.89")
     assert rows["parameters"] == ("1,000", "100", "100")
@@ -102,7 +103,7 @@ def test_a_run_does_not_differ_from_its_copy(tmp_path):
 def test_a_difference_that_cannot_be_tested_is_left_out_and_says_why(tmp_path, options, why):
     runs = [write_run(tmp_path / "one", right=60), write_run(tmp_path / "two", right=80, **options)]
     assert compared(*runs)["differences"] == {"two": {"left_out": why}}
-    assert comparison_tables(compared(*runs))[2].rows == (("two", "–", "–", f"left out: {why}"),)
+    assert comparison_tables(compared(*runs))[2].rows == (("two", "–", "–", "–", f"left out: {why}"),)
 
 
 def test_counts_of_a_student_that_is_no_longer_there_are_not_used(tmp_path):
@@ -115,6 +116,7 @@ def test_only_common_languages_count_for_a_difference(tmp_path):
     runs = [write_run(tmp_path / "one", right=60), write_run(tmp_path / "two", right=80, languages=("en", "de"))]
     found = compared(*runs)
     assert found["differences"]["two"]["languages"] == 1
+    assert comparison_tables(found)[2].rows[0][3] == "1"
     assert comparison_tables(found)[1].rows[-1] == ("de German", "–", "–", "80.00")
 
 
@@ -136,9 +138,31 @@ def test_synthetic_runs_are_named(tmp_path):
     assert [run["synthetic"] for run in compared(*runs)["runs"].values()] == [False, True]
 
 
-def test_finished_runs_compare(finished_run):
-    found = compared(finished_run / "run", finished_run / "run" / "report.json")
+def test_finished_runs_compare(finished_run, tmp_path):
+    shutil.copytree(finished_run / "run", tmp_path / "copy")
+    found = compared(finished_run / "run", tmp_path / "copy" / "report.json")
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_one_run_given_twice_is_wrong_use(tmp_path):
+    run = write_run(tmp_path / "one", right=60)
+    for again in (run, run / "report.json", run / ".." / "one"):
+        with pytest.raises(UsageError, match="this run is given twice"):
+            open_runs([run, again])
+
+
+def test_a_run_called_teacher_does_not_hide_the_teacher(tmp_path):
+    runs = [write_run(tmp_path / "teacher", right=60), write_run(tmp_path / "two", right=80)]
+    assert comparison_tables(compared(*runs))[0].head == ("", "teacher of teacher", "teacher", "two")
+
+
+def test_runs_that_report_other_splits_are_named(tmp_path):
+    runs = [write_run(tmp_path / "one", right=60), write_run(tmp_path / "two", right=80)]
+    assert comparison_tables(compared(*runs))[1].note == ""
+    report = json.loads((runs[1] / "report.json").read_text(encoding="utf-8"))
+    report["run"]["split"] = "dev"
+    (runs[1] / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    assert comparison_tables(compared(*runs))[1].note == "Not the same split: one test, two dev."
 
 
 def test_one_run_is_wrong_use(tmp_path):
@@ -146,7 +170,10 @@ def test_one_run_is_wrong_use(tmp_path):
         open_runs([tmp_path])
 
 
-@pytest.mark.parametrize("text", [None, "{", "[]", '{"schema": 2}', '{"schema": 1}'])
+INCOMPLETE = '{"schema": 1, "models": {"teacher": {}}, "retention": {"macro": 1, "languages": {}}, "run": {"name": ""}}'
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"schema": 2}', '{"schema": 1}', INCOMPLETE, "7"])
 def test_what_is_no_report_is_named_and_never_to_be_removed(tmp_path, text):
     if text is not None:
         (tmp_path / "report.json").write_text(text, encoding="utf-8")

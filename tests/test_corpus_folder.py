@@ -103,6 +103,12 @@ def test_every_problem_of_a_file_is_reported_with_line_column_and_remedy(tmp_pat
     assert "'PER' is no tag. Write" in found[2]
 
 
+def test_a_line_is_read_as_strictly_when_its_tag_was_seen_before(tmp_path):
+    found = problems(tmp_path, b"ok\tO\n \tO\nc\rd\tO\n\tO\n")
+    assert [problem.split(": ")[0] for problem in found] == ["2:1", "3:2", "4:1"]
+    assert content(read(tmp_path, "-\tO\n-x\tO\n")) == [[("-", "O"), ("-x", "O")]]
+
+
 def test_only_the_first_twenty_problems_are_reported(tmp_path):
     assert len(problems(tmp_path, "lonely\n" * 500)) == 20
 

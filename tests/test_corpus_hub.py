@@ -113,6 +113,19 @@ def test_a_language_that_no_configuration_has_is_refused_with_those_there_are(tm
         open_corpus(hub(tmp_path / "mirror", config="PAN-X.{language}"))
 
 
+def test_all_languages_of_a_section_are_those_of_its_list_that_the_dataset_has(tmp_path):
+    write_mirror(tmp_path / "mirror", {**CORPUS, "no": CORPUS["en"]})
+    named = {"languages": ("no", "xx", "en")}
+    section = CorpusSection(hub=HubCorpusSection(id=str(tmp_path / "mirror"), **named))
+    corpus = open_corpus(section)
+    assert (corpus.languages, corpus.has_every_language) == (("no", "en"), True)
+    assert open_corpus(section.model_copy(update={"languages": ("zh-classical",)})).languages == ("zh-classical",)
+    with pytest.raises(CorpusError, match=r"mirror: no language xx\. There are: en, no, zh-classical"):
+        open_corpus(section.model_copy(update={"languages": ("en", "xx")}))
+    with pytest.raises(CorpusError, match=r"mirror: no language xx, yy\. There are"):
+        open_corpus(CorpusSection(hub=HubCorpusSection(id=str(tmp_path / "mirror"), languages=("xx", "yy"))))
+
+
 def test_repositories_without_configurations_have_them_as_folders(tmp_path):
     for language in ("en", "xx"):
         write_table(tmp_path / "r" / language / "train" / "0000.parquet", [ADA, OSLO], embed=True)
@@ -150,6 +163,19 @@ def test_files_that_no_reader_reads_are_refused(tmp_path):
     (tmp_path / "r" / "en" / "train-1.jsonl").write_text('{"tokens": [', encoding="utf-8")
     with pytest.raises(CorpusError, match=r"train-1\.jsonl: cannot be read"):
         open_corpus(hub(tmp_path / "r"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("train.jsonl", ""), ("train.csv", "tokens,ner_tags\n"), ("train.csv", "")]
+)
+def test_files_without_rows_are_named(tmp_path, name, content):
+    (tmp_path / "r" / "en").mkdir(parents=True)
+    (tmp_path / "r" / "en" / name).write_text(content, encoding="utf-8")
+    with pytest.raises(CorpusError, match=rf"{name}: (no rows|cannot be read|config)"):
+        open_corpus(hub(tmp_path / "r"))
+    corpus = open_corpus(hub(write_mirror(tmp_path / "mirror", CORPUS)))
+    with pytest.raises(CorpusError, match=rf"{name}: (no rows|cannot be read)"):
+        list(iter_transfer(corpus, text_section(tmp_path / "r"), "en", held_out=set()))
 
 
 def test_what_a_download_leaves_in_hidden_folders_is_no_data(tmp_path):

@@ -11,6 +11,7 @@ from xtremedistil_ner.corpus.check import check_corpus, corpus_stats
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.schema import CorpusSection
+from xtremedistil_ner.terminal import format_check
 
 
 def write(path, *sentences):
@@ -81,11 +82,13 @@ def test_the_content_hash_changes_with_the_file_and_with_the_cut_of_training_tex
     assert corpus.content_hash("en", "test") != before
 
 
-def test_repaired_tags_are_kept_by_language_and_split(folder):
+def test_repaired_tags_and_skipped_lines_are_counted_whatever_was_read_before(folder):
     write(folder / "en" / "train.tsv", "Ann/I-PER Lee/I-PER sang/O", "Bob/B-PER Rome/I-LOC")
+    with (folder / "en" / "train.tsv").open("a", encoding="utf-8") as stream:
+        stream.write("\n# a comment\nx\tO\n")
     corpus = opened(folder)
-    corpus.sentences("en", "train")
-    assert corpus.repaired_tags == {("en", "train"): 2}
+    assert corpus.repairs("en", ("train", "dev", "test")) == (2, 1)
+    assert corpus.repairs("en", ("test",)) == (0, 0)
 
 
 def test_the_demo_corpus_opens_by_name():
@@ -110,6 +113,26 @@ def test_a_check_collects_the_problems_of_all_files(folder):
         "no.txt:1:1",
     ]
     assert len(check.stats) == 4
+
+
+def test_a_check_reads_the_text_of_languages_without_labels_and_a_folder_of_text_alone(folder):
+    (folder / "text").mkdir()
+    (folder / "text" / "qq.txt").write_bytes(b"\xff\n")
+    assert ["qq.txt:1:1: byte" in problem for problem in check_corpus(folder / "text").problems] == [True]
+    (folder / "text" / "qq.txt").write_text("Unu frazo .\n", encoding="utf-8")
+    check = check_corpus(folder / "text")
+    assert (check.problems, check.stats, check.texts) == ((), (), ("qq",))
+    (folder / "qq.txt").write_bytes(b"\xff\n")
+    assert len(check_corpus(folder).problems) == 1
+
+
+def test_a_check_names_the_files_that_no_run_reads(folder):
+    write(folder / "en" / "validation.tsv", "Ann/B-PER")
+    (folder / "en" / ".hidden").touch()
+    (folder / "notes.md").touch()
+    check = check_corpus(folder)
+    assert (check.problems, check.unread) == ((), ("en/validation.tsv",))
+    assert format_check(check, "here").splitlines()[1] == "Not read, because of their names: en/validation.tsv."
 
 
 def test_a_check_reads_every_format(tmp_path):
@@ -146,6 +169,6 @@ def test_hashes_follow_a_file_that_changes_without_a_change_of_its_size(folder):
 
 
 def test_a_folder_without_labelled_text_is_a_problem(tmp_path):
-    assert "no labelled text" in check_corpus(tmp_path).problems[0]
+    assert "no labelled and no raw text" in check_corpus(tmp_path).problems[0]
     with pytest.raises(CorpusError, match="no labelled text"):
         opened(tmp_path)

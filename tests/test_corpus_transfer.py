@@ -84,6 +84,18 @@ def test_a_missing_text_folder_is_named(folder):
         texts(opened(folder), TransferSection(path=str(folder / "absent")))
 
 
+def test_text_of_none_of_the_languages_is_refused_before_anything_runs(folder):
+    (folder / "text").mkdir()
+    section = TransferSection(path=str(folder / "text"))
+    with pytest.raises(CorpusError, match=r"text: no text of en, no\. Put files such as en\.txt there\."):
+        transfer_languages(opened(folder), section)
+    write(folder / "text" / "qq.txt", "Unu frazo .")
+    assert transfer_languages(opened(folder), section) == ("en", "no", "qq")
+    for corpus, languages in ((opened(folder, languages=("en",)), ()), (opened(folder), ("en",))):
+        with pytest.raises(CorpusError, match=r"text: no text of en\. It has qq\."):
+            transfer_languages(corpus, section.model_copy(update={"languages": languages}))
+
+
 def test_the_hash_follows_everything_that_decides_the_content(folder):
     corpus, section = opened(folder), TransferSection(path=str(folder))
     hashes = [

@@ -54,6 +54,20 @@ def test_what_is_missing_is_a_problem_with_a_remedy(tmp_path, monkeypatch, name)
     assert any(word in finding.text for word in ("Make", "Run", "Install"))
 
 
+def test_a_package_that_is_too_old_is_a_problem_with_a_remedy(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "version", lambda name: "0.0.1" if name == "torch" else "9999")
+    findings = found(tmp_path)
+    assert findings["torch"].state == "problem"
+    assert findings["torch"].text.startswith("0.0.1 is too old. Run: pip install 'torch>=")
+    assert findings["numpy"].state == "ok"
+
+
+def test_a_source_tree_that_is_not_installed_is_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "requires", no_package)
+    finding = found(tmp_path)["packages"]
+    assert (finding.state, "not installed" in finding.text) == ("warning", True)
+
+
 def test_an_installation_without_recipes_is_a_problem(tmp_path):
     assert found(tmp_path, recipes=0)["packaged data"].state == "problem"
 

@@ -264,5 +264,5 @@ def test_a_run_takes_languages_that_lack_splits(tmp_path):
     assert {"de", "uk"} <= set(report["data"]["languages_lacking"])
     assert not {"tl", "fi"} & set(report["data"]["languages_lacking"])
     markdown = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
-    assert "2 languages were used and have no sentences to score: fi, sv." in markdown
+    assert "Used, and without sentences to score: 2 languages, fi, sv." in markdown
     assert json.loads((tmp_path / "run" / "export" / "manifest.json").read_text(encoding="utf-8"))["kind"] == "export"

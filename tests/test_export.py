@@ -14,6 +14,7 @@ from tiny_transformer import SHAPE, save_tiny_transformer
 
 from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.export.folder import write_export
+from xtremedistil_ner.models.crf import Crf
 from xtremedistil_ner.tagger import verify_export
 
 FILES = {
@@ -119,6 +120,21 @@ def test_the_card_names_the_corpus_but_not_where_it_lay(student, tmp_path):
     text = (export(student, tmp_path / "export") / "README.md").read_text(encoding="utf-8")
     assert "name: wikiann" in text
     assert "secret" not in text
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_the_card_says_which_split_was_scored(student, tmp_path, split):
+    report = REPORT | {"run": REPORT["run"] | {"split": split}}
+    text = (export(student, tmp_path / "export", report=report) / "README.md").read_text(encoding="utf-8")
+    assert f"F1 of whole entities on the {split} split" in text
+    assert {result.dataset_split for result in ModelCard(text).data.eval_results} == {split}
+
+
+@pytest.mark.parametrize("has_crf", [True, False])
+def test_the_card_says_that_a_crf_decodes_in_xner_alone(tmp_path, has_crf):
+    save_tiny_student(tmp_path / "student", crf=Crf(SCHEME) if has_crf else None)
+    text = (export(tmp_path / "student", tmp_path / "export") / "README.md").read_text(encoding="utf-8")
+    assert ("`xner` alone adds its transition scores" in text) is has_crf
 
 
 def test_the_card_shows_teacher_and_student_side_by_side(student, tmp_path):

@@ -15,9 +15,12 @@ import torch
 from torch import nn
 
 from xtremedistil_ner.errors import Interrupted, ResourceError, StoreError
+from xtremedistil_ner.progress import silent
 from xtremedistil_ner.rundir import run_lock
+from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.launch import launch
-from xtremedistil_ner.training.loop import LoopSettings, Source, step_gradients, sum_gradients
+from xtremedistil_ner.training.loop import step_gradients, sum_gradients, train_phases
+from xtremedistil_ner.training.phases import LoopSettings, Phase, Source
 from xtremedistil_ner.training.processes import Processes, current_processes
 from xtremedistil_ner.training.sampling import BatchPlan
 
@@ -40,8 +43,28 @@ def gradients(processes):
     return [parameter.grad for parameter in parameters]
 
 
+def train_from_own_weights(folder, processes):
+    """Two updates of a model whose first weights differ from process to process, as they may between machines."""
+    torch.manual_seed(processes.rank)
+    model = nn.Linear(4, 2)
+    plan = BatchPlan(LENGTHS, batch=7, seed=2)
+    source = Source("rows", plan, LENGTHS, lambda rows: model(FEATURES[rows]).pow(2).sum())
+    names = frozenset(name for name, _ in model.named_parameters())
+    phase = Phase("a phase", (source,), names, 2, 0.1, evaluate=None, evaluate_every=2, patience=1)
+    train_phases(
+        model,
+        [phase],
+        settings=LoopSettings("train", 1, torch.float32, 20, 1e9),
+        processes=processes,
+        checkpoints=CheckpointFolder(folder / "checkpoints", job="job"),
+        report=silent,
+    )
+    return model.weight.detach()
+
+
 def write_gradients(folder):
     processes = current_processes()
+    torch.save(train_from_own_weights(folder, processes), folder / f"weights-{processes.rank}.pt")
     torch.save(gradients(processes), folder / f"gradients-{processes.rank}.pt")
     total = processes.sum_array(np.array([processes.rank + 1, 10], dtype=np.int64))
     (folder / f"sum-{processes.rank}").write_text(f"{total.tolist()} of {processes.count}")
@@ -99,16 +122,28 @@ def lives(number):
         return False
 
 
-def test_two_processes_add_up_to_the_gradient_of_one(tmp_path):
-    launch(write_gradients, (tmp_path,), count=2, run_folder=tmp_path)
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory):
+    """What two processes wrote."""
+    folder = tmp_path_factory.mktemp("two-processes")
+    launch(write_gradients, (folder,), count=2, run_folder=folder)
+    return folder
+
+
+def test_every_process_trains_the_weights_of_the_main_one(two_processes):
+    first, second = (torch.load(two_processes / f"weights-{rank}.pt", weights_only=True) for rank in range(2))
+    assert torch.equal(first, second)
+
+
+def test_two_processes_add_up_to_the_gradient_of_one(two_processes):
     *expected, unused = gradients(Processes(0, 1, torch.device("cpu")))
     assert unused is None
-    found = [torch.load(tmp_path / f"gradients-{rank}.pt", weights_only=True) for rank in range(2)]
+    found = [torch.load(two_processes / f"gradients-{rank}.pt", weights_only=True) for rank in range(2)]
     for first, second in zip(*found, strict=True):
         assert torch.equal(first, second)
     for ours, other in zip(found[0], [*expected, torch.zeros(3)], strict=True):
         assert torch.allclose(ours, other, rtol=1e-5)
-    assert [(tmp_path / f"sum-{rank}").read_text() for rank in range(2)] == ["[3, 20] of 2"] * 2
+    assert [(two_processes / f"sum-{rank}").read_text() for rank in range(2)] == ["[3, 20] of 2"] * 2
 
 
 def test_a_workers_error_crosses_back_as_itself_and_is_said_once(tmp_path, capfd):

@@ -17,15 +17,8 @@ from torch.nn import functional
 from xtremedistil_ner.errors import Interrupted, ModelError
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
-from xtremedistil_ner.training.loop import (
-    LoopSettings,
-    Phase,
-    Source,
-    learning_rate,
-    micro_batches,
-    step_gradients,
-    train_phases,
-)
+from xtremedistil_ner.training.loop import micro_batches, step_gradients, train_phases
+from xtremedistil_ner.training.phases import LoopSettings, Phase, Source, learning_rate
 from xtremedistil_ner.training.processes import Processes
 from xtremedistil_ner.training.sampling import BatchPlan
 

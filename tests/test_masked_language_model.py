@@ -10,6 +10,7 @@ import torch
 from tiny_teacher import BERT_PIECES, MAX_PIECES, load, save_bert, save_xlm_roberta
 from transformers import BertForMaskedLM
 
+from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.models.masked_language_model import masked_language_model, masked_source
 from xtremedistil_ner.training.sampling import BatchPlan
 
@@ -134,6 +135,13 @@ def test_a_sentence_without_pieces_counts_nothing(teacher):
     )
     assert source.words.tolist()[-1] == 1
     assert source.loss(np.array([0, 1])).isfinite()
+
+
+def test_an_architecture_without_a_masked_language_model_is_a_model_error(tmp_path):
+    teacher = load(save_bert(tmp_path / "bert"))
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}', encoding="utf-8")
+    with pytest.raises(ModelError, match="not a checkpoint that transformers can load"):
+        masked_language_model(teacher, origin=str(tmp_path), revision=None, seed=0)
 
 
 def test_continued_training_starts_from_the_checkpoints_own_head(tmp_path):

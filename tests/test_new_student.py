@@ -1,20 +1,15 @@
-"""A student before training: where its pieces and its first weights come from."""
+"""A student before training: where its first weights come from."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from tiny_teacher import BERT_PIECES, LAYERS, SCHEME, WIDTH, load, save_bert, save_xlm_roberta
-from transformers import BertTokenizer
 
-from xtremedistil_ner.corpus.labelled import open_corpus
-from xtremedistil_ner.errors import ModelError, RecipeError
-from xtremedistil_ner.models.new_student import new_student, student_tokenizer
+from xtremedistil_ner.errors import RecipeError
+from xtremedistil_ner.models.new_student import new_student
 from xtremedistil_ner.models.transformer_student import choose_layers
 from xtremedistil_ner.recipe import load_recipe
-from xtremedistil_ner.rundir import RunFolder
-from xtremedistil_ner.soft_labels import open_store
-from xtremedistil_ner.training.processes import current_processes
 from xtremedistil_ner.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
 
 TRANSFORMER = ("student.kind=transformer", "student.transformer.hidden_width=8", "student.transformer.heads=2")
@@ -34,84 +29,6 @@ def xlm_roberta_folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def recipe_with(finished_run):
     return lambda *overrides: load_recipe(finished_run / "tiny.yaml", overrides=overrides)
-
-
-@pytest.fixture
-def tokenizer_of(finished_run, recipe_with, tmp_path):
-    """The tokenizer of a recipe's student, over the text of a finished run."""
-
-    def make(teacher, *overrides):
-        recipe = recipe_with(*overrides)
-        store = open_store(RunFolder(finished_run / "run").soft_labels)
-        place = {"work": tmp_path / "work", "wanted": str(overrides), "processes": current_processes()}
-        return student_tokenizer(recipe, open_corpus(recipe.corpus), store, teacher, **place)
-
-    return make
-
-
-def lower_casing_folder(folder):
-    (folder / "vocab.txt").write_text("\n".join([*SPECIAL_PIECES, "ada", "paris", "##s"]) + "\n", encoding="utf-8")
-    BertTokenizer.from_pretrained(folder).save_pretrained(folder)
-    return folder
-
-
-def test_a_checkpoints_vocabulary_comes_with_its_lower_casing(tokenizer_of, bert_folder, tmp_path):
-    folder = tmp_path / "checkpoint"
-    folder.mkdir()
-    lower_casing_folder(folder)
-    tokenizer, lowercase = tokenizer_of(
-        load(bert_folder), f"student.vocabulary={folder}", "student.prune_vocabulary=false"
-    )
-    assert lowercase is True
-    assert sorted(tokenizer.get_vocab()) == sorted([*SPECIAL_PIECES, "ada", "paris", "##s"])
-    assert tokenizer.encode(["PARIS"], is_pretokenized=True).tokens == ["paris"]
-
-
-def test_a_vocabulary_file_is_cased_unless_the_recipe_says_otherwise(tokenizer_of, bert_folder, tmp_path):
-    lower_casing_folder(tmp_path)
-    given = f"student.vocabulary={tmp_path / 'vocab.txt'}"
-    assert tokenizer_of(load(bert_folder), given)[1] is False
-    assert tokenizer_of(load(bert_folder), given, "student.lowercase=true")[1] is True
-
-
-def test_a_trained_vocabulary_covers_the_text_within_its_size(tokenizer_of, xlm_roberta_folder):
-    overrides = ("student.vocabulary=trained", "student.vocabulary_size=120")
-    tokenizer, _ = tokenizer_of(load(xlm_roberta_folder), *overrides)
-    assert len(SPECIAL_PIECES) + 20 < tokenizer.get_vocab_size() <= 120
-    assert (
-        "[UNK]" not in tokenizer.encode("Emmy Noether of Red Cross left Paris !".split(), is_pretokenized=True).tokens
-    )
-    again, _ = tokenizer_of(load(xlm_roberta_folder), *overrides)
-    assert again.get_vocab() == tokenizer.get_vocab()
-
-
-def test_rare_pieces_of_a_trained_vocabulary_are_pruned_by_count(tokenizer_of, bert_folder):
-    common, _ = tokenizer_of(load(bert_folder), "student.vocabulary=trained", "student.min_piece_count=9")
-    every, _ = tokenizer_of(load(bert_folder), "student.vocabulary=trained")
-    longer = [{piece for piece in found.get_vocab() if len(piece.removeprefix("##")) > 1} for found in (common, every)]
-    assert longer[0] < longer[1]
-
-
-@pytest.mark.parametrize("given", ["", "student.vocabulary={folder}"])
-def test_a_sentence_piece_vocabulary_is_refused_with_what_to_give(tokenizer_of, xlm_roberta_folder, given):
-    overrides = [given.format(folder=xlm_roberta_folder)] if given else []
-    with pytest.raises(RecipeError, match=r"no WordPiece vocabulary to share\. Give `trained` .* vocab\.txt"):
-        tokenizer_of(load(xlm_roberta_folder), *overrides)
-
-
-def test_a_vocabulary_that_is_nowhere_is_named(tokenizer_of, bert_folder):
-    with pytest.raises(ModelError, match="nobody/nothing"):
-        tokenizer_of(load(bert_folder), "student.vocabulary=nobody/nothing")
-
-
-def test_a_transformer_from_a_checkpoint_takes_its_vocabulary_and_special_rows(
-    tokenizer_of, bert_folder, xlm_roberta_folder
-):
-    start = f"student.transformer={{start: checkpoint, checkpoint: {bert_folder}}}"
-    overrides = ("student.kind=transformer", start, "student.prune_vocabulary=false")
-    tokenizer, _ = tokenizer_of(load(xlm_roberta_folder), *overrides)
-    assert set(tokenizer.get_vocab()) == set(BERT_PIECES)
-    assert tokenizer.encode(["ab"], is_pretokenized=True).tokens == ["[CLS]", "ab", "[SEP]"]
 
 
 def pruned_tokenizer():
@@ -196,13 +113,23 @@ def test_a_random_transformer_starts_from_the_teachers_pieces(recipe_with, bert_
     assert network.embeddings.weight.square().mean().sqrt().item() == pytest.approx(0.02, rel=1e-3)
 
 
-@pytest.mark.parametrize(
-    "overrides",
-    [(*TRANSFORMER, "student.embeddings=random"), ("student.kind=transformer", "student.transformer.heads=2")],
-)
-def test_random_or_too_wide_embeddings_are_drawn_as_berts_are(recipe_with, bert_folder, overrides):
-    network = new_student(recipe_with(*overrides), pruned_tokenizer(), load(bert_folder))
+def test_random_embeddings_are_drawn_as_berts_are(recipe_with, bert_folder):
+    network = new_student(recipe_with(*TRANSFORMER, "student.embeddings=random"), pruned_tokenizer(), load(bert_folder))
     assert 0.015 < network.embeddings.weight.std() < 0.025
+
+
+@pytest.mark.parametrize(
+    ("overrides", "field"),
+    [
+        (("student.embedding_width=13",), "student.embedding_width"),
+        (("student.kind=transformer", "student.transformer={hidden_width: 14, heads: 2}"), "transformer.hidden_width"),
+    ],
+)
+def test_embeddings_wider_than_the_teachers_must_be_random(recipe_with, bert_folder, overrides, field):
+    tokenizer, teacher = pruned_tokenizer(), load(bert_folder)
+    with pytest.raises(RecipeError, match=rf"{field} 1[34]: .* at most {WIDTH} columns"):
+        new_student(recipe_with(*overrides), tokenizer, teacher)
+    assert new_student(recipe_with(*overrides, "student.embeddings=random"), tokenizer, teacher)
 
 
 @pytest.mark.parametrize("overrides", [TRANSFORMER, FROM_TEACHER, ()])

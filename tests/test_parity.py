@@ -18,8 +18,8 @@ from tiny_student import SCHEME, make_network, make_tokenizer
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 import xtremedistil_ner.hf  # noqa: F401 - registers the architecture
-from xtremedistil_ner.corpus.demo import demo_path
 from xtremedistil_ner.corpus.labelled import open_corpus
+from xtremedistil_ner.corpus.places import demo_path
 from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.models.student import load_student, save_student, student_scorer
 from xtremedistil_ner.pieces import PieceBatch

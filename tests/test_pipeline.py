@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -147,6 +149,28 @@ def test_a_missing_shard_is_labelled_again_to_the_same_bytes_and_the_others_stay
     assert (labels / "no-00000" / "logits.npy").stat().st_ino == untouched.st_ino
 
 
+def test_a_teacher_that_reads_shorter_windows_labels_again(finished_run, tmp_path):
+    """The same bytes of a teacher give other soft labels then."""
+    teacher = f"teacher={{checkpoint: {finished_run / 'run' / 'teacher'}}}"
+    logits = {}
+    for out, windows in {"changed": (32, 8), "new": (8,)}.items():
+        for pieces in windows:
+            overrides = [teacher, f"teacher.max_pieces={pieces}", "finetune.epochs=0"]
+            recipe = load_recipe(finished_run / "tiny.yaml", overrides=overrides)
+            run_pipeline(recipe, tmp_path / out, until="pseudolabel", report=silent)
+            logits[out, pieces] = tree_of(tmp_path / out / "soft_labels")["en-00000/logits.npy"]
+    assert logits["changed", 32] != logits["new", 8], "else this shows nothing"
+    assert logits["changed", 8] == logits["new", 8]
+
+
+def test_a_teacher_is_fine_tuned_to_its_last_update_however_often_it_is_looked_at(finished_run, tmp_path):
+    """At a learning rate of next to nothing dev never improves; 6 updates an epoch make 6 looks where 4 were asked."""
+    overrides = ["finetune.learning_rate=1e-12", "finetune.epochs=2", "finetune.evaluations_per_epoch=4"]
+    recipe, events = load_recipe(finished_run / "tiny.yaml", overrides=overrides), []
+    run_pipeline(recipe, tmp_path / "run", until="finetune", report=events.append)
+    assert [event.done for event in events if event.unit == "updates"] == list(range(1, 13))
+
+
 @pytest.mark.parametrize("stage", ["pseudolabel", "train", "evaluate", "export"])
 def test_a_stage_alone_without_its_inputs_is_wrong_use(finished_run, tmp_path, stage):
     recipe = load_recipe(finished_run / "tiny.yaml")
@@ -164,6 +188,11 @@ def test_a_stage_alone_runs_alone(run_copy):
     result = pipeline(run_copy, "train.learning_rate=5e-2", only="train")
     assert states_of(result) == ["reused", "reused", "done", "not asked", "not asked"]
     assert result.report is None, "the report is of the student before"
+
+
+def test_one_stage_and_a_stage_to_stop_after_are_not_asked_for_at_once(finished_run):
+    with pytest.raises(UsageError, match="give one of the two"):
+        pipeline(finished_run, only="train", until="finetune")
 
 
 @pytest.mark.parametrize("option", ["only", "until"])
@@ -187,6 +216,25 @@ def test_what_does_not_fit_is_not_taken_from_another_run(finished_run, tmp_path)
     recipe = load_recipe(finished_run / "tiny.yaml", overrides=["pseudolabel.batch_pieces=99"])
     result = run_pipeline(recipe, tmp_path / "run", take_from=finished_run / "run", dry_run=True, report=silent)
     assert states_of(result) == ["taken", "missing", "missing", "missing", "missing"]
+
+
+@pytest.mark.slow
+def test_processes_of_an_outside_launcher_take_from_another_run_and_refuse_stale_inputs(finished_run, tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
+    command += ["xtremedistil_ner", "distil", finished_run / "tiny.yaml", "--out", tmp_path / "run", "--json"]
+
+    def launched(*options):
+        return subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+
+    done = launched("--from", finished_run / "run", "--set", "student.hidden_width=5")
+    assert done.returncode == 0, done.stderr
+    steps = [step["state"] for step in json.loads(done.stdout)["steps"]]
+    assert steps == ["taken", "taken", "done", "done", "done"]
+    before = tree_of(tmp_path / "run")
+    refused = launched("--only", "train", "--set", "student.hidden_width=7", "--set", "finetune.learning_rate=1e-3")
+    assert refused.returncode != 0
+    assert "teacher, which is stale" in refused.stderr
+    assert {name for name, content in tree_of(tmp_path / "run").items() if before[name] != content} <= {"recipe.yaml"}
 
 
 @pytest.mark.parametrize("split", ["train", "dev", "test"])

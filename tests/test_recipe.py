@@ -139,6 +139,20 @@ def test_a_wrong_override_is_named_as_one_beside_the_files_problems():
     assert problems[-1].startswith("r.yaml:4: corpus.pth: unknown key.")
 
 
+def test_an_override_that_contradicts_the_rest_of_its_section_is_named_and_the_section_is_not_printed():
+    assert problems_of(MINIMAL, "evaluate.splits=[]") == ["--set: evaluate: name at least one split to score."]
+    path_and_hub = problems_of(MINIMAL, "corpus.path=a", "corpus.hub.id=b/c")
+    assert [problem.partition(": take")[0] for problem in path_and_hub] == ["--set: corpus: give path or hub, not both"]
+    options = ("student.kind=transformer", "student.crf=true")
+    assert problems_of(MINIMAL, *options) == ["--set: recipe: student.crf is an option of the bilstm student."]
+
+
+def test_one_name_where_a_list_belongs_is_answered_with_an_example():
+    assert problems_of(MINIMAL, "corpus.languages=no") == [
+        "--set: corpus.languages: Input should be a list such as [a, b], got 'no'."
+    ]
+
+
 def test_an_override_that_is_no_yaml_is_named():
     assert problems_of(MINIMAL, "corpus.languages=[en")[0].startswith("--set corpus.languages")
 

@@ -20,14 +20,15 @@ SMALL = (
     "finetune.epochs=1",
     "finetune.batch_sentences=8",
     "finetune.masked_language_model.updates=2",
-    "student.embedding_width=8",
-    "student.hidden_width=6",
-    "student.transformer={layers: 1, hidden_width: 8, heads: 2}",
     "train.updates=13",
     "train.batch_sentences=8",
     "train.evaluate_every=5",
     "evaluate.bootstrap=10",
 )
+SMALL_STUDENT = {
+    "bilstm": ("student.embedding_width=8", "student.hidden_width=6"),
+    "transformer": ("student.transformer={layers: 1, hidden_width: 8, heads: 2}",),
+}
 SMALL_SHAPE = "teacher.shape={layers: 1, hidden_width: 16, heads: 2, vocabulary_size: 120}"
 
 
@@ -45,7 +46,7 @@ def material(tmp_path_factory):
 
 def tiny(name, material):
     recipe = load_recipe(RECIPES / f"{name}.yaml")
-    overrides = [*SMALL, f"corpus.path={material / 'corpus'}"]
+    overrides = [*SMALL, *SMALL_STUDENT[recipe.student.kind], f"corpus.path={material / 'corpus'}"]
     if recipe.transfer.path:
         overrides.append(f"transfer.path={material / 'text'}")
     if recipe.teacher.shape:

@@ -10,7 +10,7 @@ import shutil
 import numpy as np
 import pytest
 from documents import table_under
-from tiny_report import build, entry, rows_of
+from tiny_report import RUN, build, entry, rows_of
 
 from xtremedistil_ner.confusions import KINDS, Confusion
 from xtremedistil_ner.progress import silent
@@ -100,7 +100,7 @@ def test_the_keys_of_an_entry_are_those_of_the_page(report):
 def test_data_counts_every_sentence_of_the_transfer_set(report):
     for counts in report["data"]["transfer"].values():
         assert counts["read"] == counts["kept"] + counts["duplicates"] + counts["held_out"] == 24
-    assert report["data"]["repaired_tags"] == {"en": 0, "no": 0}
+    assert report["data"]["repaired_tags"] == report["data"]["skipped_lines"] == {"en": 0, "no": 0}
 
 
 def test_retention_is_the_ratio_of_f1_by_hand():
@@ -135,6 +135,42 @@ def test_a_language_that_only_the_teacher_knows_does_not_count_for_retention():
     assert rows["tl Tagalog"][2:] == ["–", "–", "1", "–"]
 
 
+def test_means_over_different_languages_say_so():
+    teacher = entry(1000, en=[[2, 2, 2], [2, 2, 2]], tl=[[2, 2, 2], [2, 2, 2]])
+    student = entry(100, en=[[1, 2, 2], [1, 2, 2]])
+    assert "The student has no model for tl. Each mean is over" in format_report(build(teacher, student))
+    assert "has no model for" not in format_report(build(teacher, teacher))
+
+
+def test_more_parameters_than_the_teacher_has_are_not_called_fewer():
+    large, small = (entry(count, en=[[1, 2, 2], [1, 2, 2]]) for count in (400, 100))
+    rows = {row[0]: row[1:] for row in rows_of(format_report(build(small, large)))}
+    assert rows["parameters"] == ["100", "400", "4.0x more"]
+
+
+def test_intervals_without_resamples_are_not_called_bootstrap_intervals():
+    model = entry(1000, en=[[1, 2, 2], [1, 2, 2]])
+    run = {**RUN, "recipe": {"evaluate": {"bootstrap": 0}}}
+    assert "95 % bootstrap" in format_report(build(model, model))
+    assert "95 % bootstrap" not in format_report(build(model, model, run=run))
+
+
+def test_repaired_tags_and_skipped_lines_stand_beside_the_transfer_set():
+    model = entry(1000, en=[[1, 2, 2], [1, 2, 2]])
+    report = build(model, model)
+    counts = dict.fromkeys(("read", "kept", "words"), 1200) | dict.fromkeys(("duplicates", "held_out", "lost_words"), 0)
+    report["data"] = {
+        "transfer": {"en": counts, "qq": counts},
+        "repaired_tags": {"en": 3, "tl": 4},
+        "skipped_lines": {"en": 5, "tl": 0},
+    }
+    rows = {row[0]: row[-4:] for row in rows_of(format_report(report))}
+    assert rows["transfer set"] == ["words", "words lost", "tags repaired", "lines skipped"]
+    assert rows["en English"] == ["1,200", "0", "3", "5"]
+    assert rows["qq"] == ["1,200", "0", "–", "–"], "text without labels"
+    assert rows["tl Tagalog"] == ["–", "–", "4", "0"], "labels without text"
+
+
 def test_the_table_shows_teacher_and_student_beside_each_other():
     teacher = entry(12_000, en=[[2, 2, 2], [2, 2, 2]], no=[[2, 4, 4], [0, 0, 0]])
     student = entry(1200, en=[[1, 2, 2], [1, 2, 2]], no=[[1, 4, 4], [0, 0, 0]])
@@ -160,6 +196,15 @@ def test_the_most_common_confusions_of_the_student_stand_beside_the_teachers():
     assert found[:2] == [["LOC → LOC", "wrong border", "0", "9"], ["PER → nothing", "missed", "3", "4"]]
 
 
+def test_a_confusion_that_the_teachers_list_is_too_short_for_is_not_called_absent():
+    rare, common = Confusion("PER", None, "missed"), Confusion("LOC", None, "missed")
+    teacher = entry(10, en=[[1, 2, 2], [1, 2, 2]], confusions={common: 7, rare: 2})
+    student = entry(10, en=[[1, 2, 2], [1, 2, 2]], confusions={rare: 9})
+    assert ["PER → nothing", "missed", "2", "9"] in rows_of(format_report(build(teacher, student)))
+    del teacher["confusions"][1]
+    assert ["PER → nothing", "missed", "≤ 7", "9"] in rows_of(format_report(build(teacher, student)))
+
+
 PAPERS = papers_beside({"hub": "unimelb-nlp/wikiann", "revision": "0"}, ["en", "no"])
 
 
@@ -175,6 +220,17 @@ def test_the_papers_values_stand_beside_a_wikiann_run_and_are_marked():
     assert ["mean of these", "88.50", "84.50", "75.00", "75.00"] in rows
     assert ["papers' mean of 41", "91.86", "88.64", "", ""] in rows
     assert "papers" not in format_report(build(model, model)).lower(), "another corpus"
+
+
+def test_our_mean_beside_the_papers_is_over_the_papers_languages():
+    model = entry(1000, en=[[2, 4, 4], [0, 0, 0]], no=[[4, 4, 4], [0, 0, 0]], xx=[[0, 4, 4], [0, 0, 0]])
+    papers = papers_beside({"hub": "unimelb-nlp/wikiann", "revision": "0"}, ["en", "no", "xx"])
+    rows = rows_of(format_report(build(model, model, papers=papers)))
+    assert ["mean of these", "88.50", "84.50", "75.00", "75.00"] in rows, "xx, with an F1 of 0, is not theirs"
+    alone = entry(1000, en=[[2, 4, 4], [0, 0, 0]])
+    assert ["mean of these", "88.50", "84.50", "75.00", "–"] in rows_of(
+        format_report(build(model, alone, papers=papers))
+    )
 
 
 @pytest.mark.parametrize("source", [{"path": "corpus"}, {"hub": "conll2003", "revision": "0"}])

@@ -48,6 +48,13 @@ def test_a_checkpoint_that_moved_invalidates_nothing_and_one_whose_tokenizer_cha
     assert [stage for stage in STAGES if after[stage] != before[stage]] == ["train", "evaluate", "export"]
 
 
+@pytest.mark.parametrize("use", [as_vocabulary, as_start])
+def test_a_checkpoints_lower_casing_decides_the_student(fingerprints, checkpoint, use):
+    before = fingerprints(*use(checkpoint))
+    (checkpoint / "tokenizer_config.json").write_text('{"do_lower_case": true}', encoding="utf-8")
+    assert fingerprints(*use(checkpoint))["train"] != before["train"]
+
+
 def test_a_vocabulary_does_not_depend_on_a_checkpoints_weights_but_a_start_does(fingerprints, checkpoint):
     vocabulary, start = fingerprints(*as_vocabulary(checkpoint)), fingerprints(*as_start(checkpoint))
     (checkpoint / "model.safetensors").write_bytes(b"other weights")

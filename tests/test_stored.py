@@ -85,7 +85,7 @@ def test_scores_are_taken_from_another_run_and_are_those_of_scoring(report, fini
     assert scored["retention"] == report["retention"]
     run.report.unlink()
     shutil.rmtree(run.path / "scores")
-    taken, said = evaluate_again(finished_run, run, take_from=other.path)
+    taken, said = evaluate_again(finished_run, run, take_from=other)
     assert said == ["teacher: scored before", "student: scored before"]
     assert taken == scored
     assert run.scores("teacher").read_bytes() == other.scores("teacher").read_bytes()

@@ -20,9 +20,9 @@ from xtremedistil_ner.models.teacher import (
     teacher_scorer,
     teacher_states,
 )
-from xtremedistil_ner.pieces import score_words
 from xtremedistil_ner.schema import ShapeSection
 from xtremedistil_ner.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
+from xtremedistil_ner.word_logits import score_words
 
 SAVERS = {"bert": save_bert, "xlm-roberta": save_xlm_roberta}
 SENTENCES = [["ab", "cde", "a"], ["abcde"], ["e", "d", "zz", "cab"], ["bcd"] * 4]
@@ -220,6 +220,20 @@ def test_an_encoder_with_any_head_starts_a_teacher_under_a_new_classifier(tmp_pa
     encoder = AutoModel.from_pretrained(folder)
     for name, value in teacher.model.base_model.named_parameters():
         assert torch.equal(value, encoder.get_parameter(name)), name
+
+
+@pytest.mark.parametrize("tags", [SCHEME.tags, ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")])
+def test_a_checkpoints_classifier_goes_on_only_if_its_outputs_mean_the_same(tmp_path, save, tags):
+    """Of another order, its rows would start as those of other tags."""
+    folder = save(tmp_path, tags=tags)
+    own = load_file(folder / "model.safetensors")["classifier.weight"]
+    started = start_teacher(folder, SCHEME, max_pieces=MAX_PIECES, seed=3).model.classifier
+    assert torch.equal(started.weight, own) is (tags == SCHEME.tags)
+    if tags != SCHEME.tags:
+        assert started.weight.abs().max() < 0.2, "as small as a new one"
+        assert not started.bias.any()
+        again = start_teacher(folder, SCHEME, max_pieces=MAX_PIECES, seed=3).model.classifier
+        assert torch.equal(started.weight, again.weight)
 
 
 def test_an_encoder_that_lacks_a_weight_is_refused(tmp_path):

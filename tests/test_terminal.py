@@ -157,6 +157,15 @@ def test_models_are_columns_and_synthetic_ones_are_marked():
     assert lines[5].startswith("synthetic")
 
 
+def test_models_of_different_languages_say_so():
+    models = {
+        "teacher": {"parameters": 1000, "macro_f1": 0.8, "languages": {"en": LANGUAGE, "tl": LANGUAGE}},
+        "student": {"parameters": 50, "macro_f1": 0.6, "languages": {"en": LANGUAGE}},
+    }
+    lines = format_models({"synthetic": False, "models": models}).splitlines()
+    assert lines[-1].startswith("The student has no model for tl.")
+
+
 def test_a_teacher_alone_is_shown_without_retention():
     model = {"parameters": 1000, "macro_f1": 0.8, "languages": {"en": LANGUAGE}}
     lines = format_models({"synthetic": False, "models": {"teacher": model}}).splitlines()

@@ -6,12 +6,14 @@ Teacher and soft labels are those of one finished run; a student takes a fractio
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 
 from xtremedistil_ner.corpus.labelled import open_corpus
+from xtremedistil_ner.errors import ModelError, UsageError
 from xtremedistil_ner.models.student import load_student
 from xtremedistil_ner.pipeline import run_pipeline
 from xtremedistil_ner.progress import silent
@@ -261,6 +263,22 @@ def test_every_student_of_d0_is_exported_whole_with_its_own_scores(finished_run,
     entry = evaluate_model(d0_run.export, **options)
     assert entry["macro_f1"] == pytest.approx(report["models"]["student"]["macro_f1"])
     assert evaluate_model(d0_run.student, **options)["parameters"] == report["models"]["student"]["parameters"]
+    with pytest.raises(ModelError, match=r"export: an export for each language\. Give one of them: en, no\."):
+        Tagger.from_pretrained(d0_run.export)
+
+
+def test_a_language_without_a_student_of_its_own_is_refused_by_name_and_left_out_of_all(finished_run, d0_run, tmp_path):
+    copy_splits(finished_run, tmp_path / "corpus", {"en": ("test",)})
+    shutil.copytree(tmp_path / "corpus" / "en", tmp_path / "corpus" / "xx")
+    said = []
+    options = {"corpus": str(tmp_path / "corpus"), "split": "test", "report": said.append}
+    assert list(evaluate_model(d0_run.export, languages=(), **options)["languages"]) == ["en"]
+    assert said[0].message == "left out, having no test split or no model: xx"
+    with pytest.raises(UsageError, match=r"export: a model each of en, no, and none of xx\."):
+        evaluate_model(d0_run.export, languages=("en", "xx"), **options)
+    shutil.rmtree(tmp_path / "corpus" / "en")
+    with pytest.raises(UsageError, match=r"none of xx\."):
+        evaluate_model(d0_run.export, languages=(), **options)
 
 
 KILLED_D0 = ("train.strategy=D0", "train.updates=8", "train.checkpoint_every_s=0")

@@ -102,6 +102,12 @@ def test_a_vocabulary_without_its_special_pieces_is_refused(tmp_path):
         read_vocabulary(tmp_path / "latin.txt")
 
 
+def test_a_piece_that_stands_twice_is_refused_because_ids_are_line_numbers(tmp_path):
+    (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\na\nb\na\n", encoding="utf-8")
+    with pytest.raises(ModelError, match=r"vocab\.txt: 'a' stands there 2 times"):
+        read_vocabulary(tmp_path / "vocab.txt")
+
+
 def test_rows_of_a_transformer_need_cls_and_sep():
     with pytest.raises(ModelError, match=r"\[CLS\]"):
         wordpiece_tokenizer(["[PAD]", "[UNK]", "a"], lowercase=False, special_rows=True)

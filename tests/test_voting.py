@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from tiny_run import write_corpus, write_recipe
 from tiny_teacher import MAX_PIECES, SCHEME, load, save_bert, save_xlm_roberta
 
 from xtremedistil_ner.corpus.labelled import open_corpus
+from xtremedistil_ner.errors import ModelError
+from xtremedistil_ner.labels import decode_tags
 from xtremedistil_ner.models.teacher import adopt_teacher, teacher_scorer
 from xtremedistil_ner.models.voting import Vote, load_votes, save_votes, vote_on_words
-from xtremedistil_ner.pieces import score_words
 from xtremedistil_ner.pipeline import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe import load_recipe
 from xtremedistil_ner.soft_labels import open_store
+from xtremedistil_ner.word_logits import score_words
 
 SENTENCES = [["ab", "cde", "a"], ["abcde"], ["e", "d", "cab"]]
 
@@ -46,8 +49,20 @@ def test_a_word_is_left_to_the_teachers_that_cover_it(tmp_path):
     scores, covered, _ = vote([Vote(bert, 1.0), Vote(xlmr, 1.0)], sentences)
     assert bert_covers.tolist() == [True, False]
     assert covered.tolist() == (bert_covers | xlmr_covers).tolist()
-    only = log_probabilities(xlmr, sentences)[1] if xlmr_covers[1] else np.zeros(len(SCHEME.tags))
-    np.testing.assert_allclose(scores[1], only, atol=1e-5)
+    assert xlmr_covers[1], "else this shows nothing"
+    np.testing.assert_allclose(scores[1], log_probabilities(xlmr, sentences)[1], atol=1e-5)
+
+
+def test_a_word_that_no_teacher_covers_is_outside_on_every_legal_path(tmp_path):
+    """Its neighbours' stray `I-` would otherwise be mended by making it a `B-`."""
+    first, second = load(save_bert(tmp_path / "a")), load(save_bert(tmp_path / "b", seed=1))
+    sentences = [["\u00ad", "ab"]]
+    scores, covered, _ = vote([Vote(first, 1.0), Vote(second, 1.0)], sentences)
+    assert covered.tolist() == [False, True]
+    scores[1] = np.log([0.01, 0.01, 0.96, 0.01, 0.01])
+    assert SCHEME.decode(decode_tags(scores, SCHEME))[0] == "O"
+    alone, _, _ = vote([Vote(first, 1.0)], sentences)
+    np.testing.assert_array_equal(scores[0], alone[0])
 
 
 def test_one_teacher_alone_gives_its_own_logits(tmp_path):
@@ -68,6 +83,18 @@ def test_voters_come_back_from_their_folder_with_their_weights_and_names(tmp_pat
     again = load_votes(tmp_path / "teacher", SCHEME, max_pieces=MAX_PIECES)
     assert [found.weight for found in again] == [2.0, 0.5]
     np.testing.assert_array_equal(vote(again)[0], vote(votes)[0])
+
+
+def test_a_voter_that_does_not_fit_is_found_before_the_first_teacher_is_trained(tmp_path):
+    foreign = save_bert(tmp_path / "foreign", tags=("O", "B-X", "I-X"))
+    recipe = load_recipe(
+        write_recipe(tmp_path / "tiny.yaml", write_corpus(tmp_path / "corpus")),
+        overrides=[f"teacher.voters=[{{checkpoint: {foreign}}}]"],
+    )
+    events = []
+    with pytest.raises(ModelError, match="labels do not match the corpus"):
+        run_pipeline(recipe, tmp_path / "run", report=events.append)
+    assert not [event for event in events if event.unit == "updates"]
 
 
 def test_a_run_labels_with_all_its_teachers(tmp_path):

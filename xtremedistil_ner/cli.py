@@ -27,7 +27,7 @@ from xtremedistil_ner.cli_runs import (
     runs_app,
 )
 from xtremedistil_ner.errors import CorpusError, Interrupted, ResourceError, XnerError
-from xtremedistil_ner.terminal import TerminalReporter, format_findings, format_scores, format_stats
+from xtremedistil_ner.terminal import TerminalReporter, format_check, format_findings, format_scores, format_stats
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -78,7 +78,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Folder of a teacher, a student or an export.")],
     corpus: Annotated[str, typer.Option(metavar="PATH", help="Corpus folder or URL, or `demo`.")],
-    split: Annotated[str, typer.Option(help="Split to score.")] = "test",
+    split: Annotated[Literal["train", "dev", "test"], typer.Option(help="Split to score.")] = "test",
     langs: Annotated[str, typer.Option(help="`all`, or codes such as `en,de`.")] = "all",
     protocol: Annotated[Protocol, typer.Option(help="`paper`: the papers' way of scoring beside it.")] = "strict",
     as_json: Json = False,
@@ -123,13 +123,7 @@ def corpus_check(path: CorpusPath) -> None:
     check = check_corpus(path)
     if check.problems:
         raise CorpusError("\n".join(check.problems))
-    languages = {stats.language for stats in check.stats}
-    repaired = sum(stats.repaired_tags for stats in check.stats)
-    skipped = sum(stats.skipped_lines for stats in check.stats)
-    typer.echo(
-        f"{path}: no problems. {len(languages)} languages, {len(check.stats)} labelled files, "
-        f"{repaired} repaired tags, {skipped} skipped comment lines."
-    )
+    typer.echo(format_check(check, path))
 
 
 @corpus_app.command("stats")

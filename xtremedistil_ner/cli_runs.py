@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from xtremedistil_ner.errors import UsageError
+from xtremedistil_ner.errors import ResourceError, UsageError
 from xtremedistil_ner.terminal import TerminalReporter, format_comparison, format_result, format_table
 
 if TYPE_CHECKING:
@@ -119,8 +119,13 @@ def show_report(
 
     report = read_report(run)
     text = format_report(report)
-    write_text(RunFolder(run).report_markdown, text)
-    write_text(RunFolder(run).report_html, format_page(report))
+    try:
+        write_text(RunFolder(run).report_markdown, text)
+        write_text(RunFolder(run).report_html, format_page(report))
+    except OSError as error:
+        raise ResourceError(
+            f"{run}: cannot be written ({error.strerror}). Copy the run to a place of yours."
+        ) from error
     typer.echo(format_json(report) if as_json else text)
 
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Literal
 
-from xtremedistil_ner.corpus.demo import demo_path
+from packaging.requirements import Requirement
+
 from xtremedistil_ner.corpus.folder import languages_of
+from xtremedistil_ner.corpus.places import demo_path
 from xtremedistil_ner.errors import XnerError
 
 _PACKAGE = "xtremedistil-ner"
@@ -56,15 +58,23 @@ def _python() -> Finding:
 
 
 def _packages() -> Iterator[Finding]:
-    for requirement in requires(_PACKAGE) or ():
-        match = re.match(r"[A-Za-z0-9._-]+", requirement)
-        if match is None or "extra ==" in requirement:
+    try:
+        needed = [Requirement(text) for text in requires(_PACKAGE) or ()]
+    except PackageNotFoundError:  # a source tree on PYTHONPATH
+        yield Finding("packages", "warning", f"unknown, because {_PACKAGE} is not installed. Run: pip install -e .")
+        return
+    for requirement in needed:
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
             continue
-        name = match.group()
         try:
-            yield Finding(name, "ok", version(name))
+            found = version(requirement.name)
         except PackageNotFoundError:
-            yield Finding(name, "problem", f"missing. Run: pip install '{requirement}'")
+            yield Finding(requirement.name, "problem", f"missing. Run: pip install '{requirement}'")
+            continue
+        if requirement.specifier.contains(found, prereleases=True):
+            yield Finding(requirement.name, "ok", found)
+        else:
+            yield Finding(requirement.name, "problem", f"{found} is too old. Run: pip install '{requirement}'")
 
 
 def _devices() -> Iterator[Finding]:
@@ -114,7 +124,7 @@ def _hub() -> Finding:
             return Finding("hub", "ok", f"{constants.ENDPOINT} answers")
     except urllib.error.HTTPError as error:
         return Finding("hub", "ok", f"{constants.ENDPOINT} answers ({error.code})")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         text = f"{constants.ENDPOINT} cannot be reached ({error}). Folders and the cache work without it."
         return Finding("hub", "warning", text)
 

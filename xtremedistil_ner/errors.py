@@ -9,6 +9,11 @@ from __future__ import annotations
 from typing import ClassVar
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, short enough for a message of ours and without its full stop."""
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+
+
 class XnerError(Exception):
     """Root of the tree; never raised itself."""
 

@@ -32,6 +32,11 @@ _NAMES = dict(
 )
 
 
+def count_languages(number: int) -> str:
+    """Say how many languages."""
+    return f"{number} language{'s' * (number != 1)}"
+
+
 def language_name(code: str) -> str:
     """Name a language in English; a code that is not known names itself."""
     return _NAMES.get(code, code)

@@ -1,4 +1,4 @@
-"""Words in, pieces inside, word scores out: the one module that knows sub-word pieces.
+"""Words to rows of pieces, rows to padded batches, and where a batch's words belong: all that is known of pieces.
 
 Sentences become *rows*: a sentence that fits is one row, a longer one is cut at word borders into overlapping
 windows, and every word's score comes from the window in which it has most context. Nothing is dropped: a word
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,6 @@ from tokenizers import Tokenizer
 from xtremedistil_ner.errors import ModelError, UsageError
 
 Ints = NDArray[np.integer[Any]]
-
-
-_NEVER = -1e4
-"""Logit of a tag that a word without a piece cannot have; finite, and finite in float16."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +40,6 @@ class PieceBatch:
     first_piece: NDArray[np.int64]
     word_mask: NDArray[np.bool_]
     rows: NDArray[np.int64]
-
-
-Scorer = Callable[[PieceBatch], NDArray[np.float32]]
-"""Word logits of a batch: (batch, words, tags) float32. Teacher, student and ONNX session all are scorers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,51 +201,6 @@ def load_encoder(folder: Path, *, max_pieces: int) -> PieceEncoder:
     if pad_id is None:
         raise ModelError(f"{folder}: the tokenizer has no padding piece. Name one in tokenizer_config.json.")
     return PieceEncoder(tokenizer, max_pieces=max_pieces, pad_id=pad_id)
-
-
-def plan_batches(lengths: Ints, *, batch_pieces: int) -> list[NDArray[np.int64]]:
-    """Rows grouped by length so that rows times longest length stays within the budget (one row at least).
-
-    Shapes: lengths (rows,); result: arrays of row numbers, shortest rows first; equal lengths keep their order.
-    """
-    order = np.argsort(lengths, kind="stable").astype(np.int64)
-    batches, start = [], 0
-    for stop in range(1, len(order) + 1):
-        if stop == len(order) or (stop + 1 - start) * int(lengths[order[stop]]) > batch_pieces:
-            batches.append(order[start:stop])
-            start = stop
-    return batches
-
-
-def score_rows(
-    scorer: Scorer, encoder: PieceEncoder, encoded: EncodedCorpus, *, n_tags: int, batch_pieces: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Logits of every word of an encoded corpus, in length-bucketed batches.
-
-    Shapes: logits (all words, tags) float32, those of tag 0, `O`, where not covered; covered (all words,) bool, false
-    for words without a piece.
-    """
-    logits = np.full((encoded.n_words, n_tags), _NEVER, dtype=np.float32)
-    logits[:, 0] = 0.0
-    covered = np.zeros(encoded.n_words, dtype=np.bool_)
-    for rows in plan_batches(encoded.piece_lengths(), batch_pieces=batch_pieces):
-        batch = encoder.collate(encoded, rows)
-        positions = encoded.scored_positions(batch)
-        logits[positions] = scorer(batch)[batch.word_mask]
-        covered[positions] = True
-    return logits, covered
-
-
-def score_words(
-    scorer: Scorer, encoder: PieceEncoder, sentences: Sequence[Sequence[str]], *, n_tags: int, batch_pieces: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64]]:
-    """Logits of every word of some sentences; see `score_rows`.
-
-    Shapes: logits (all words, tags) float32; covered (all words,) bool; offsets (sentences + 1,) int64 into both.
-    """
-    encoded = encoder.encode(sentences)
-    logits, covered = score_rows(scorer, encoder, encoded, n_tags=n_tags, batch_pieces=batch_pieces)
-    return logits, covered, np.asarray(encoded.sentence_words, dtype=np.int64)
 
 
 def ragged_index(starts: Ints, counts: Ints) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from xtremedistil_ner.corpus.hub_reader import pin_revisions
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
-from xtremedistil_ner.errors import CorpusError, UsageError
-from xtremedistil_ner.progress import Event, Reporter
+from xtremedistil_ner.early_checks import read_every_split, require_read_settings, require_splits, require_student
+from xtremedistil_ner.errors import UsageError
+from xtremedistil_ner.progress import Event, Reporter, silent
 from xtremedistil_ner.recipe import format_recipe
 from xtremedistil_ner.rundir import (
     RunFolder,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from xtremedistil_ner.training.processes import Processes
 
 _LONG_STAGES = STAGES[:3]
+_LINKED_STAGES = STAGES[:2]
+_DUE = ("missing", "stale")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,19 @@ class PipelineResult:
 
     steps: tuple[Step, ...]
     report: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One call: `wanted` fingerprints, stages that are `asked`, a run to take from, how many processes to start."""
+
+    recipe: Recipe
+    run: RunFolder
+    wanted: Mapping[Stage, str]
+    asked: frozenset[str]
+    take_from: RunFolder | None
+    processes: int | None
+    report: Reporter
 
 
 def run_pipeline(
@@ -79,40 +95,34 @@ def run_pipeline(
     Raises: XnerError of the stage that fails; what was done before stays and is reused.
     """
     asked = _asked_stages(only, until)
-    run = RunFolder(out)
     recipe = pin_revisions(recipe)
     corpus = open_corpus(recipe.corpus)
-    _require_splits(recipe, corpus)
+    require_splits(recipe, corpus)
     wanted = stage_fingerprints(recipe, corpus)
+    other = None if take_from is None else RunFolder(take_from)
+    job = _Job(recipe, RunFolder(out), wanted, asked, other, processes, report)
     if dry_run:
-        steps = [_look_at(run, stage, wanted[stage], asked, take_from) for stage in STAGES]
+        steps = [_look_at(job, stage) for stage in STAGES]
+        if _has_hours_ahead(steps):
+            require_read_settings(recipe)
         return PipelineResult(tuple(steps), None)
 
     from xtremedistil_ner.training.launch import started_from_outside  # torch is heavy; a dry run must not pay
+    from xtremedistil_ner.training.processes import current_processes, no_peers
 
-    if started_from_outside():
-        return _join(recipe, run, wanted, asked, report)
-    with run_lock(out):
-        steps = []
-        write_text(run.recipe, format_recipe(recipe))
-        for stage in STAGES:
-            step = _look_at(run, stage, wanted[stage], asked, take_from)
-            if step.state == "taken" and take_from is not None:
-                _link_artefact(_artefact(RunFolder(take_from), stage), _artefact(run, stage))
-                _take_time(run, RunFolder(take_from), stage)
-            elif step.state in ("missing", "stale"):
-                report(Event(stage, f"{step.state}: {step.reason}"))
-                _require_inputs(run, stage, wanted)
-                if stage in _LONG_STAGES and all(earlier.state != "done" for earlier in steps):
-                    _read_every_split(recipe, corpus)
-                step = _run_stage(recipe, run, stage, wanted[stage], processes, take_from, report)
-            if step.state in ("reused", "taken"):
-                report(Event(stage, step.reason))
-            steps.append(step)
-    return PipelineResult(tuple(steps), _current_report(run, wanted))
+    group = current_processes() if started_from_outside() else no_peers()
+    with run_lock(out) if group.is_main else nullcontext():
+        group.barrier()
+        _check_early(job, corpus)
+        if group.is_main:
+            write_text(job.run.recipe, format_recipe(recipe))
+        steps = [_bring_up_to_date(job, stage, group) for stage in STAGES]
+    return PipelineResult(tuple(steps), _current_report(job))
 
 
 def _asked_stages(only: str | None, until: str | None) -> frozenset[str]:
+    if only is not None and until is not None:
+        raise UsageError(f"--only {only} --until {until}: give one of the two.")
     for name in (only, until):
         if name is not None and name not in STAGES:
             raise UsageError(f"{name}: no such stage. The stages are {', '.join(STAGES)}.")
@@ -139,79 +149,73 @@ def _found(run: RunFolder, stage: Stage) -> str | None:
     return store_fingerprint(place) if stage == "pseudolabel" else published_fingerprint(place)
 
 
-def _look_at(run: RunFolder, stage: Stage, wanted: str, asked: Iterable[str], take_from: Path | None) -> Step:
-    found = _found(run, stage)
-    if found == wanted:
-        return Step(stage, "reused", f"reuses {_artefact(run, stage)}")
-    linkable = take_from is not None and stage in ("finetune", "pseudolabel")
-    if linkable and take_from is not None and _found(RunFolder(take_from), stage) == wanted:
-        return Step(stage, "taken", f"takes {_artefact(RunFolder(take_from), stage)}")
-    if stage not in asked:
+def _look_at(job: _Job, stage: Stage) -> Step:
+    found, other = _found(job.run, stage), job.take_from
+    if found == job.wanted[stage]:
+        return Step(stage, "reused", f"reuses {_artefact(job.run, stage)}")
+    if other is not None and stage in _LINKED_STAGES and _found(other, stage) == job.wanted[stage]:
+        return Step(stage, "taken", f"takes {_artefact(other, stage)}")
+    if stage not in job.asked:
         return Step(stage, "not asked", "missing" if found is None else "stale")
     if found is None:
-        return Step(stage, "missing", f"{_artefact(run, stage)} is not there or not whole")
+        return Step(stage, "missing", f"{_artefact(job.run, stage)} is not there or not whole")
     return Step(stage, "stale", "its recipe fields, data or an earlier stage changed")
 
 
-def _run_stage(
-    recipe: Recipe,
-    run: RunFolder,
-    stage: Stage,
-    wanted: str,
-    processes: int | None,
-    take_from: Path | None,
-    report: Reporter,
-) -> Step:
+def _has_hours_ahead(steps: Sequence[Step]) -> bool:
+    return any(step.name in _LONG_STAGES and step.state in _DUE for step in steps)
+
+
+def _check_early(job: _Job, corpus: LabelledCorpus) -> None:
+    """Find out now, not after hours of training, what would end the run or never be noticed."""
+    steps = {stage: _look_at(job, stage) for stage in STAGES}
+    if not _has_hours_ahead(list(steps.values())):
+        return
+    require_read_settings(job.recipe)
+    read_every_split(job.recipe, corpus)
+    teacher = steps["finetune"].state
+    if steps["train"].state in _DUE and teacher != "not asked":
+        run = {"reused": job.run, "taken": job.take_from}.get(teacher)
+        require_student(job.recipe, run.teacher if run else None)
+
+
+def _bring_up_to_date(job: _Job, stage: Stage, group: Processes) -> Step:
+    """Reuse, link or make one artefact; every process of an outside launcher calls it."""
+    step = _look_at(job, stage)
+    group.barrier()  # nobody changes what another process still looks at
+    report = job.report if group.is_main else silent
+    if step.state in _DUE:
+        report(Event(stage, f"{step.state}: {step.reason}"))
+        _require_inputs(job, stage)
+        step = _run_stage(job, stage, group)
+    elif step.state == "taken" and job.take_from is not None and group.is_main:
+        _link_artefact(_artefact(job.take_from, stage), _artefact(job.run, stage))
+        _take_time(job.run, job.take_from, stage)
+    if step.state in ("reused", "taken"):
+        report(Event(stage, step.reason))
+    group.barrier()
+    return step
+
+
+def _run_stage(job: _Job, stage: Stage, group: Processes) -> Step:
     from xtremedistil_ner.training.launch import default_processes, launch
 
-    function, parallel = _stage_function(stage, take_from)
-    count = (processes or default_processes(independent=stage == "pseudolabel")) if parallel else 1
+    function, is_shared = _stage_function(job, stage)
+    count = 1
+    if is_shared and group.count == 1:
+        count = job.processes or default_processes(independent=stage == "pseudolabel")
     start = time.monotonic()
-    launch(function, (recipe, run, wanted, report), count=count, run_folder=run.path)
+    if is_shared or group.is_main:
+        arguments = (job.recipe, job.run, job.wanted[stage], job.report)
+        launch(function, arguments, count=count, run_folder=job.run.path)
     seconds = time.monotonic() - start
-    _note_time(run, stage, seconds, count)
-    report(Event(stage, f"done in {seconds:.0f} s"))
-    return Step(stage, "done", f"made {_artefact(run, stage)}", seconds)
+    if group.is_main:
+        _note_time(job.run, stage, seconds, group.count if is_shared and group.count > 1 else count)
+        job.report(Event(stage, f"done in {seconds:.0f} s"))
+    return Step(stage, "done", f"made {_artefact(job.run, stage)}", seconds)
 
 
-def _join(
-    recipe: Recipe, run: RunFolder, wanted: dict[Stage, str], asked: frozenset[str], report: Reporter
-) -> PipelineResult:
-    """Run as one of several processes that an outside launcher started: all take part where work is shared."""
-    from xtremedistil_ner.training.processes import current_processes
-
-    processes = current_processes()
-    with run_lock(run.path) if processes.is_main else nullcontext():
-        return _run_jointly(recipe, run, wanted, asked, processes, report)
-
-
-def _run_jointly(
-    recipe: Recipe,
-    run: RunFolder,
-    wanted: dict[Stage, str],
-    asked: frozenset[str],
-    processes: Processes,
-    report: Reporter,
-) -> PipelineResult:
-    todo = [stage for stage in STAGES if stage in asked and _found(run, stage) != wanted[stage]]
-    processes.barrier()
-    if processes.is_main:
-        write_text(run.recipe, format_recipe(recipe))
-    for stage in todo:
-        function, parallel = _stage_function(stage)
-        start = time.monotonic()
-        if parallel or processes.is_main:
-            function(recipe, run, wanted[stage], report)
-        if processes.is_main:
-            _note_time(run, stage, time.monotonic() - start, processes.count if parallel else 1)
-        processes.barrier()
-    steps = [Step(stage, "done" if stage in todo else "reused", str(_artefact(run, stage))) for stage in STAGES]
-    return PipelineResult(tuple(steps), _current_report(run, wanted))
-
-
-def _stage_function(
-    stage: Stage, take_from: Path | None = None
-) -> tuple[Callable[[Recipe, RunFolder, str, Reporter], None], bool]:
+def _stage_function(job: _Job, stage: Stage) -> tuple[Callable[[Recipe, RunFolder, str, Reporter], None], bool]:
     """A stage's function, and whether several processes share its work. Imported when needed: torch is heavy."""
     if stage == "finetune":
         from xtremedistil_ner.stages.finetune import finetune_teacher
@@ -228,39 +232,22 @@ def _stage_function(
     if stage == "evaluate":
         from xtremedistil_ner.stages.evaluate import evaluate_run
 
-        return partial(evaluate_run, take_from=take_from), False
+        return partial(evaluate_run, take_from=job.take_from), False
     from xtremedistil_ner.stages.export import export_student
 
     return export_student, False
 
 
-def _require_inputs(run: RunFolder, stage: Stage, wanted: Mapping[Stage, str]) -> None:
+def _require_inputs(job: _Job, stage: Stage) -> None:
     """A stage alone never works on inputs that the recipe no longer describes: its artefact would pass for current."""
     for earlier in STAGES[: STAGES.index(stage)]:
-        found = _found(run, earlier)
-        if found != wanted[earlier]:
+        found = _found(job.run, earlier)
+        if found != job.wanted[earlier]:
             state = "not there or not whole" if found is None else "stale"
             raise UsageError(
-                f"{stage} needs {_artefact(run, earlier)}, which is {state}. "
+                f"{stage} needs {_artefact(job.run, earlier)}, which is {state}. "
                 "Run `xner distil` without --only: it runs what is missing or stale."
             )
-
-
-def _require_splits(recipe: Recipe, corpus: LabelledCorpus) -> None:
-    """Find out now, not after hours of training, that a split is missing in every language."""
-    for split in dict.fromkeys(("train", "dev", *recipe.evaluate.splits)):
-        if not any(corpus.has(language, split) for language in corpus.languages):
-            raise CorpusError(
-                f"{corpus.name}: no language has a {split} split. `train` teaches, `dev` selects, and evaluate.splits "
-                "are scored; add the file, or change evaluate.splits."
-            )
-
-
-def _read_every_split(recipe: Recipe, corpus: LabelledCorpus) -> None:
-    """Find out now, not after hours of training, that a file to be scored is broken or has an unknown tag."""
-    for split in dict.fromkeys(("train", "dev", *recipe.evaluate.splits)):
-        for language in corpus.languages:
-            corpus.sentences(language, split)
 
 
 def _link_artefact(source: Path, target: Path) -> None:
@@ -290,5 +277,5 @@ def _timings(run: RunFolder) -> dict[str, Any]:
     return read_json(run.timings) if run.timings.exists() else {}
 
 
-def _current_report(run: RunFolder, wanted: Mapping[Stage, str]) -> dict[str, Any] | None:
-    return read_json(run.report) if report_fingerprint(run.report) == wanted["evaluate"] else None
+def _current_report(job: _Job) -> dict[str, Any] | None:
+    return read_json(job.run.report) if report_fingerprint(job.run.report) == job.wanted["evaluate"] else None

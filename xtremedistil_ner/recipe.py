@@ -124,9 +124,9 @@ def _describe(detail: dict[str, Any], document: Any, origin: str, overridden: Se
     location = [part for part in detail["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
     path = ".".join(str(part) for part in location) or "recipe"
     is_unknown = detail["type"] == "extra_forbidden"
-    if any(f"{path}.".startswith(f"{changed}.") for changed in overridden if changed) or (
-        is_unknown and any(changed.startswith(f"{path}.") for changed in overridden)
-    ):
+    set_here = any(f"{path}.".startswith(f"{changed}.") for changed in overridden if changed)
+    set_inside = any(changed.startswith(f"{path}.") or not location for changed in overridden if changed)
+    if set_here or (set_inside and (is_unknown or detail["type"] == "value_error")):
         where = "--set"
     else:
         line = _line_of(document, location)
@@ -139,7 +139,11 @@ def _describe(detail: dict[str, Any], document: Any, origin: str, overridden: Se
     if detail["type"] == "missing":
         return f"{where}: {path}: missing. Add it."
     message = detail["msg"].removeprefix("Value error, ")
-    return f"{where}: {path}: {message}, got {detail['input']!r}."
+    if detail["type"] == "tuple_type":
+        message = "Input should be a list such as [a, b]"
+    if not isinstance(detail["input"], dict):  # a whole section would bury the message
+        message += f", got {detail['input']!r}"
+    return f"{where}: {path}: {message}."
 
 
 def _line_in(problem: str) -> int:

@@ -19,12 +19,14 @@ class _Section(BaseModel):
 
 
 class HubCorpusSection(_Section):
-    """A labelled corpus of the Hugging Face Hub, read with `datasets`."""
+    """A labelled corpus of the Hugging Face Hub."""
 
     id: str = Field(description="such as `unimelb-nlp/wikiann`")
     revision: str = Field("main", description="branch, tag or commit; the report has the commit it was")
     config: str = Field("{language}", description="configuration of a language; `{language}` stands for its code")
-    languages: Names = Field((), description="the corpus's languages; empty: every one that `config` finds")
+    languages: Names = Field(
+        (), description="what `all` stands for, as far as the dataset has them; empty: every one that `config` finds"
+    )
     words: str = Field("tokens", description="column of the words")
     tags: str = Field("ner_tags", description="column of the tags, names or numbers of a ClassLabel")
     tag_names: Names = Field((), description="names of numbered tags, in order, where the column does not tell")
@@ -45,7 +47,9 @@ class CorpusSection(_Section):
     @model_validator(mode="after")
     def _one_place(self) -> CorpusSection:
         if self.path is not None and self.hub is not None:
-            raise ValueError("give path or hub, not both (on the command line: --set corpus.hub=null)")
+            raise ValueError(
+                "give path or hub, not both: take one away with --set corpus.hub=null or --set corpus.path=null"
+            )
         return self
 
 
@@ -168,6 +172,7 @@ class TransformerSection(_Section):
         "scratch", description="random weights, a small BERT `checkpoint`, or layers of a teacher that is a BERT"
     )
     checkpoint: str | None = Field(None, description="folder or Hub id of a small BERT; it decides the shape")
+    revision: str | None = Field(None, description="branch, tag or commit of a Hub checkpoint")
     teacher_layers: Annotated[tuple[int, ...], Field(strict=False)] = Field(
         (), description="layers to take, from 1; empty: `layers` of them, evenly spaced up to the last"
     )

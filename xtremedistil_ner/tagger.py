@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.errors import ModelError, UsageError
 from xtremedistil_ner.labels import LabelScheme, Transitions, decode_tags, spans_of
-from xtremedistil_ner.pieces import PieceBatch, PieceEncoder, Scorer, load_encoder, score_words
+from xtremedistil_ner.pieces import PieceBatch, PieceEncoder, load_encoder
 from xtremedistil_ner.rundir import MANIFEST, sha256_file
+from xtremedistil_ner.word_logits import Scorer, score_words
 
 ONNX_FILE = "onnx/model.onnx"
 EXPORT_SCHEMA = 1
@@ -137,6 +138,9 @@ def verify_export(folder: Path) -> dict[str, Any]:
 
     Raises: ModelError listing every file that is missing, foreign, changed or named outside the folder.
     """
+    each = sorted(path.relative_to(folder).parts[0] for path in folder.glob(f"*/{ONNX_FILE}"))
+    if each and not (folder / ONNX_FILE).exists():
+        raise ModelError(f"{folder}: an export for each language. Give one of them: {', '.join(each)}.")
     manifest = _read_manifest(folder / MANIFEST)
     files = manifest["files"]
     problems = [f"{name!r} is not a path inside the folder" for name in files if not _is_inside(name)]
@@ -159,7 +163,7 @@ def verify_export(folder: Path) -> dict[str, Any]:
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        found = manifest["schema"], manifest["kind"]
+        found = manifest["schema"], manifest.get("kind")
         complete = all(isinstance(file["bytes"], int) and file["sha256"] for file in manifest["files"].values())
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ModelError(f"{path}: missing or broken ({error!r}). Give a folder that `xner export` wrote.") from error

@@ -12,19 +12,24 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from xtremedistil_ner.languages import count_languages
+from xtremedistil_ner.report.tables import about_unequal_languages
+
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
     from rich.progress import Progress, TaskID
 
-    from xtremedistil_ner.corpus.check import SplitStats
+    from xtremedistil_ner.corpus.check import CorpusCheck, SplitStats
     from xtremedistil_ner.doctor import Finding
     from xtremedistil_ner.pipeline import PipelineResult
     from xtremedistil_ner.progress import Event
     from xtremedistil_ner.report.tables import Table
 
 LINE_INTERVAL_S = 10.0
+_MOST_NAMES = 8
+_SYNTHETIC = "synthetic: these numbers come from generated text and say nothing about real text."
 
 
 class TerminalReporter:
@@ -139,6 +144,21 @@ def format_table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def format_check(check: CorpusCheck, path: str) -> str:
+    """What a corpus without problems has, and which of its files no run reads."""
+    languages = {stats.language for stats in check.stats}
+    repaired = sum(stats.repaired_tags for stats in check.stats)
+    skipped = sum(stats.skipped_lines for stats in check.stats)
+    text = (
+        f"{path}: no problems. {len(check.stats)} labelled files of {count_languages(len(languages))}, raw text of "
+        f"{count_languages(len(check.texts))}, {repaired} repaired tags, {skipped} skipped lines."
+    )
+    if check.unread:
+        more = f" and {len(check.unread) - _MOST_NAMES} more" if len(check.unread) > _MOST_NAMES else ""
+        text += f"\nNot read, because of their names: {', '.join(check.unread[:_MOST_NAMES])}{more}."
+    return text
+
+
 def format_stats(stats: Sequence[SplitStats]) -> str:
     """Sentences, words and entities of every labelled file of a corpus."""
     types = sorted({kind for row in stats for kind in row.entities})
@@ -160,7 +180,7 @@ def format_scores(model: Mapping[str, Any]) -> str:
     text = format_table(rows)
     if "paper_protocol" in model:
         text += "\n\n" + _format_paper_protocol(model["paper_protocol"])
-    return text
+    return text + (f"\n{_SYNTHETIC}" if model.get("synthetic") else "")
 
 
 def _format_paper_protocol(scores: Mapping[str, Any]) -> str:
@@ -190,8 +210,10 @@ def format_models(report: Mapping[str, Any]) -> str:
     text = format_table(rows)
     if report.get("compression") is not None:
         text += f"\ncompression: {report['compression']:.1f}x"
+    if note := about_unequal_languages(models):
+        text += f"\n{note}"
     if report["synthetic"]:
-        text += "\nsynthetic: these numbers come from generated text and say nothing about real text."
+        text += f"\n{_SYNTHETIC}"
     return text
 
 

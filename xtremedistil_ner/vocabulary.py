@@ -47,7 +47,11 @@ def read_vocabulary(path: Path) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{path}: not a readable vocabulary ({error}). Give a BERT vocab.txt.") from error
     pieces = tuple(line.removesuffix("\r") for line in lines)
-    return pieces[:-1] if pieces and not pieces[-1] else pieces
+    pieces = pieces[:-1] if pieces and not pieces[-1] else pieces
+    if len(set(pieces)) < len(pieces):  # a piece is its line's number
+        piece, count = Counter(pieces).most_common(1)[0]
+        raise ModelError(f"{path}: {piece!r} stands there {count} times. Give a BERT vocab.txt, each piece once.")
+    return pieces
 
 
 def prune_vocabulary(

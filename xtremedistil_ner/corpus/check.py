@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from xtremedistil_ner.corpus.demo import demo_path
-from xtremedistil_ner.corpus.folder import find_text, is_split_file, is_text_file, languages_of
+from xtremedistil_ner.corpus.folder import find_text, is_split_file, is_text_file, languages_of, text_languages
 from xtremedistil_ner.corpus.labelled import open_reader
-from xtremedistil_ner.corpus.mirror import is_url, mirror_folder
+from xtremedistil_ner.corpus.places import local_folder
 from xtremedistil_ner.corpus.raw_text import read_text
 from xtremedistil_ner.corpus.reader import CorpusReader
 from xtremedistil_ner.corpus.split import SPLITS, LabelledSplit
@@ -35,10 +34,15 @@ class SplitStats:
 
 @dataclass(frozen=True, slots=True)
 class CorpusCheck:
-    """Problems of a corpus, and the numbers of the files that have none."""
+    """Problems of a corpus, and the numbers of the labelled files that have none.
+
+    `texts` are the languages with raw text; `unread` are files in the folders of languages that no run reads.
+    """
 
     problems: tuple[str, ...]
     stats: tuple[SplitStats, ...]
+    texts: tuple[str, ...]
+    unread: tuple[str, ...]
 
 
 def check_corpus(path: str | Path) -> CorpusCheck:
@@ -46,23 +50,25 @@ def check_corpus(path: str | Path) -> CorpusCheck:
 
     Raises: CorpusError if `path` is no folder; ResourceError if a URL is out of reach.
     """
-    folder = _folder(str(path))
-    if not languages_of(folder):
-        return CorpusCheck((f"{path}: no labelled text. Put files such as en/train.tsv there.",), ())
-    reader = _reader(str(path))
+    folder = local_folder(str(path), _is_corpus_file)
+    labelled, texts = languages_of(folder), text_languages(folder)
     problems: list[str] = []
     stats: list[SplitStats] = []
-    for language, split in _splits(reader):
-        try:
-            stats += _stats(reader, language, split)
-        except CorpusError as error:
-            problems.append(str(error))
-    for language in reader.languages:
+    if not labelled and not texts:
+        problems.append(f"{path}: no labelled and no raw text. Put files such as en/train.tsv or en.txt there.")
+    if labelled:
+        reader = _reader(str(path))
+        for language, split in _splits(reader):
+            try:
+                stats += _stats(reader, language, split)
+            except CorpusError as error:
+                problems.append(str(error))
+    for language in texts:
         try:
             _read_raw_text(folder, language)
         except CorpusError as error:
             problems.append(str(error))
-    return CorpusCheck(tuple(problems), tuple(stats))
+    return CorpusCheck(tuple(problems), tuple(stats), texts, _unread_files(folder, labelled))
 
 
 def corpus_stats(path: str | Path) -> tuple[SplitStats, ...]:
@@ -76,12 +82,6 @@ def corpus_stats(path: str | Path) -> tuple[SplitStats, ...]:
 
 def _reader(path: str) -> CorpusReader:
     return open_reader(CorpusSection(path=path))
-
-
-def _folder(path: str) -> Path:
-    if path == "demo":
-        return demo_path()
-    return mirror_folder(path, _is_corpus_file) if is_url(path) else Path(path)
 
 
 def _is_corpus_file(name: str) -> bool:
@@ -109,6 +109,12 @@ def _count(found: LabelledSplit, language: str, split: str) -> SplitStats:
         repaired_tags=found.repaired_tags,
         skipped_lines=found.skipped_lines,
     )
+
+
+def _unread_files(folder: Path, languages: Iterable[str]) -> tuple[str, ...]:
+    """Files beside those of the splits: a `validation.tsv` is not what a run takes for `dev.tsv`."""
+    files = (f"{language}/{file.name}" for language in languages for file in sorted((folder / language).iterdir()))
+    return tuple(name for name in files if not is_split_file(name) and not name.partition("/")[2].startswith("."))
 
 
 def _read_raw_text(folder: Path, language: str) -> None:

@@ -13,6 +13,8 @@ from xtremedistil_ner.corpus.streams import decode_line, open_raw
 from xtremedistil_ner.errors import CorpusError
 
 _DOCUMENT_MARK = "-DOCSTART-"
+_NO_WORD_BEGINS_SO = ("", " ", "-")
+"""Beginnings of lines that take a closer look: nothing, a space, perhaps a document mark."""
 
 
 def read_columns(path: Path, *, language: str) -> LabelledSplit:
@@ -49,7 +51,7 @@ class _Lines:
             self.rows.problems.append(str(error))
             return
         word, _, tag = line.partition("\t")
-        if word and tag in self.rows.tag_lines and word != _DOCUMENT_MARK:  # nearly every line
+        if tag in self.rows.tag_lines and word[:1] not in _NO_WORD_BEGINS_SO and "\r" not in word:  # nearly every line
             self.add(word, tag, number)
         elif not line.strip(" "):
             self.end_sentence()

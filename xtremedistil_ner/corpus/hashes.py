@@ -5,12 +5,13 @@ A run asks for the same hashes hundreds of times: every language's transfer set 
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from functools import lru_cache, wraps
 from pathlib import Path
 from typing import TypeVar
+
+from xtremedistil_ner.rundir import sha256_file
 
 _Value = TypeVar("_Value")
 _SETTLED_S = 2.0
@@ -34,8 +35,4 @@ def once_per_file(function: Callable[[Path], _Value]) -> Callable[[Path], _Value
     return look_up
 
 
-@once_per_file
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal text."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+file_hash = once_per_file(sha256_file)

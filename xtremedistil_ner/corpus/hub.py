@@ -19,7 +19,7 @@ from typing import Any
 
 from xtremedistil_ner.corpus.hashes import file_hash, once_per_file
 from xtremedistil_ner.corpus.records import feature_names
-from xtremedistil_ner.errors import CorpusError, ResourceError
+from xtremedistil_ner.errors import CorpusError, ResourceError, first_line
 
 LANGUAGE = "{language}"
 _CODE = "[A-Za-z0-9_-]+"
@@ -263,8 +263,3 @@ def _check_whole(dataset: HubDataset, config: str, split: str, pattern: str) -> 
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-
-
-def first_line(error: Exception) -> str:
-    """What an error of a library says, short enough for a message of ours."""
-    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__

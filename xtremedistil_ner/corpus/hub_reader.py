@@ -13,14 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xtremedistil_ner.corpus.hub import (
-    HubDataset,
-    configs_by_language,
-    fetch_splits,
-    first_line,
-    open_dataset,
-    split_files,
-)
+from xtremedistil_ner.corpus.hub import HubDataset, configs_by_language, fetch_splits, open_dataset, split_files
 from xtremedistil_ner.corpus.raw_text import is_parquet, sentences_of
 from xtremedistil_ner.corpus.reader import CorpusReader, TextReader
 from xtremedistil_ner.corpus.records import (
@@ -33,7 +26,7 @@ from xtremedistil_ner.corpus.records import (
 )
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.corpus.split import ROW, SPLITS, LabelledSplit, SplitRows
-from xtremedistil_ner.errors import CorpusError
+from xtremedistil_ner.errors import CorpusError, first_line
 from xtremedistil_ner.schema import HubCorpusSection, HubTextSection, Recipe
 
 if TYPE_CHECKING:
@@ -44,16 +37,19 @@ _BATCH_ROWS = 1024
 
 
 def hub_reader(section: HubCorpusSection, languages: Sequence[str]) -> CorpusReader:
-    """The labelled text of a dataset: of the languages that a recipe names, or of all. Their files are fetched now.
+    """The labelled text of a dataset, whose files are fetched now: of `languages`, all of which must be there.
+
+    Without any, of those of `section.languages` that the dataset has, or of all that it has.
 
     Raises: CorpusError if the dataset, a language or a file is missing; ResourceError if the Hub is out of reach.
     """
     dataset = open_dataset(section.id, section.revision)
-    configs = configs_by_language(dataset, section.config, languages, option="corpus.hub")
-    missing = [language for language in languages if language not in configs]
-    if missing:
-        raise CorpusError(f"{dataset.id}: no language {', '.join(missing)}. There are: {', '.join(configs)}.")
-    configs = {language: configs[language] for language in languages} or configs
+    named = languages or section.languages
+    there = configs_by_language(dataset, section.config, named, option="corpus.hub")
+    missing = [language for language in named if language not in there]
+    if missing and (languages or len(missing) == len(named)):
+        raise CorpusError(f"{dataset.id}: no language {', '.join(missing)}. There are: {', '.join(there)}.")
+    configs = {language: there[language] for language in named or there if language in there}
     names = {"train": section.train, "dev": section.dev, "test": section.test}
     fetch_splits(dataset, [(config, names[split]) for config in configs.values() for split in SPLITS])
 
@@ -178,12 +174,19 @@ def read_tables(files: Sequence[Path], columns: Sequence[str] | None) -> Iterato
         rows = load_dataset(reader, data_files={"rows": [str(file) for file in files]}, split="rows", streaming=True)
         for table in rows.with_format("arrow").iter(_BATCH_ROWS):
             yield table if columns is None else table.select(list(columns))
+    except StopIteration as error:  # what `datasets` raises of a file that is empty
+        raise CorpusError(f"{files[0]}: no rows. Remove it or fill it.") from error
     except (OSError, ValueError, KeyError, DatasetsError) as error:
         raise CorpusError(f"{files[0]}: cannot be read ({first_line(error)}). Mend it, or write parquet.") from error
 
 
 def _schema(files: Sequence[Path]) -> pyarrow.Schema:
-    return parquet_schema(files[0]) if is_parquet(files[0]) else next(iter(read_tables(files, None))).schema
+    if is_parquet(files[0]):
+        return parquet_schema(files[0])
+    first = next(read_tables(files, None), None)
+    if first is None:
+        raise CorpusError(f"{files[0]}: no rows. Remove it or fill it.")
+    return first.schema
 
 
 def _check_column(

@@ -6,14 +6,12 @@ Files are read when they are asked for and not kept: one language at a time is w
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
-from xtremedistil_ner.corpus.demo import demo_path
 from xtremedistil_ner.corpus.folder import folder_reader, is_split_file
 from xtremedistil_ner.corpus.hub_reader import hub_reader
-from xtremedistil_ner.corpus.mirror import is_url, mirror_folder
+from xtremedistil_ner.corpus.places import demo_path, local_folder
 from xtremedistil_ner.corpus.reader import CorpusReader
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.corpus.split import SPLITS, LabelledSplit
@@ -28,8 +26,7 @@ HELD_OUT_SPLITS = ("dev", "test")
 class LabelledCorpus:
     """A place with labelled text and the part of it that a recipe names.
 
-    `has_every_language`: the recipe named none. `repaired_tags` has, for each (language, split) read so far, the number
-    of tags that had to be repaired.
+    `has_every_language`: the recipe named none.
     """
 
     reader: CorpusReader
@@ -37,7 +34,6 @@ class LabelledCorpus:
     scheme: LabelScheme
     train_sentences: int | None = None
     has_every_language: bool = True
-    repaired_tags: dict[tuple[str, str], int] = field(default_factory=dict, compare=False)
 
     @property
     def name(self) -> str:
@@ -65,6 +61,11 @@ class LabelledCorpus:
         """
         found = self._whole_split(language, split)
         return found[: self.train_sentences] if split == "train" else found
+
+    def repairs(self, language: str, splits: Iterable[str]) -> tuple[int, int]:
+        """How many tags of some splits had to be repaired, and how many of their lines were skipped."""
+        found = [split for name in splits if (split := self.reader.read(language, name))]
+        return sum(split.repaired_tags for split in found), sum(split.skipped_lines for split in found)
 
     def training_text(self, language: str) -> tuple[Sentence, ...]:
         """All training sentences without their tags, those beyond `train_sentences` too."""
@@ -95,7 +96,6 @@ class LabelledCorpus:
         if found is None:
             return ()
         self._check_types(found)
-        self.repaired_tags[language, split] = found.repaired_tags
         return found.sentences
 
     def _check_types(self, found: LabelledSplit) -> None:
@@ -105,7 +105,7 @@ class LabelledCorpus:
             raise CorpusError(
                 "\n".join(
                     f"{found.place}{line}: tag {tag!r}: the types are {', '.join(self.scheme.types)}. "
-                    f"Add {tag[2:]} to corpus.types, or change the tag."
+                    f"Add {tag[2:]} to corpus.types before training, or change the tag."
                     for line, tag in sorted(foreign)
                 )
             )
@@ -132,9 +132,9 @@ def open_reader(section: CorpusSection) -> CorpusReader:
     Raises: as `open_corpus`.
     """
     if section.hub is not None:
-        return hub_reader(section.hub, section.languages or section.hub.languages)
+        return hub_reader(section.hub, section.languages)
     name = section.path or "demo"
-    folder = demo_path() if name == "demo" else mirror_folder(name, is_split_file) if is_url(name) else Path(name)
+    folder = local_folder(name, is_split_file)
     return folder_reader(folder, name=name, synthetic=folder.resolve() == demo_path().resolve())
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from xtremedistil_ner.corpus.split import ROW, LabelledSplit, SplitRows
 from xtremedistil_ner.corpus.streams import decode_line, open_raw
-from xtremedistil_ner.errors import CorpusError
+from xtremedistil_ner.errors import CorpusError, first_line
 
 if TYPE_CHECKING:
     import pyarrow
@@ -187,5 +187,4 @@ def _add_record(rows: SplitRows, number: int, record: dict[str, Any]) -> None:
 
 
 def _damaged(path: Path, error: Exception) -> CorpusError:
-    reason = str(error).partition("\n")[0]
-    return CorpusError(f"{path}: damaged or no parquet file ({reason}). Write or fetch the file again.")
+    return CorpusError(f"{path}: damaged or no parquet file ({first_line(error)}). Write or fetch the file again.")

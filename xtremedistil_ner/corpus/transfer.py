@@ -11,13 +11,11 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from itertools import chain, islice
-from pathlib import Path
 
-from xtremedistil_ner.corpus.demo import demo_path
 from xtremedistil_ner.corpus.folder import TEXT_ENDINGS, file_texts, folder_texts, is_text_file
 from xtremedistil_ner.corpus.hub_reader import hub_texts
 from xtremedistil_ner.corpus.labelled import LabelledCorpus
-from xtremedistil_ner.corpus.mirror import is_url, mirror_file, mirror_folder
+from xtremedistil_ner.corpus.places import is_url, local_folder, mirror_file
 from xtremedistil_ner.corpus.reader import TextReader
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.errors import CorpusError
@@ -61,13 +59,19 @@ def held_out_keys(corpus: LabelledCorpus) -> set[bytes]:
 
 
 def transfer_languages(corpus: LabelledCorpus, section: TransferSection) -> tuple[str, ...]:
-    """Languages of the transfer set, sorted: those that the recipe names, or all of the corpus and of the text."""
-    if section.languages:
-        return tuple(sorted(set(section.languages)))
-    if not corpus.has_every_language:
-        return tuple(sorted(corpus.languages))
-    texts = _open_texts(corpus, section)
-    return tuple(sorted({*corpus.languages, *(language for text in texts for language in text.languages())}))
+    """Languages of the transfer set, sorted: those that the recipe names, or all of the corpus and of the text.
+
+    Raises: CorpusError for text that has none of them: it would be left out without a word.
+    """
+    texts = {name: set(text.languages()) for name, text in _open_texts(corpus, section)}
+    languages = set(section.languages or corpus.languages)
+    if corpus.has_every_language and not section.languages:
+        languages = languages.union(*texts.values())
+    for name, found in texts.items():
+        if not languages & found:
+            there = f"It has {', '.join(sorted(found))}." if found else "Put files such as en.txt there."
+            raise CorpusError(f"{name}: no text of {', '.join(sorted(languages))}. {there}")
+    return tuple(sorted(languages))
 
 
 def iter_transfer(
@@ -100,7 +104,7 @@ def iter_transfer(
 
 def transfer_hash(corpus: LabelledCorpus, section: TransferSection, language: str) -> str:
     """SHA-256 of what decides the transfer set of a language: its text, its limits, and all held-out splits."""
-    texts = [found for text in _open_texts(corpus, section) if (found := text.file_hash(language))]
+    texts = [found for _, text in _open_texts(corpus, section) if (found := text.file_hash(language))]
     parts = [
         corpus.training_text_hash(language) if section.training_text else "none",
         f"{' '.join(texts)} first {section.sentences}" if texts else "none",
@@ -112,23 +116,24 @@ def transfer_hash(corpus: LabelledCorpus, section: TransferSection, language: st
 def _all_text(corpus: LabelledCorpus, section: TransferSection, language: str) -> Iterator[Sentence]:
     if section.training_text:
         yield from corpus.training_text(language)
-    raw = chain.from_iterable(text.read(language) for text in _open_texts(corpus, section))
+    raw = chain.from_iterable(text.read(language) for _, text in _open_texts(corpus, section))
     yield from islice(raw, section.sentences)
 
 
-def _open_texts(corpus: LabelledCorpus, section: TransferSection) -> list[TextReader]:
-    """Every source of raw text that the recipe names, in the order of its sentences."""
+def _open_texts(corpus: LabelledCorpus, section: TransferSection) -> list[tuple[str, TextReader]]:
+    """Every source of raw text that the recipe names, with its name, in the order of its sentences."""
     named = section.languages or corpus.languages
     texts = []
     if section.path is not None:
-        texts.append(_path_texts(section.path, column=section.text, named=named))
+        texts.append((section.path, _path_texts(section.path, column=section.text, named=named)))
     if section.hub is not None:
-        texts.append(hub_texts(section.hub, named))
+        texts.append((section.hub.id, hub_texts(section.hub, named)))
     return texts
 
 
 def _path_texts(path: str, *, column: str, named: tuple[str, ...]) -> TextReader:
-    place = _local_place(path)
+    is_file = is_url(path) and path.endswith(TEXT_ENDINGS)
+    place = mirror_file(path) if is_file else local_folder(path, is_text_file)
     if place.is_dir():
         return folder_texts(place, column=column)
     if not place.is_file():
@@ -136,11 +141,3 @@ def _path_texts(path: str, *, column: str, named: tuple[str, ...]) -> TextReader
     if not place.name.endswith(TEXT_ENDINGS):
         raise CorpusError(f"{place}: not raw text by its name. A file ends with {', '.join(TEXT_ENDINGS)}.")
     return file_texts(place, column=column, named=named)
-
-
-def _local_place(path: str) -> Path:
-    if path == "demo":
-        return demo_path()
-    if not is_url(path):
-        return Path(path)
-    return mirror_file(path) if path.endswith(TEXT_ENDINGS) else mirror_folder(path, is_text_file)

@@ -69,6 +69,10 @@ for word, piece, scores in zip(encoding.word_ids, encoding.tokens, logits[0]):
 ```
 """
 
+_CRF_USE = """
+
+This student has a CRF: `xner` alone adds its transition scores (`transitions` in `config.json`) to the logits and takes
+the best path, as the scores above were made. The other two take each word's best tag."""
 _BILSTM_USE = {
     "{windows}": (
         "`xner` alone reads long\n"
@@ -100,6 +104,7 @@ def format_card(
     scheme: LabelScheme,
     *,
     max_pieces: int,
+    has_crf: bool = False,
     report: Mapping[str, Any] | None,
     licence: str,
     recipe_name: str,
@@ -114,7 +119,7 @@ def format_card(
     )
     if report is not None:
         text += (_SYNTHETIC if report.get("synthetic") else "") + _format_scores(report)
-    return text + _format_use(shape, max_pieces)
+    return text + _format_use(shape, max_pieces, has_crf=has_crf)
 
 
 def _format_shape(shape: BiLstmShape | TransformerShape) -> str:
@@ -129,8 +134,8 @@ def _format_shape(shape: BiLstmShape | TransformerShape) -> str:
     )
 
 
-def _format_use(shape: BiLstmShape | TransformerShape, max_pieces: int) -> str:
-    text = _USE
+def _format_use(shape: BiLstmShape | TransformerShape, max_pieces: int, *, has_crf: bool) -> str:
+    text = _USE.replace("{windows}", "{windows}" + _CRF_USE) if has_crf else _USE
     for place, words in (_TRANSFORMER_USE if isinstance(shape, TransformerShape) else _BILSTM_USE).items():
         text = text.replace(place, words)
     return text.replace("{max_pieces}", str(max_pieces)).replace("{stride}", str(max_pieces // 4))
@@ -142,9 +147,9 @@ def _front_matter(report: Mapping[str, Any] | None, *, licence: str, recipe_name
     if report is not None:
         student = report["models"]["student"]
         languages = student["languages"]
-        corpus = _corpus_name(report)
-        results = [_result(corpus, "macro F1", student["macro_f1"], None)]
-        results += [_result(corpus, f"F1 ({code})", scores["f1"], code) for code, scores in languages.items()]
+        where = {"corpus": _corpus_name(report), "split": _split(report)}
+        results = [_result("macro F1", student["macro_f1"], language=None, **where)]
+        results += [_result(f"F1 ({code})", scores["f1"], language=code, **where) for code, scores in languages.items()]
     data = ModelCardData(
         language=list(languages) or None,
         license=licence,
@@ -157,13 +162,13 @@ def _front_matter(report: Mapping[str, Any] | None, *, licence: str, recipe_name
     return data.to_yaml().strip()
 
 
-def _result(corpus: str, metric: str, value: float, language: str | None) -> EvalResult:
+def _result(metric: str, value: float, *, language: str | None, corpus: str, split: str) -> EvalResult:
     return EvalResult(
         task_type="token-classification",
         dataset_type=corpus,
         dataset_name=corpus,
         dataset_config=language,
-        dataset_split="test",
+        dataset_split=split,
         metric_type="f1",
         metric_name=metric,
         metric_value=round(value, 6),
@@ -179,12 +184,18 @@ def _corpus_name(report: Mapping[str, Any]) -> str:
         return "unnamed"
 
 
+def _split(report: Mapping[str, Any]) -> str:
+    """The split that the report's scores are of."""
+    return str(report.get("run", {}).get("split", "test"))
+
+
 def _format_scores(report: Mapping[str, Any]) -> str:
     student = report["models"]["student"]
     teacher = report["models"].get("teacher", {})
     kept = report.get("retention", {})
     text = (
-        "\n## Scores\n\nF1 of whole entities on the test split, IOB2, strict, in percent; 95 % bootstrap intervals.\n\n"
+        f"\n## Scores\n\nF1 of whole entities on the {_split(report)} split, IOB2, strict, in percent; 95 % bootstrap "
+        "intervals.\n\n"
     )
     text += "| language | teacher | student | interval | retention |\n|---|---:|---:|---:|---:|\n"
     for code, scores in student["languages"].items():

@@ -43,7 +43,13 @@ def write_export(
         target / ONNX_FILE, student.network, student.scheme, max_pieces=max_pieces, transitions=student.transitions
     )
     card = format_card(
-        shape, student.scheme, max_pieces=max_pieces, report=report, licence=licence, recipe_name=recipe_name
+        shape,
+        student.scheme,
+        max_pieces=max_pieces,
+        has_crf=student.transitions is not None,
+        report=report,
+        licence=licence,
+        recipe_name=recipe_name,
     )
     (target / CARD_FILE).write_text(card, encoding="utf-8")
     names = sorted((*copied, ONNX_FILE, CARD_FILE))

@@ -17,13 +17,12 @@ from torch import Tensor
 
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.errors import CorpusError
-from xtremedistil_ner.models.crf import Crf, tags_that_decoding_can_give
+from xtremedistil_ner.models.crf import tags_that_decoding_can_give
 from xtremedistil_ner.models.student_config import StudentNetwork
 from xtremedistil_ner.models.teacher import Teacher, teacher_states
 from xtremedistil_ner.pieces import EncodedCorpus, PieceBatch, PieceEncoder, ragged_index
 from xtremedistil_ner.soft_labels import SoftLabelStore
 from xtremedistil_ner.training.linear_chain import WordRows, legal_transitions
-from xtremedistil_ner.training.loop import Source
 from xtremedistil_ner.training.losses import (
     cosine_distance,
     label_loss,
@@ -32,6 +31,7 @@ from xtremedistil_ner.training.losses import (
     squared_error,
     state_divergence,
 )
+from xtremedistil_ner.training.phases import Source
 from xtremedistil_ner.training.processes import Processes
 from xtremedistil_ner.training.sampling import BatchPlan
 from xtremedistil_ner.training.strategies import Loss
@@ -43,7 +43,7 @@ _REPRESENTATION_LOSSES = {"mse": squared_error, "cosine": cosine_distance, "kld"
 
 @dataclass(slots=True)
 class Distillation:
-    """A student, its teacher, and the text of both. `crf` is the network's, if it has one."""
+    """A student, its teacher, and the text of both."""
 
     network: StudentNetwork
     encoder: PieceEncoder
@@ -58,7 +58,6 @@ class Distillation:
     logit_loss: Literal["mse", "soft_cross_entropy", "posterior"] = "mse"
     temperature: float = 1.0
     representation_loss: Literal["mse", "cosine", "kld"] = "mse"
-    crf: Crf | None = None
     _sources: dict[Loss, Source] = field(default_factory=dict)
 
     def source(self, loss: Loss) -> Source:
@@ -96,16 +95,16 @@ class Distillation:
     def _gold_source(self) -> Source:
         encoded = self.encoder.encode([sentence.words for sentence in self.gold])
         tags = np.concatenate([self.teacher.scheme.encode(sentence.tags or ()) for sentence in self.gold])
-        if self.crf is not None:
+        if self.network.crf is not None:
             tags = tags_that_decoding_can_give(tags, *_chain_borders(encoded))
 
         def loss(rows: NDArray[np.int64]) -> Tensor:
             hidden, batch = self._student_words(encoded, rows)
             gold = torch.from_numpy(tags[encoded.scored_positions(batch)].astype(np.int64)).to(hidden.device)
             logits = self.network.classify(hidden)
-            if self.crf is None:
+            if self.network.crf is None:
                 return label_loss(logits, gold)
-            return self.crf.loss(logits, gold, _word_rows(encoded, batch, batch.word_mask.sum(axis=1)))
+            return self.network.crf.loss(logits, gold, _word_rows(encoded, batch, batch.word_mask.sum(axis=1)))
 
         return self._source("labels", encoded, encoded.scored_words(), loss)
 
@@ -165,7 +164,7 @@ class Distillation:
             logits,
             teacher_logits,
             rows,
-            transitions=legality if self.crf is None else self.crf(),
+            transitions=legality if self.network.crf is None else self.network.crf(),
             teacher_transitions=legality,
             temperature=self.temperature,
         )

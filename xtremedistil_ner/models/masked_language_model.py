@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoModelForMaskedLM, PreTrainedModel
 
-from xtremedistil_ner.models.teacher import Teacher, silent_transformers
+from xtremedistil_ner.models.pretrained import load_model
+from xtremedistil_ner.models.teacher import Teacher
 from xtremedistil_ner.pieces import EncodedCorpus
-from xtremedistil_ner.training.loop import Source
 from xtremedistil_ner.training.losses import masked_piece_loss
+from xtremedistil_ner.training.phases import Source
 from xtremedistil_ner.training.sampling import BatchPlan
 
 
@@ -23,15 +24,13 @@ def masked_language_model(teacher: Teacher, *, origin: str | None, revision: str
     """A masked-language model that shares its encoder with the teacher, weight by weight.
 
     Its head is that of the checkpoint `origin`, where it has one; otherwise it starts from random weights.
+    Raises: ModelError when there is no masked-language model of the checkpoint's architecture.
     """
     torch.manual_seed(seed)
     if origin is None:
         model: PreTrainedModel = AutoModelForMaskedLM.from_config(teacher.model.config)
     else:
-        with silent_transformers():
-            model = AutoModelForMaskedLM.from_pretrained(
-                origin, revision=revision or "main", dtype=torch.float32, use_safetensors=True
-            )
+        model, _ = load_model(AutoModelForMaskedLM, origin, revision=revision)
     setattr(model, model.base_model_prefix, teacher.model.base_model)
     model.tie_weights()
     return model

@@ -1,4 +1,4 @@
-"""A student before training: its vocabulary, and its first weights.
+"""A student before training: its first weights.
 
 All strategies of a recipe start from the same weights. A student with random layers gets its piece embeddings from
 the teacher, reduced by SVD; one that starts from a BERT, be it the teacher or a small checkpoint, takes that one's
@@ -7,80 +7,30 @@ layers and its rows for the pieces that are left after pruning.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Sequence
 
 import torch
-from tokenizers import Tokenizer, models
+from tokenizers import Tokenizer
 from torch import Tensor
 
-from xtremedistil_ner.corpus.labelled import LabelledCorpus
 from xtremedistil_ner.errors import RecipeError
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
 from xtremedistil_ner.models.crf import Crf
 from xtremedistil_ner.models.embeddings import carry_embeddings, reduce_by_svd, reduce_for_layer_norm
 from xtremedistil_ner.models.student_config import StudentNetwork
-from xtremedistil_ner.models.teacher import Teacher, load_tokenizer, piece_embeddings, start_teacher
+from xtremedistil_ner.models.teacher import Teacher, piece_embeddings, start_teacher
 from xtremedistil_ner.models.transformer_student import (
     TransformerStudent,
-    choose_layers,
+    part_of_bert,
     scratch_shape,
-    shape_of_bert,
     student_of_bert,
 )
-from xtremedistil_ner.rundir import publish, published_fingerprint
 from xtremedistil_ner.schema import Recipe, StudentSection
-from xtremedistil_ner.soft_labels import SoftLabelStore
-from xtremedistil_ner.training.processes import Processes
 from xtremedistil_ner.training.strategies import needs_projection
-from xtremedistil_ner.vocabulary import (
-    SPECIAL_PIECES,
-    TRAINED,
-    prune_vocabulary,
-    read_vocabulary,
-    train_vocabulary,
-    wordpiece_tokenizer,
-)
+from xtremedistil_ner.vocabulary import SPECIAL_PIECES
 
 _ANY_WINDOW = 8
 """Window of a checkpoint that is only taken apart."""
-
-
-def student_tokenizer(
-    recipe: Recipe,
-    corpus: LabelledCorpus,
-    store: SoftLabelStore,
-    teacher: Teacher,
-    *,
-    work: Path,
-    wanted: str,
-    processes: Processes,
-) -> tuple[Tokenizer, bool]:
-    """The student's tokenizer and whether it lower-cases. Learnt and pruned once, by the main process.
-
-    Raises: RecipeError when the student has no WordPiece vocabulary to start from.
-    """
-    section = recipe.student
-    vocabulary, lowercase = _given_vocabulary(section, teacher)
-    if vocabulary is None or section.prune_vocabulary:
-        path = work / "vocabulary" / "vocab.txt"
-        if processes.is_main and published_fingerprint(path.parent) != wanted:
-            if vocabulary is None:
-                vocabulary = train_vocabulary(
-                    lambda: _all_text(corpus, store), size=section.vocabulary_size, lowercase=lowercase
-                )
-            if section.prune_vocabulary:
-                vocabulary = prune_vocabulary(
-                    vocabulary, _all_text(corpus, store), lowercase=lowercase, min_count=section.min_piece_count
-                )
-            with publish(path.parent, {"fingerprint": wanted}) as folder:
-                (folder / path.name).write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
-        processes.barrier()
-        vocabulary = read_vocabulary(path)
-    special_rows = section.kind == "transformer"
-    return wordpiece_tokenizer(vocabulary, lowercase=lowercase, special_rows=special_rows), lowercase
 
 
 def new_student(recipe: Recipe, tokenizer: Tokenizer, teacher: Teacher) -> StudentNetwork:
@@ -96,38 +46,19 @@ def new_student(recipe: Recipe, tokenizer: Tokenizer, teacher: Teacher) -> Stude
         return _new_bilstm(recipe.student, pieces, teacher, with_projection=representation_width is not None)
     if recipe.student.transformer.start == "scratch":
         return _new_transformer(recipe.student, pieces, teacher, representation_width)
-    return _part_of_bert(recipe, pieces, teacher, representation_width)
+    return _student_of_bert(recipe, pieces, teacher, representation_width)
 
 
-def _given_vocabulary(section: StudentSection, teacher: Teacher) -> tuple[Sequence[str] | None, bool]:
-    """The vocabulary before pruning, none where it is to be learnt, and whether its tokenizer lower-cases."""
-    if section.vocabulary == TRAINED:
-        return None, section.lowercase
-    if section.vocabulary is not None and Path(section.vocabulary).is_file():
-        return read_vocabulary(Path(section.vocabulary)), section.lowercase
-    if section.vocabulary is not None:
-        return _word_pieces(load_tokenizer(section.vocabulary).backend_tokenizer, section.vocabulary)
-    if section.kind == "transformer" and section.transformer.checkpoint is not None:
-        checkpoint = section.transformer.checkpoint
-        return _word_pieces(load_tokenizer(checkpoint).backend_tokenizer, checkpoint)
-    return _word_pieces(teacher.encoder.tokenizer, "the teacher")
-
-
-def _word_pieces(tokenizer: Tokenizer, origin: str) -> tuple[tuple[str, ...], bool]:
-    if not isinstance(tokenizer.model, models.WordPiece):
+def require_width(section: StudentSection, *, teacher_width: int) -> None:
+    """Raises: RecipeError when the teacher's embeddings are too narrow for those of a student with random layers."""
+    field, width = "embedding_width", section.embedding_width
+    if section.kind == "transformer":
+        field, width = "transformer.hidden_width", section.transformer.hidden_width
+    if section.embeddings == "svd" and width > teacher_width:
         raise RecipeError(
-            f"student.vocabulary: {origin} has no WordPiece vocabulary to share. Give `{TRAINED}` to learn one from "
-            "the text, the path of a vocab.txt, or a checkpoint that has one, such as bert-base-multilingual-cased."
+            f"student.{field} {width}: an SVD of the teacher's embeddings has at most {teacher_width} columns. "
+            "Take fewer, or student.embeddings: random."
         )
-    ids = tokenizer.get_vocab(with_added_tokens=True)
-    normalizer = json.loads(tokenizer.to_str()).get("normalizer") or {}
-    return tuple(sorted(ids, key=ids.__getitem__)), bool(normalizer.get("lowercase"))
-
-
-def _all_text(corpus: LabelledCorpus, store: SoftLabelStore) -> Iterator[Sequence[Sequence[str]]]:
-    yield from store.sentences()
-    for language in corpus.languages:
-        yield [sentence.words for sentence in corpus.sentences(language, "train")]
 
 
 def _new_bilstm(section: StudentSection, pieces: Sequence[str], teacher: Teacher, *, with_projection: bool) -> BiLstm:
@@ -142,12 +73,8 @@ def _new_bilstm(section: StudentSection, pieces: Sequence[str], teacher: Teacher
     )
     crf = Crf(teacher.scheme) if section.crf else None
     network = BiLstm(shape, with_projection=with_projection, crf=crf)
+    require_width(section, teacher_width=teacher.width)
     if section.embeddings == "svd":
-        if section.embedding_width > teacher.width:
-            raise RecipeError(
-                f"student.embedding_width {section.embedding_width}: an SVD of the teacher's embeddings has at most "
-                f"{teacher.width} columns. Take fewer, or embeddings: random."
-            )
         carried = carry_embeddings(pieces, teacher.encoder.tokenizer, piece_embeddings(teacher))
         with torch.no_grad():
             network.embeddings.weight.copy_(reduce_by_svd(carried, section.embedding_width))
@@ -157,10 +84,11 @@ def _new_bilstm(section: StudentSection, pieces: Sequence[str], teacher: Teacher
 def _new_transformer(
     section: StudentSection, pieces: Sequence[str], teacher: Teacher, representation_width: int | None
 ) -> TransformerStudent:
-    """A student with random layers. Wider than the teacher, its embeddings are random too."""
+    """A student with random layers."""
+    require_width(section, teacher_width=teacher.width)
     shape = scratch_shape(section, vocabulary_size=len(pieces), tags=len(teacher.scheme.tags))
     network = TransformerStudent(shape, representation_width=representation_width)
-    if section.embeddings == "svd" and shape.hidden_width <= teacher.width:
+    if section.embeddings == "svd":
         carried = carry_embeddings(pieces, teacher.encoder.tokenizer, piece_embeddings(teacher))
         spread = network.model.config.initializer_range
         with torch.no_grad():
@@ -168,26 +96,19 @@ def _new_transformer(
     return network
 
 
-def _part_of_bert(
+def _student_of_bert(
     recipe: Recipe, pieces: Sequence[str], teacher: Teacher, representation_width: int | None
 ) -> TransformerStudent:
     """A student that is a small checkpoint, or some of a teacher's layers, under a new classifier."""
-    section = recipe.student
-    checkpoint = section.transformer.checkpoint
-    source, origin = teacher, "student.transformer.start: teacher"
-    if checkpoint is not None:
-        source = start_teacher(checkpoint, teacher.scheme, max_pieces=_ANY_WINDOW, seed=recipe.seed)
-        origin = f"student.transformer.checkpoint {checkpoint}"
-    shape = shape_of_bert(source.model.config, origin=origin)
-    if section.max_pieces > shape.positions:
-        raise RecipeError(f"student.max_pieces {section.max_pieces}: {origin} reads at most {shape.positions} pieces.")
-    layers: Sequence[int] = range(1, source.layers + 1)
-    if checkpoint is None:
-        wanted = section.transformer
-        layers = choose_layers(wanted.layers, wanted.teacher_layers, available=source.layers)
+    start, source = recipe.student.transformer, teacher
+    if start.checkpoint is not None:
+        source = start_teacher(
+            start.checkpoint, teacher.scheme, max_pieces=_ANY_WINDOW, seed=recipe.seed, revision=start.revision
+        )
+    shape, layers = part_of_bert(recipe.student, source.model.config, tags=len(teacher.scheme.tags))
     return student_of_bert(
         source.model,
-        replace(shape, dropout=section.dropout, tags=len(teacher.scheme.tags)),
+        shape,
         layers=layers,
         embeddings=_carried_with_special_rows(pieces, source),
         representation_width=representation_width,

@@ -14,19 +14,21 @@ from numpy.typing import NDArray
 
 from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.labels import LabelScheme, Transitions
+from xtremedistil_ner.models.pretrained import load_config, longest_window
 from xtremedistil_ner.models.student import load_student, student_scorer
 from xtremedistil_ner.models.student_config import is_student
 from xtremedistil_ner.models.voting import Vote, load_votes, vote_on_words
-from xtremedistil_ner.pieces import PieceEncoder, Scorer, score_words
-from xtremedistil_ner.rundir import MANIFEST, student_folders, verify
+from xtremedistil_ner.pieces import PieceEncoder
+from xtremedistil_ner.rundir import MANIFEST, RunFolder, student_folders, verify
+from xtremedistil_ner.schema import Precision, TeacherSection
 from xtremedistil_ner.tagger import ONNX_FILE, Tagger
 from xtremedistil_ner.training.processes import autocast_dtype, current_processes
+from xtremedistil_ner.word_logits import Scorer, score_words
 
 Words = Sequence[Sequence[str]]
 WordLogits = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64]]
 
 _BATCH_PIECES = 8192
-_TEACHER_MAX_PIECES = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +47,23 @@ class ScoredModel:
 
 
 def open_models(
-    folder: Path, *, precision: str = "auto", max_pieces: int = _TEACHER_MAX_PIECES
+    folder: Path, *, precision: Precision = "auto", max_pieces: int | None = None
 ) -> dict[str, ScoredModel]:
     """The models of a folder by language, if it has one for each; else the one of all languages under `""`.
 
-    Raises: as `open_model`.
+    Raises: as `open_model`; ModelError for a run folder, which has several models.
     """
+    if RunFolder(folder).recipe.is_file():
+        raise ModelError(f"{folder}: a run folder. Give a model in it: its teacher, student or export folder.")
     folders = student_folders(folder)
     return {name: open_model(path, precision=precision, max_pieces=max_pieces) for name, path in folders.items()}
 
 
-def open_model(folder: Path, *, precision: str = "auto", max_pieces: int = _TEACHER_MAX_PIECES) -> ScoredModel:
+def open_model(folder: Path, *, precision: Precision = "auto", max_pieces: int | None = None) -> ScoredModel:
     """Open a teacher, student or export folder; an export is scored through its ONNX graph, as a service runs it.
+
+    `precision` and `max_pieces` are a teacher's: without `max_pieces` its windows are the recipe's default ones, or as
+    long as its positions allow.
 
     Raises: ModelError; ArtefactError naming a file that differs from the folder's manifest.
     """
@@ -73,10 +80,16 @@ def open_model(folder: Path, *, precision: str = "auto", max_pieces: int = _TEAC
         learnt = 0 if student.transitions is None else student.transitions.size
         model = _one_model(scorer, encoder, student.scheme, count_parameters(student.network) + learnt)
         return replace(model, transitions=student.transitions)
-    names = [str(name) for name in config.get("id2label", {}).values()]
+    labels = config.get("id2label")
+    names = [str(name) for name in labels.values()] if isinstance(labels, dict) else []
     scheme = LabelScheme(tuple(dict.fromkeys(name[2:] for name in names if name.startswith("B-"))))
+    if not scheme.types:
+        raise ModelError(f"{folder / 'config.json'}: id2label has no tags such as B-LOC. Give a fine-tuned teacher.")
+    if max_pieces is None:
+        limit = longest_window(load_config(folder, revision=None))
+        max_pieces = min(limit, TeacherSection.model_fields["max_pieces"].default)
     votes = load_votes(folder, scheme, max_pieces=max_pieces, device=device)
-    return _voting_models(votes, autocast_dtype(precision, device))  # type: ignore[arg-type]
+    return _voting_models(votes, autocast_dtype(precision, device))
 
 
 def count_parameters(network: torch.nn.Module) -> int:

@@ -37,7 +37,6 @@ def build_teacher(
         attention_dropout=shape.dropout,
         mlp_dropout=shape.dropout,
         classifier_dropout=shape.dropout,
-        attn_implementation="eager",  # on CPU half the time of SDPA under local masks (docs/log.md)
         pad_token_id=tokenizer.token_to_id("[PAD]"),
         cls_token_id=cls,
         sep_token_id=sep,
@@ -55,6 +54,6 @@ def build_teacher(
         mask_token="[MASK]",
     )
     columns = tuple((index,) for index in names)
-    return assemble_teacher(
-        ModernBertForTokenClassification(config), fast, scheme, columns=columns, max_pieces=max_pieces
-    )
+    model = ModernBertForTokenClassification(config)
+    model.set_attn_implementation("eager")  # on CPU half the time of SDPA under local masks (docs/log.md)
+    return assemble_teacher(model, fast, scheme, columns=columns, max_pieces=max_pieces)

@@ -34,7 +34,8 @@ from xtremedistil_ner.models.student_config import (
     student_config,
 )
 from xtremedistil_ner.models.transformer_student import TransformerStudent
-from xtremedistil_ner.pieces import PieceBatch, PieceEncoder, Scorer, load_encoder
+from xtremedistil_ner.pieces import PieceBatch, PieceEncoder, load_encoder
+from xtremedistil_ner.word_logits import Scorer
 
 STUDENT_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 _VOCABULARY_FILE = "vocab.txt"

@@ -36,7 +36,6 @@ def student_config(network: StudentNetwork, scheme: LabelScheme, *, max_pieces: 
     stock = isinstance(network, TransformerStudent)
     shape = network.shape.to_dict()
     del shape["tags"]  # transformers counts them in id2label
-    crf = network.crf if isinstance(network, BiLstm) else None
     return {
         "model_type": transformer_student.MODEL_TYPE if stock else MODEL_TYPE,
         "architectures": [transformer_student.ARCHITECTURE if stock else _ARCHITECTURE],
@@ -45,7 +44,7 @@ def student_config(network: StudentNetwork, scheme: LabelScheme, *, max_pieces: 
         "label2id": {tag: index for index, tag in enumerate(scheme.tags)},
         "max_pieces": max_pieces,
         "pad_token_id": pad_id,
-        **({} if crf is None else {"transitions": crf.transitions().tolist()}),
+        **({} if network.crf is None else {"transitions": network.crf.transitions().tolist()}),
         "dtype": "float32",
     }
 

@@ -8,32 +8,31 @@ ever run.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import (
-    AutoConfig,
-    AutoModelForTokenClassification,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-)
-from transformers.utils import logging as transformers_logging
+from transformers import AutoModelForTokenClassification, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from xtremedistil_ner.errors import ModelError, RecipeError
 from xtremedistil_ner.labels import LabelScheme
-from xtremedistil_ner.pieces import PieceBatch, PieceEncoder, Scorer
+from xtremedistil_ner.models.pretrained import (
+    load_config,
+    load_model,
+    load_tokenizer,
+    longest_window,
+    silent_transformers,
+)
+from xtremedistil_ner.pieces import PieceBatch, PieceEncoder
 from xtremedistil_ner.training.processes import autocast
+from xtremedistil_ner.word_logits import Scorer
 
 _ENCODER_MAY_LACK = ("classifier.", "score.", "head.")
+_LABEL_LAYERS = ("classifier", "score")
 _ENCODER_MAY_BRING = ("pooler.", "cls.", "lm_head.", "classifier.", "qa_outputs.", "score.", "head.", "decoder.")
 
 
@@ -74,17 +73,15 @@ def load_teacher(
 
     Raises: ModelError for a missing or unexpected weight, or for labels that do not match the scheme's by name.
     """
-    model, info = _from_pretrained(AutoModelForTokenClassification, source, revision=revision)
-    bad = [*info["missing_keys"], *info["unexpected_keys"], *info["mismatched_keys"]]
-    if bad:
+    model, unfit = load_model(AutoModelForTokenClassification, source, revision=revision)
+    if bad := sorted((*unfit.missing, *unfit.unexpected, *unfit.misshapen)):
         raise ModelError(
             f"{source}: not a whole token classifier; missing, unexpected or misshapen weights: "
-            f"{', '.join(sorted(map(_weight_name, bad))[:8])}. Set finetune.epochs above 0 to train it as an encoder."
+            f"{', '.join(bad[:8])}. Set finetune.epochs above 0 to train it as an encoder."
         )
-    columns = match_labels(output_names(model), scheme, labels, origin=str(source))
-    return assemble_teacher(
-        model, load_tokenizer(source, revision=revision), scheme, columns=columns, max_pieces=max_pieces, device=device
-    )
+    columns = match_labels(output_names(model.config), scheme, labels, origin=str(source))
+    tokenizer = load_tokenizer(source, revision=revision)
+    return assemble_teacher(model, tokenizer, scheme, columns=columns, max_pieces=max_pieces, device=device)
 
 
 def adopt_teacher(
@@ -97,7 +94,7 @@ def adopt_teacher(
 ) -> Teacher:
     """Load a fine-tuned token classifier and give its outputs the names that the scheme has for them."""
     teacher = load_teacher(source, scheme, labels=labels, max_pieces=max_pieces, revision=revision)
-    names = output_names(teacher.model)
+    names = output_names(teacher.model.config)
     teacher.model.config.id2label = {index: labels.get(name, name) for index, name in names.items()}
     return teacher
 
@@ -105,33 +102,31 @@ def adopt_teacher(
 def start_teacher(
     source: str | Path, scheme: LabelScheme, *, max_pieces: int, seed: int, revision: str | None = None
 ) -> Teacher:
-    """An encoder's weights under a new classifier for `scheme`, to be fine-tuned.
+    """An encoder's weights under a classifier for `scheme`, to be fine-tuned.
 
+    The classifier is new, unless the checkpoint has one for the same tags in the same order.
     Raises: ModelError when a weight of the encoder itself is missing or unexpected.
     """
     torch.manual_seed(seed)
     names = dict(enumerate(scheme.tags))
-    model, info = _from_pretrained(
-        AutoModelForTokenClassification,
-        source,
-        revision=revision,
-        num_labels=len(names),
-        id2label=names,
-        label2id={tag: index for index, tag in names.items()},
+    config = load_config(source, revision=revision)
+    has_these_tags = output_names(config) == names
+    config.num_labels = len(names)
+    config.id2label, config.label2id = names, {tag: index for index, tag in names.items()}
+    model, unfit = load_model(AutoModelForTokenClassification, source, revision=revision, config=config)
+    missing, mismatched = (
+        [name for name in found if not name.startswith(_ENCODER_MAY_LACK)] for found in (unfit.missing, unfit.misshapen)
     )
-    missing = [key for key in info["missing_keys"] if not key.startswith(_ENCODER_MAY_LACK)]
-    unexpected = [key for key in info["unexpected_keys"] if not any(part in key for part in _ENCODER_MAY_BRING)]
-    misshapen = sorted(map(_weight_name, info["mismatched_keys"]))
-    mismatched = [key for key in misshapen if not key.startswith(_ENCODER_MAY_LACK)]
+    unexpected = [name for name in unfit.unexpected if not any(part in name for part in _ENCODER_MAY_BRING)]
     if missing or unexpected or mismatched:
         raise ModelError(
             f"{source}: these weights do not fit {type(model).__name__}: missing {missing[:5]}, "
             f"unexpected {unexpected[:5]}, misshapen {mismatched[:5]}. Give a checkpoint with its own config.json."
         )
-    columns = tuple((index,) for index in names)
-    return assemble_teacher(
-        model, load_tokenizer(source, revision=revision), scheme, columns=columns, max_pieces=max_pieces
-    )
+    if not has_these_tags:
+        _draw_label_layer(model, already_new=(*unfit.missing, *unfit.misshapen))
+    tokenizer, columns = load_tokenizer(source, revision=revision), tuple((index,) for index in names)
+    return assemble_teacher(model, tokenizer, scheme, columns=columns, max_pieces=max_pieces)
 
 
 def assemble_teacher(
@@ -147,10 +142,7 @@ def assemble_teacher(
 
     Raises: RecipeError for windows that the model cannot take; ModelError for a tokenizer of another model.
     """
-    config = model.config
-    # RoBERTa's positions start behind its padding index
-    offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
-    limit = config.max_position_embeddings - offset
+    limit = longest_window(model.config)
     if max_pieces > limit:
         raise RecipeError(f"teacher.max_pieces {max_pieces}: this checkpoint takes at most {limit} pieces.")
     n_embeddings = len(_embedding_weight(model))
@@ -167,9 +159,9 @@ def assemble_teacher(
     return Teacher(model, tokenizer, encoder, scheme, columns)
 
 
-def output_names(model: PreTrainedModel) -> dict[int, str]:
+def output_names(config: PreTrainedConfig) -> dict[int, str]:
     """What a classifier's outputs mean, by number."""
-    return {int(index): str(name) for index, name in (model.config.id2label or {}).items()}
+    return {int(index): str(name) for index, name in (config.id2label or {}).items()}
 
 
 def save_teacher(folder: Path, teacher: Teacher) -> None:
@@ -177,20 +169,6 @@ def save_teacher(folder: Path, teacher: Teacher) -> None:
     with silent_transformers():
         teacher.model.save_pretrained(folder)
         teacher.tokenizer.save_pretrained(folder)
-
-
-def load_tokenizer(source: str | Path, *, revision: str | None = None) -> PreTrainedTokenizerFast:
-    """The fast tokenizer of a checkpoint, WordPiece or SentencePiece.
-
-    Raises: ModelError when there is none.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(str(source), revision=revision or "main")
-    except (OSError, ValueError, ImportError) as error:
-        raise ModelError(f"{source}: no tokenizer that transformers can load ({_first_line(error)}).") from error
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise ModelError(f"{source}: its tokenizer has no fast version. Add a tokenizer.json to the checkpoint.")
-    return tokenizer
 
 
 def match_labels(
@@ -246,9 +224,7 @@ def teacher_states(teacher: Teacher, layer: int, dtype: torch.dtype) -> Callable
 
     Layer 0 is the embeddings' output, `layers` the last layer's.
     """
-    if not 0 <= layer <= teacher.layers:
-        raise RecipeError(f"train.teacher_layer {layer}: the teacher has layers 0 to {teacher.layers}.")
-
+    require_layer(layer, available=teacher.layers)
     short = _without_layers_above(teacher.model.base_model, layer)
 
     def states(batch: PieceBatch) -> Tensor:
@@ -266,6 +242,12 @@ def teacher_states(teacher: Teacher, layer: int, dtype: torch.dtype) -> Callable
         return gather_words(hidden, torch.from_numpy(batch.first_piece).to(device)).float()
 
     return states
+
+
+def require_layer(layer: int, *, available: int) -> None:
+    """Raises: RecipeError for a layer of the representation loss that a teacher does not have."""
+    if not 0 <= layer <= available:
+        raise RecipeError(f"train.teacher_layer {layer}: the teacher has layers 0 to {available}.")
 
 
 def gather_words(values: Tensor, first_piece: Tensor) -> Tensor:
@@ -308,55 +290,11 @@ def _embedding_weight(model: PreTrainedModel) -> Tensor:
     return weight
 
 
-def _from_pretrained(
-    factory: Any,  # noqa: ANN401 - one of transformers' Auto classes
-    source: str | Path,
-    *,
-    revision: str | None,
-    **options: Any,  # noqa: ANN401
-) -> tuple[PreTrainedModel, dict[str, Sequence[Any]]]:
-    try:
-        config = AutoConfig.from_pretrained(str(source), revision=revision or "main")
-        if "num_labels" in options:
-            config.num_labels = options.pop("num_labels")
-            config.id2label, config.label2id = options.pop("id2label"), options.pop("label2id")
-        with silent_transformers():
-            model, info = factory.from_pretrained(
-                str(source),
-                config=config,
-                revision=revision or "main",
-                dtype=torch.float32,
-                use_safetensors=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # the caller names them
-            )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(
-            f"{source}: not a checkpoint that transformers can load ({_first_line(error)}). "
-            "Give a folder with config.json and model.safetensors, or a Hub id that is reachable or in the cache."
-        ) from error
-    return model, info
-
-
-@contextmanager
-def silent_transformers() -> Iterator[None]:
-    """Keep transformers' bars and its load report off the terminal inside the block: loading is checked here."""
-    verbosity = transformers_logging.get_verbosity()
-    hook = transformers_logging.set_tqdm_hook(
-        lambda factory, arguments, options: transformers_logging.EmptyTqdm(*arguments, **options)
-    )
-    transformers_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        transformers_logging.set_tqdm_hook(hook)
-
-
-def _weight_name(key: str | Sequence[Any]) -> str:
-    """The name of a weight; transformers lists a misshapen one with its shapes."""
-    return key if isinstance(key, str) else str(key[0])
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _draw_label_layer(model: PreTrainedModel, *, already_new: tuple[str, ...]) -> None:
+    """Random weights for a label layer that came with the checkpoint: its rows stand for other tags."""
+    for name, layer in model.named_modules():
+        if name in _LABEL_LAYERS and isinstance(layer, nn.Linear) and f"{name}.weight" not in already_new:
+            with torch.no_grad():
+                layer.weight.normal_(std=model.config.initializer_range)
+                if layer.bias is not None:
+                    layer.bias.zero_()

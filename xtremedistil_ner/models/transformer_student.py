@@ -68,7 +68,12 @@ class TransformerShape:
 
 
 class TransformerStudent(nn.Module):
-    """A student network; `representation_width` makes the projection that the representation loss needs."""
+    """A student network; `representation_width` makes the projection that the representation loss needs.
+
+    It has no CRF: a stock BERT has nowhere to keep one.
+    """
+
+    crf: None = None
 
     def __init__(self, shape: TransformerShape, *, representation_width: int | None = None) -> None:
         super().__init__()
@@ -137,11 +142,20 @@ def scratch_shape(section: StudentSection, *, vocabulary_size: int, tags: int) -
     )
 
 
-def shape_of_bert(config: Any, *, origin: str) -> TransformerShape:  # noqa: ANN401 - any model's configuration
-    """The shape of a BERT of transformers.
+def part_of_bert(
+    section: StudentSection,
+    config: Any,  # noqa: ANN401 - any model's configuration
+    *,
+    tags: int,
+) -> tuple[TransformerShape, tuple[int, ...]]:
+    """What a student takes of a BERT, be it the teacher or its own checkpoint: the shape, and which layers, from 1.
 
-    Raises: RecipeError naming `origin` for another architecture or another activation.
+    Raises: RecipeError for another architecture or activation, for layers that it lacks, and for too long windows.
     """
+    start = section.transformer
+    origin = "student.transformer.start: teacher"
+    if start.checkpoint is not None:
+        origin = f"student.transformer.checkpoint {start.checkpoint}"
     if config.model_type != MODEL_TYPE:
         raise RecipeError(
             f"{origin}: model_type is {config.model_type!r}, and a student takes layers of a 'bert' only. "
@@ -150,7 +164,12 @@ def shape_of_bert(config: Any, *, origin: str) -> TransformerShape:  # noqa: ANN
     if config.hidden_act != _GELU:
         raise RecipeError(f"{origin}: hidden_act is {config.hidden_act!r}, and a student has {_GELU!r}. Take another.")
     found = {name: getattr(config, key) for name, key in CONFIG_KEYS.items()}
-    return TransformerShape(**found, tags=config.num_labels)
+    shape = TransformerShape(**{**found, "dropout": section.dropout}, tags=tags)
+    if section.max_pieces > shape.positions:
+        raise RecipeError(f"student.max_pieces {section.max_pieces}: {origin} reads at most {shape.positions} pieces.")
+    if start.checkpoint is not None:
+        return shape, tuple(range(1, shape.layers + 1))
+    return shape, choose_layers(start.layers, start.teacher_layers, available=shape.layers)
 
 
 def choose_layers(count: int, wanted: Iterable[int], *, available: int) -> tuple[int, ...]:

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.teacher import Teacher, load_teacher, save_teacher, teacher_scorer
-from xtremedistil_ner.pieces import score_words
 from xtremedistil_ner.rundir import read_json, write_json
+from xtremedistil_ner.word_logits import score_words
 
 VOTERS = "voters.json"
 
@@ -61,8 +61,8 @@ def vote_on_words(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64]]:
     """Scores of every word by all teachers; a word is left to those whose tokenizers cover it.
 
-    Shapes: scores (words, tags), the weighted mean of log-probabilities or one teacher's logits; covered (words,) bool,
-    by one teacher at least; offsets (sentences + 1,).
+    Shapes: scores (words, tags), the weighted mean of log-probabilities or one teacher's logits, those of `O` for a
+    word that nobody covers; covered (words,) bool, by one teacher at least; offsets (sentences + 1,).
     """
     n_tags = len(votes[0].teacher.scheme.tags)
 
@@ -81,5 +81,6 @@ def vote_on_words(
         own = np.where(covered, vote.weight, 0.0)
         total += own[:, None] * torch.log_softmax(torch.from_numpy(logits).double(), dim=-1).numpy()
         weight += own
-    mean = total / np.where(weight > 0, weight, 1.0)[:, None]
-    return mean.astype(np.float32), weight > 0, offsets
+    is_covered = weight > 0
+    mean = total / np.where(is_covered, weight, 1.0)[:, None]
+    return np.where(is_covered[:, None], mean, logits).astype(np.float32), is_covered, offsets

@@ -34,13 +34,18 @@ class ComparedRun:
 def open_runs(paths: Sequence[Path]) -> list[ComparedRun]:
     """Read the reports of run folders or report.json files, each under the shortest name that tells them apart.
 
-    Raises: UsageError for fewer than two; ArtefactError for a report that is missing, broken or of another schema.
+    Raises: UsageError for fewer than two, and for one given twice; ArtefactError for a report that is missing, broken
+    or of another schema.
     """
     if len(paths) < 2:
         raise UsageError("compare needs two runs or more. Give their folders, or their report.json files.")
+    folders = [(path.parent if path.is_file() else path).resolve() for path in paths]
+    for number, folder in enumerate(folders):
+        if folder in folders[:number]:
+            raise UsageError(f"{paths[number]}: this run is given twice. Give each run once.")
     return [
         ComparedRun(label, read_report(path), RunFolder(path) if path.is_dir() else None)
-        for label, path in zip(_labels(paths), paths, strict=True)
+        for label, path in zip(_labels(folders), paths, strict=True)
     ]
 
 
@@ -55,21 +60,31 @@ def compare_runs(runs: Sequence[ComparedRun]) -> dict[str, Any]:
 
 def comparison_tables(compared: Mapping[str, Any]) -> list[Table]:
     """Numbers, F1 per language and differences; models are columns, equal teachers one."""
-    columns = _columns(compared["runs"])
+    runs = compared["runs"]
+    columns = _columns(runs)
     codes = dict.fromkeys(code for column in columns.values() for code in column["languages"])
     languages = [(named(code), *(percent(c["languages"].get(code)) for c in columns.values())) for code in codes]
-    head = ("F1", *columns)
-    synthetic = [label for label, run in compared["runs"].items() if run["synthetic"]]
+    synthetic = [label for label, run in runs.items() if run["synthetic"]]
     warning = f"Synthetic, and nothing about real text: {', '.join(synthetic)}." if synthetic else ""
     tables = [
         Table("", ("", *columns), tuple(_number_rows(columns)), warning),
-        Table("Languages", head, tuple(languages)),
+        Table("Languages", ("F1", *columns), tuple(languages), _about_splits(runs)),
     ]
     differences = [_format_difference(label, value) for label, value in compared["differences"].items()]
-    first = next(iter(compared["runs"]))
-    note = f"Student's macro-F1 minus that of {first}, paired bootstrap over the same sentences."
-    tables.append(Table("Differences", ("student", "difference", "95 % interval", "p"), tuple(differences), note))
+    note = (
+        f"Student's macro-F1 minus that of {next(iter(runs))}, over the languages of which both scored the same "
+        "sentences; paired bootstrap."
+    )
+    head = ("student", "difference", "95 % interval", "languages", "p")
+    tables.append(Table("Differences", head, tuple(differences), note))
     return tables
+
+
+def _about_splits(runs: Mapping[str, Any]) -> str:
+    splits = {label: run["split"] for label, run in runs.items()}
+    if len(set(splits.values())) == 1:
+        return ""
+    return f"Not the same split: {', '.join(f'{label} {split}' for label, split in splits.items())}."
 
 
 def _columns(runs: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -77,7 +92,7 @@ def _columns(runs: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     teachers: dict[str, tuple[str, Mapping[str, Any]]] = {}
     for label, run in runs.items():
         teachers.setdefault(run["teacher"]["identity"] or label, (label, run["teacher"]))
-    one = len(teachers) == 1
+    one = len(teachers) == 1 and "teacher" not in runs
     named_teachers = {"teacher" if one else f"teacher of {label}": entry for label, entry in teachers.values()}
     return {**named_teachers, **{label: run["student"] for label, run in runs.items()}}
 
@@ -128,6 +143,7 @@ def _number_rows(columns: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ..
     ]
     rows += [
         row("sd over languages", [percent(column["std_f1"]) for column in found]),
+        row("languages", [str(len(column["languages"])) for column in found]),
         row("kept %", [percent(column.get("retention")) for column in found]),
         row("kept %, 95 % interval", [_between(c.get("retention_low"), c.get("retention_high")) for c in found]),
         row("parameters", [f"{column['parameters']:,}" for column in found]),
@@ -163,20 +179,18 @@ def _difference(first: ComparedRun, other: ComparedRun) -> dict[str, Any]:
 
 def _format_difference(label: str, value: Mapping[str, Any]) -> tuple[str, ...]:
     if "left_out" in value:
-        return (label, "–", "–", f"left out: {value['left_out']}")
-    low, high = value["low"], value["high"]
-    return (label, f"{100 * value['macro_f1']:+.2f}", f"{100 * low:+.2f} to {100 * high:+.2f}", f"{value['p']:.3f}")
+        return (label, "–", "–", "–", f"left out: {value['left_out']}")
+    interval = f"{100 * value['low']:+.2f} to {100 * value['high']:+.2f}"
+    return (label, f"{100 * value['macro_f1']:+.2f}", interval, str(value["languages"]), f"{value['p']:.3f}")
 
 
 def _between(low: float | None, high: float | None) -> str:
     return "–" if low is None or high is None else f"{percent(low)}–{percent(high)}"
 
 
-def _labels(paths: Sequence[Path]) -> list[str]:
-    """Folder names, with as many parents as it takes to tell them apart."""
-    parts = [(path.parent if path.is_file() else path).resolve().parts for path in paths]
-    for length in range(1, max(map(len, parts)) + 1):
-        labels = ["/".join(own[-length:]) for own in parts]
-        if len(set(labels)) == len(labels):
-            return labels
-    return [str(path) for path in paths]
+def _labels(folders: Sequence[Path]) -> list[str]:
+    """Names of different folders, with as many parents as it takes to tell them apart."""
+    length = 1
+    while len({folder.parts[-length:] for folder in folders}) < len(folders):
+        length += 1
+    return ["/".join(folder.parts[-length:]) for folder in folders]

@@ -14,7 +14,16 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from xtremedistil_ner.report.tables import SYNTHETIC, align_right, named, percent, protocol_note, report_tables
+from xtremedistil_ner.languages import count_languages
+from xtremedistil_ner.report.tables import (
+    SYNTHETIC,
+    align_right,
+    named,
+    percent,
+    protocol_note,
+    report_tables,
+    size_change,
+)
 
 _TEMPLATE = "page.html.jinja"
 _MODELS = ("teacher", "student")
@@ -78,7 +87,7 @@ def _headline(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         (percent(teacher["macro_f1"]), "teacher's macro-F1", f"{teacher['parameters']:,} parameters"),
         (percent(student["macro_f1"]), "student's macro-F1", f"{student['parameters']:,} parameters"),
         (f"{percent(kept['macro'])} %", "of the teacher's F1 kept", between),
-        (f"{report['compression']:.1f}x", "fewer parameters", f"{len(student['languages'])} languages"),
+        (size_change(report["compression"]), "parameters", count_languages(len(student["languages"]))),
     ]
 
 

@@ -38,9 +38,17 @@ def read_report(path: Path) -> dict[str, Any]:
         raise ArtefactError(
             f"{file}: missing or broken ({error}). Give the folder of a finished run, or its report.json."
         ) from error
-    if not isinstance(report, dict) or report.get("schema") != 1 or not {"models", "retention", "run"} <= set(report):
+    if not _is_report(report):
         raise ArtefactError(f"{file}: not a report of schema 1. Give the folder of a finished run, or its report.json.")
-    return report
+    return dict(report)
+
+
+def _is_report(value: Any) -> bool:  # noqa: ANN401 - whatever a JSON file holds
+    try:
+        needed = {"models": {"teacher", "student"}, "retention": {"macro", "languages"}, "run": {"name"}}
+        return value["schema"] == 1 and all(names <= {*value[key]} for key, names in needed.items())
+    except (LookupError, TypeError):
+        return False
 
 
 def find_entry(runs: Iterable[RunFolder], name: str, identity: str) -> dict[str, Any] | None:

@@ -5,11 +5,11 @@ Reports of earlier versions lack some keys; their tables are shorter.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xtremedistil_ner.languages import language_name
+from xtremedistil_ner.languages import WIKIANN_LANGUAGES, count_languages, language_name
 
 SYNTHETIC = "Synthetic data: these numbers say that the pipeline works, and nothing about real text."
 _COMPARED = ("teacher", "student")
@@ -30,8 +30,10 @@ class Table:
 def protocol_note(report: Mapping[str, Any]) -> str:
     """What the scores of a report are."""
     run = report["run"]
+    resampled = run.get("recipe", {}).get("evaluate", {}).get("bootstrap", 1) > 0
+    intervals = "with 95 % bootstrap intervals" if resampled else "without resampling, so that intervals have no width"
     return (
-        f"Strict entity F1 in per cent on the {run['split']} split, whole sentences, with 95 % bootstrap intervals. "
+        f"Strict entity F1 in per cent on the {run['split']} split, whole sentences, {intervals}. "
         f"Strategy {run['strategy']}."
     )
 
@@ -64,14 +66,26 @@ def _headline(report: Mapping[str, Any]) -> Table:
         (
             "parameters",
             *(f"{entry['parameters']:,}" for entry in (teacher, student)),
-            f"{report['compression']:.1f}x fewer",
+            size_change(report["compression"]),
         ),
     ]
     for split in ("dev", "train"):
         if split in teacher and split in student:
             cells = (percent(entry[split]["macro_f1"]) for entry in (teacher, student))
             rows.insert(1, (f"macro-F1 on {split}", *cells, ""))
-    return Table("", ("", *_COMPARED, "student / teacher"), tuple(rows))
+    return Table("", ("", *_COMPARED, "student / teacher"), tuple(rows), about_unequal_languages(report["models"]))
+
+
+def about_unequal_languages(models: Mapping[str, Any]) -> str:
+    """Which languages count for one mean and not for the other: students per language need not cover all."""
+    covered = models["student"]["languages"] if "student" in models else models["teacher"]["languages"]
+    alone = [code for code in models["teacher"]["languages"] if code not in covered]
+    if not alone:
+        return ""
+    return (
+        f"The student has no model for {', '.join(alone)}. Each mean is over the languages of its model, what is kept "
+        "over those of both."
+    )
 
 
 def _languages(report: Mapping[str, Any]) -> Table:
@@ -111,8 +125,14 @@ def _confusions(report: Mapping[str, Any]) -> Table:
     models = [report["models"][name] for name in _COMPARED]
     counted = [{(c["gold"], c["predicted"], c["kind"]): c["count"] for c in m.get("confusions", ())} for m in models]
     teacher, student = counted
+    unlisted = sum(models[0].get("errors", {}).values()) - sum(teacher.values())  # rarer than those in the report
     rows = [
-        (f"{gold or 'nothing'} → {predicted or 'nothing'}", kind, f"{teacher.get(key, 0):,}", f"{count:,}")
+        (
+            f"{gold or 'nothing'} → {predicted or 'nothing'}",
+            kind,
+            f"{teacher[key]:,}" if key in teacher else f"≤ {min(teacher.values()):,}" if unlisted else "0",
+            f"{count:,}",
+        )
         for key, count in list(student.items())[:_SHOWN_CONFUSIONS]
         for gold, predicted, kind in (key,)
     ]
@@ -147,12 +167,18 @@ def _papers(report: Mapping[str, Any]) -> Table:
         own = (percent(entry["languages"].get(code, {}).get("f1")) for entry in ours.values())
         rows.append((named(code), percent(theirs["mbert_joint"]), percent(theirs["xtremedistil"]), *own))
     if rows:
-        means = (percent(entry["macro_f1"]) for entry in ours.values())
+        means = (percent(_mean_f1(entry, papers["languages"])) for entry in ours.values())
         for name, mean in (("mean of these", papers["mean_of_these"]), ("papers' mean of 41", papers["mean"])):
             own = means if name == "mean of these" else ("" for _ in ours)
             rows.append((name, percent(mean["mbert_joint"]), percent(mean["xtremedistil"]), *own))
     head = ("language", "papers' mBERT", "papers' XtremeDistil", *ours)
     return Table("The papers", head, tuple(rows), f"The papers' columns are {papers['note']}.")
+
+
+def _mean_f1(entry: Mapping[str, Any], codes: Iterable[str]) -> float | None:
+    """Mean F1 of an entry over some languages, None unless it has all of them."""
+    f1 = [entry["languages"].get(code, {}).get("f1") for code in codes]
+    return None if None in f1 or not f1 else sum(f1) / len(f1)
 
 
 def _ours_by_protocol(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -177,12 +203,15 @@ def _paper_protocol(report: Mapping[str, Any]) -> Table:
 
 def _data(data: Mapping[str, Any]) -> Table:
     keys = ("read", "duplicates", "held_out", "kept", "words", "lost_words")
-    rows = [
-        (named(code), *(f"{counts[key]:,}" for key in keys), str(data["repaired_tags"].get(code, 0)))
-        for code, counts in data["transfer"].items()
-    ]
-    head = ("transfer set", "read", "duplicates", "in dev or test", "kept", "words", "words lost", "tags repaired")
-    return Table("Data", head, tuple(rows), " ".join(_about_languages(data)))
+    of_files = [data[key] for key in ("repaired_tags", "skipped_lines") if key in data]
+    rows = []
+    for code in {**data["transfer"], **data["repaired_tags"]}:
+        counts = data["transfer"].get(code)
+        cells = (f"{counts[key]:,}" if counts else "–" for key in keys)
+        rows.append((named(code), *cells, *(f"{found[code]:,}" if code in found else "–" for found in of_files)))
+    head = ("transfer set", "read", "duplicates", "in dev or test", "kept", "words", "words lost")
+    repairs = ("tags repaired", "lines skipped")[: len(of_files)]
+    return Table("Data", (*head, *repairs), tuple(rows), " ".join(_about_languages(data)))
 
 
 def _about_languages(data: Mapping[str, Any]) -> list[str]:
@@ -190,10 +219,14 @@ def _about_languages(data: Mapping[str, Any]) -> list[str]:
     if "corpus" in data:
         notes.append(f"Corpus: {', '.join(f'{key} {value}' for key, value in data['corpus'].items())}.")
     lacking, unscored = data.get("languages_lacking", ()), data.get("languages_not_scored", ())
-    if lacking:
-        notes.append(f"{len(lacking)} of the papers' 41 languages are not in the corpus: {', '.join(lacking)}.")
+    papers = [code for code in lacking if code in WIKIANN_LANGUAGES]
+    others = [code for code in lacking if code not in WIKIANN_LANGUAGES]
+    if papers:
+        notes.append(f"Of the papers' 41 languages the corpus lacks {len(papers)}: {', '.join(papers)}.")
+    if others:
+        notes.append(f"Of the recipe's other languages it lacks {', '.join(others)}.")
     if unscored:
-        notes.append(f"{len(unscored)} languages were used and have no sentences to score: {', '.join(unscored)}.")
+        notes.append(f"Used, and without sentences to score: {count_languages(len(unscored))}, {', '.join(unscored)}.")
     return notes
 
 
@@ -209,6 +242,11 @@ def _stages(run: Mapping[str, Any]) -> Table:
         for name, entry in run["stages"].items()
     ]
     return Table("Time and size", ("stage", "seconds", "processes", "MB"), tuple(rows))
+
+
+def size_change(compression: float) -> str:
+    """How many parameters the student has beside the teacher; students per language may have more together."""
+    return f"{1 / compression:.1f}x more" if 0 < compression < 1 else f"{compression:.1f}x fewer"
 
 
 def named(code: str) -> str:

@@ -8,7 +8,7 @@ on the same sentences is taken from there: a teacher is scored once for all its 
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -17,29 +17,29 @@ from typing import Any
 from xtremedistil_ner import __version__
 from xtremedistil_ner.baselines import baseline_scores
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
-from xtremedistil_ner.errors import CorpusError
-from xtremedistil_ner.languages import WIKIANN_LANGUAGES
+from xtremedistil_ner.errors import CorpusError, UsageError
+from xtremedistil_ner.languages import WIKIANN_LANGUAGES, count_languages
 from xtremedistil_ner.models.evaluation import SplitScores, score_split
 from xtremedistil_ner.models.scored import open_models
 from xtremedistil_ner.progress import Event, Reporter
+from xtremedistil_ner.recipe import load_recipe
 from xtremedistil_ner.report.build import build_report, build_retention, model_entry
 from xtremedistil_ner.report.html import format_page
 from xtremedistil_ner.report.markdown import format_report
 from xtremedistil_ner.report.paper import papers_beside
 from xtremedistil_ner.report.stored import SplitCounts, find_counts, find_entry, save_counts
 from xtremedistil_ner.rundir import RunFolder, fingerprint, read_json, verify, write_json, write_text
-from xtremedistil_ner.schema import CorpusSection, Recipe
+from xtremedistil_ner.schema import CorpusSection, EvaluateSection, Recipe
 from xtremedistil_ner.soft_labels import open_store
 from xtremedistil_ner.training.processes import autocast_dtype, current_processes
 
 STAGE = "evaluate"
-_BOOTSTRAP = 1000
 _SCORING = 1
 """Raised when the same model on the same sentences begins to get other scores, so that old ones are not taken."""
 
 
 def evaluate_run(
-    recipe: Recipe, run: RunFolder, wanted: str, report: Reporter, *, take_from: Path | None = None
+    recipe: Recipe, run: RunFolder, wanted: str, report: Reporter, *, take_from: RunFolder | None = None
 ) -> None:
     """Make the report of a run: teacher, student and, if the recipe asks, baselines on every split of the recipe.
 
@@ -47,7 +47,7 @@ def evaluate_run(
     """
     corpus = open_corpus(recipe.corpus)
     split = "test" if "test" in recipe.evaluate.splits else recipe.evaluate.splits[-1]
-    earlier = [run] if take_from is None else [run, RunFolder(take_from)]
+    earlier = [run] if take_from is None else [run, take_from]
     models: dict[str, dict[str, Any]] = {}
     counts: dict[str, SplitCounts] = {}
     for name, folder in (("teacher", run.teacher), ("student", run.student)):
@@ -95,20 +95,56 @@ def evaluate_model(
     paper_protocol: bool = False,
     report: Reporter,
 ) -> dict[str, Any]:
-    """Score a teacher, student or export folder on one split of a labelled corpus; one entry of report.json's models.
+    """Score a teacher, student or export folder on one split of a labelled corpus.
 
-    Raises: ModelError, CorpusError.
+    The result is one entry of report.json's `models`, which also says whether the corpus is `synthetic`. Without
+    `languages` all are scored that have the split and a model, and `report` is told which have not.
+
+    Raises: ModelError; CorpusError where one of `languages` or all of the corpus lack the split; UsageError where they
+    have no model.
     """
-    opened = open_models(model)
+    opened = open_models(model, **_as_in_its_run(model))
     types = next(iter(opened.values())).scheme.types
-    section = CorpusSection(path=corpus, languages=languages, types=types)
+    labelled = open_corpus(CorpusSection(path=corpus, languages=languages, types=types))
+    if left_out := _languages_left_out(model, opened, labelled, split, all_are_named=bool(languages)):
+        report(Event(STAGE, f"left out, having no {split} split or no model: {', '.join(left_out)}"))
     scores = score_split(
-        opened, open_corpus(section), split=split, bootstrap=_BOOTSTRAP, seed=0, paper_protocol=paper_protocol
+        opened,
+        labelled,
+        split=split,
+        bootstrap=EvaluateSection().bootstrap,
+        seed=0,
+        paper_protocol=paper_protocol,
     )
-    if not scores.languages:
-        raise CorpusError(f"{corpus}: no language has a {split} split. Give another --split.")
-    report(Event(STAGE, f"{model} on {split} of {len(scores.languages)} languages"))
-    return model_entry(sum(found.parameters for found in opened.values()), scores)
+    report(Event(STAGE, f"{model} on {split} of {count_languages(len(scores.languages))}"))
+    entry = model_entry(sum(found.parameters for found in opened.values()), scores)
+    return {**entry, "synthetic": labelled.synthetic}
+
+
+def _languages_left_out(
+    model: Path, opened: Collection[str], corpus: LabelledCorpus, split: str, *, all_are_named: bool
+) -> list[str]:
+    """Languages of a corpus that lack the split or a model; an error if they are named or if they are all."""
+    without_split = [code for code in corpus.languages if not corpus.has(code, split)]
+    without_model = [code for code in corpus.languages if code not in opened and "" not in opened]
+    left_out = sorted({*without_split, *without_model})
+    if all_are_named or len(left_out) == len(corpus.languages):
+        if without_split:
+            found = ", ".join(without_split)
+            raise CorpusError(f"{corpus.name}: no {split} split of {found}. Give another --split or --langs.")
+        if without_model:
+            there, missing = ", ".join(opened), ", ".join(without_model)
+            raise UsageError(f"{model}: a model each of {there}, and none of {missing}. Change --langs.")
+    return left_out
+
+
+def _as_in_its_run(model: Path) -> dict[str, Any]:
+    """The window and the precision that a run's report scores its teacher with; nothing for other models."""
+    run = RunFolder(model.absolute().parent)
+    if model.absolute() != run.teacher or not run.recipe.is_file():
+        return {}
+    recipe = load_recipe(run.recipe)
+    return {"max_pieces": recipe.teacher.max_pieces, "precision": recipe.pseudolabel.precision}
 
 
 def _score_model(
@@ -176,20 +212,16 @@ def _hashes(corpus: LabelledCorpus, splits: Sequence[str]) -> dict[str, dict[str
 
 def _data_counts(recipe: Recipe, run: RunFolder, corpus: LabelledCorpus, scored: Mapping[str, Any]) -> dict[str, Any]:
     store = open_store(run.soft_labels)
-    for language in corpus.languages:
-        for split in recipe.evaluate.splits:
-            if (language, split) not in corpus.repaired_tags:  # no model had to be scored
-                corpus.sentences(language, split)
-    repaired = {
-        language: sum(count for (name, _), count in corpus.repaired_tags.items() if name == language)
-        for language in corpus.languages
-    }
-    lacking = [code for code in WIKIANN_LANGUAGES if code not in corpus.languages and corpus.has_every_language]
+    used = dict.fromkeys(("train", "dev", *recipe.evaluate.splits))
+    repairs = {language: corpus.repairs(language, used) for language in corpus.languages}
+    wanted = (*WIKIANN_LANGUAGES, *(recipe.corpus.hub.languages if recipe.corpus.hub else ()))
+    lacking = dict.fromkeys(code for code in wanted if code not in corpus.languages and corpus.has_every_language)
     return {
         "corpus": dict(corpus.source),
         "transfer": {name: asdict(counts) for name, counts in store.counts.items()},
-        "repaired_tags": repaired,
-        "languages_lacking": lacking,
+        "repaired_tags": {language: repaired for language, (repaired, _) in repairs.items()},
+        "skipped_lines": {language: skipped for language, (_, skipped) in repairs.items()},
+        "languages_lacking": list(lacking),
         "languages_not_scored": sorted({*store.counts, *corpus.languages} - {*scored["languages"]}),
         "scored": _hashes(corpus, recipe.evaluate.splits),
     }

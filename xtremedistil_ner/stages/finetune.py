@@ -37,8 +37,9 @@ from xtremedistil_ner.rundir import RunFolder, publish, published_fingerprint, r
 from xtremedistil_ner.schema import Recipe, ShapeSection
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.encoded_files import encode_to_folder, open_encoded
-from xtremedistil_ner.training.loop import LoopSettings, Phase, Source, train_phases
+from xtremedistil_ner.training.loop import train_phases
 from xtremedistil_ner.training.losses import label_loss
+from xtremedistil_ner.training.phases import LoopSettings, Phase, Source
 from xtremedistil_ner.training.processes import Processes, autocast_dtype, current_processes
 from xtremedistil_ner.training.sampling import BatchPlan
 from xtremedistil_ner.training.selection import DevSet
@@ -57,10 +58,11 @@ def finetune_teacher(recipe: Recipe, run: RunFolder, fingerprint: str, report: R
     report = report if processes.is_main else silent
     corpus = open_corpus(recipe.corpus)
     work = run.work(STAGE)
+    voters = list(_voters(recipe, corpus)) if processes.is_main else []  # before training: one may not fit
     teacher, history = _make_teacher(recipe, corpus, work, fingerprint, processes, report)
     if processes.is_main:
         with publish(run.teacher, {"fingerprint": fingerprint}) as folder:
-            save_votes(folder, [Vote(teacher, recipe.teacher.weight), *_voters(recipe, corpus)])
+            save_votes(folder, [Vote(teacher, recipe.teacher.weight), *voters])
             write_json(folder / "training.json", {"looks": history})
         remove(work)
     processes.barrier()
@@ -139,23 +141,23 @@ def _train_classifier(
         encoder=teacher.encoder,
         scheme=scheme,
         processes=processes,
-        batch_pieces=recipe.pseudolabel.batch_pieces,
+        batch_pieces=_MICRO_BATCH_PIECES,
     )
     scorer = teacher_scorer(teacher, dtype)
     per_epoch = source.plan.batches_per_epoch
-    looks = section.epochs * section.evaluations_per_epoch
+    updates = section.epochs * per_epoch
     phase = Phase(
         name="gold labels",
         sources=(source,),
         trained=frozenset(name for name, _ in teacher.model.named_parameters()),
-        updates=section.epochs * per_epoch,
+        updates=updates,
         learning_rate=section.learning_rate,
         schedule="linear",
         warmup=section.warmup,
         weight_decay=section.weight_decay,
         evaluate=lambda: dev.score(scorer),
         evaluate_every=max(1, per_epoch // section.evaluations_per_epoch),
-        patience=looks + 1,
+        patience=updates + 2,  # never: there is a look before the first update, and at most one after each
     )
     report(Event(STAGE, f"{len(sentences)} gold sentences of {len(corpus.languages)} languages"))
     return train_phases(

@@ -58,11 +58,12 @@ def pseudolabel_transfer_set(recipe: Recipe, run: RunFolder, wanted: str, report
         run.soft_labels.mkdir(parents=True, exist_ok=True)
         (run.soft_labels / MANIFEST).unlink(missing_ok=True)  # unsealed while shards change
     processes.barrier()
-    labelled_with = [
+    labelled_with: list[object] = [
         {name: entry["sha256"] for name, entry in teacher_files.items() if name != "training.json"},
         corpus.scheme.tags,
         str(dtype),
         recipe.pseudolabel.batch_pieces,
+        *recipe.teacher.model_dump(include={"max_pieces"}, exclude_defaults=True).values(),
     ]
     counts = {name: TransferCounts() for name in transfer_languages(corpus, recipe.transfer)}
     names: list[str] = []

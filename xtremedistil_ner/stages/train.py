@@ -14,12 +14,12 @@ from pathlib import Path
 
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
 from xtremedistil_ner.errors import CorpusError
-from xtremedistil_ner.models.bilstm import BiLstm
 from xtremedistil_ner.models.distillation import Distillation
-from xtremedistil_ner.models.new_student import new_student, student_tokenizer
+from xtremedistil_ner.models.new_student import new_student
 from xtremedistil_ner.models.scored import count_parameters
 from xtremedistil_ner.models.student import save_student, student_scorer
 from xtremedistil_ner.models.student_config import StudentNetwork
+from xtremedistil_ner.models.student_vocabulary import student_tokenizer
 from xtremedistil_ner.models.teacher import Teacher, load_teacher
 from xtremedistil_ner.pieces import PieceEncoder
 from xtremedistil_ner.progress import Event, Reporter, silent
@@ -28,7 +28,8 @@ from xtremedistil_ner.schema import Recipe
 from xtremedistil_ner.soft_labels import SoftLabelStore, open_store
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.encoded_files import encode_to_folder, open_encoded
-from xtremedistil_ner.training.loop import LoopSettings, Phase, Source, train_phases
+from xtremedistil_ner.training.loop import train_phases
+from xtremedistil_ner.training.phases import LoopSettings, Phase, Source
 from xtremedistil_ner.training.processes import Processes, autocast_dtype, current_processes
 from xtremedistil_ner.training.selection import DevSet
 from xtremedistil_ner.training.strategies import PhasePlan, plan_phases, trains_per_language, uses_soft_labels
@@ -107,7 +108,13 @@ def _train(job: _Job) -> None:
     """Train one student through all phases and publish it."""
     recipe, processes = job.recipe, job.processes
     tokenizer, lowercase = student_tokenizer(
-        recipe, job.corpus, job.store, job.teacher, work=job.work, wanted=job.wanted, processes=processes
+        recipe.student,
+        job.corpus,
+        job.store,
+        job.teacher.encoder.tokenizer,
+        work=job.work,
+        wanted=job.wanted,
+        processes=processes,
     )
     encoder = PieceEncoder(tokenizer, max_pieces=recipe.student.max_pieces, pad_id=tokenizer.get_vocab()["[PAD]"])
     network = new_student(recipe, tokenizer, job.teacher).to(processes.device)
@@ -167,7 +174,6 @@ def _open_distillation(job: _Job, encoder: PieceEncoder, network: StudentNetwork
         logit_loss=section.logit_loss,
         temperature=section.temperature,
         representation_loss=section.representation_loss,
-        crf=network.crf if isinstance(network, BiLstm) else None,
     )
 
 
@@ -219,7 +225,7 @@ def _evaluations(
     )
     scorer = student_scorer(distillation.network, device=processes.device)
     dev_words = [sentence.words for found in sentences.values() for sentence in found]
-    crf = distillation.crf
+    crf = distillation.network.crf
 
     def representation_error() -> dict[str, float]:
         return {"score": -distillation.representation_error(dev_words, processes)}

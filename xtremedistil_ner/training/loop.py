@@ -19,9 +19,8 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import FrameType
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,59 +30,12 @@ from torch import Tensor, nn
 from xtremedistil_ner.errors import Interrupted, ModelError
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.training.checkpoints import CheckpointFolder, TrainingState
+from xtremedistil_ner.training.phases import LoopSettings, Phase, Rows, Source, learning_rate
 from xtremedistil_ner.training.processes import Processes, autocast
-from xtremedistil_ner.training.sampling import BatchPlan, mix_seed
+from xtremedistil_ner.training.sampling import mix_seed
 
-Rows = NDArray[np.int64]
 MAX_GRADIENT_NORM = 1.0
 _UPDATES_BETWEEN_STOP_CHECKS = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Rows to train on and their loss.
-
-    Shapes: `words` (rows,) int64, what a row adds to the divisor; `loss` takes rows (micro-batch,) and gives their
-    summed loss ().
-    """
-
-    name: str
-    plan: BatchPlan
-    words: NDArray[np.int64]
-    loss: Callable[[Rows], Tensor]
-    weight: float = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Phase:
-    """A stretch of training with one optimiser.
-
-    `evaluate` gives numbers of which `score` selects: higher is better. Without it the last weights are kept.
-    """
-
-    name: str
-    sources: tuple[Source, ...]
-    trained: frozenset[str]
-    updates: int
-    learning_rate: float
-    evaluate: Callable[[], Mapping[str, float]] | None
-    evaluate_every: int
-    patience: int
-    final_learning_rate: float = 0.0
-    schedule: Literal["cosine", "linear"] = "cosine"
-    warmup: float = 0.0
-    weight_decay: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class LoopSettings:
-    """What does not change between phases. Units: `checkpoint_every_s` seconds, 0 after every update."""
-
-    stage: str
-    seed: int
-    dtype: torch.dtype
-    micro_batch_pieces: int
-    checkpoint_every_s: float
 
 
 def train_phases(
@@ -106,6 +58,8 @@ def train_phases(
     if saved:
         _load(model, tensors, "model/")
         report(Event(settings.stage, f"goes on at update {state.total}"))
+    for tensor in model.state_dict().values():  # first weights may differ in a bit between machines, for ever after
+        processes.share_tensor(tensor)
     with _stop_signals() as stopped:
         while state.phase < len(phases):
             job = _PhaseJob(model, phases[state.phase], state, settings, processes, checkpoints, report, stopped)
@@ -283,16 +237,6 @@ def sum_gradients(parameters: Sequence[nn.Parameter], processes: Processes) -> N
     processes.sum_tensor(flat)
     for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
         parameter.grad = part.view_as(parameter)
-
-
-def learning_rate(phase: Phase, update: int) -> float:
-    """The learning rate of an update of a phase: linear warm-up, then cosine or linear to the final rate."""
-    warmup = int(phase.warmup * phase.updates)
-    if update < warmup:
-        return phase.learning_rate * (update + 1) / warmup
-    done = (update - warmup) / max(phase.updates - warmup, 1)
-    left = (1 + math.cos(math.pi * done)) / 2 if phase.schedule == "cosine" else 1 - done
-    return phase.final_learning_rate + (phase.learning_rate - phase.final_learning_rate) * left
 
 
 @contextmanager

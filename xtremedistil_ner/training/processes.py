@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
 
 import numpy as np
 import torch
 from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import Tensor, distributed
+
+from xtremedistil_ner.schema import Precision
 
 _LONGEST_WAIT = timedelta(hours=12)
 """Peers wait while the main process encodes or evaluates alone; NCCL's 10 minutes do not last for millions of
@@ -43,6 +44,11 @@ class Processes:
         if self.count > 1:
             distributed.barrier()
 
+    def share_tensor(self, tensor: Tensor) -> None:
+        """Give every process the numbers of the main one, in place. Shapes: any, the same everywhere."""
+        if self.count > 1:
+            distributed.broadcast(tensor, src=0)
+
     def sum_tensor(self, tensor: Tensor) -> None:
         """Add up a tensor over processes, in place. Shapes: any, the same everywhere."""
         if self.count > 1:
@@ -61,7 +67,12 @@ def current_processes() -> Processes:
     return Processes(rank=state.process_index, count=state.num_processes, device=state.device)
 
 
-def autocast_dtype(precision: Literal["auto", "float32", "bf16"], device: torch.device) -> torch.dtype:
+def no_peers() -> Processes:
+    """This process by itself, before or without any that share its work."""
+    return Processes(rank=0, count=1, device=torch.device("cpu"))
+
+
+def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     """The dtype of matrix products: `auto` is bf16 on a GPU that has it and float32 elsewhere."""
     if precision == "auto":
         supported = device.type == "cuda" and torch.cuda.is_bf16_supported()

@@ -8,9 +8,10 @@ import numpy as np
 
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.labels import LabelScheme, Transitions, decode_tags
-from xtremedistil_ner.pieces import PieceEncoder, Scorer, score_rows
+from xtremedistil_ner.pieces import PieceEncoder
 from xtremedistil_ner.scoring import micro_f1, span_counts
 from xtremedistil_ner.training.processes import Processes
+from xtremedistil_ner.word_logits import Scorer, score_rows
 
 
 class DevSet:

@@ -1,7 +1,8 @@
-"""Files of a URL as files of this machine: fetched once through fsspec, kept in a cache, read like a folder from there.
+"""Where on this machine the text is that a recipe's path means: the built-in demo, a folder, the files of a URL.
 
-A file is fetched again when its address says that it changed (`ukey` of fsspec, ETag and date of a web server). A
-process looks at a URL once, so that it reads the same text throughout.
+Files of a URL are fetched once through fsspec, kept in a cache, and read like a folder from there. A file is fetched
+again when its address says that it changed (`ukey` of fsspec, ETag and date of a web server). A process looks at a URL
+once, so that it reads the same text throughout.
 """
 
 from __future__ import annotations
@@ -14,9 +15,32 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from xtremedistil_ner.errors import CorpusError, ResourceError, XnerError
+from xtremedistil_ner.errors import CorpusError, ResourceError, XnerError, first_line
 
+_PACKAGE = Path(__file__).resolve().parent.parent
+_DEMO = (_PACKAGE / "_data" / "demo", _PACKAGE.parent / "data" / "demo")  # in a wheel, in a checkout
 _WEB_SERVERS_KEYS = ("size", "ETag", "Content-MD5", "Last-Modified")
+
+
+def demo_path() -> Path:
+    """Folder of the demo corpus: labelled splits by language, and `<lang>.txt.bz2`. `data/README.md` has its making.
+
+    Raises: ResourceError if the installation lacks it.
+    """
+    for place in _DEMO:
+        if place.is_dir():
+            return place
+    raise ResourceError(f"{_DEMO[0]}: the demo corpus is missing. Install the package again.")
+
+
+def local_folder(path: str, needed: Callable[[str], bool]) -> Path:
+    """The folder that a path means: `demo`, a folder, or a URL, of which the `needed` files are fetched.
+
+    Raises: as `mirror_folder`; a folder of this machine need not be there.
+    """
+    if path == "demo":
+        return demo_path()
+    return mirror_folder(path, needed) if is_url(path) else Path(path)
 
 
 def is_url(path: str) -> bool:
@@ -134,8 +158,7 @@ def _border(url: str) -> Iterator[None]:
 
 
 def _unreachable(url: str, error: Exception) -> str:
-    reason = str(error).partition("\n")[0]
     return (
-        f"{url}: cannot be fetched ({type(error).__name__}: {reason}). Check the address, the network and the disk, "
-        "or fetch the files yourself and give their folder."
+        f"{url}: cannot be fetched ({type(error).__name__}: {first_line(error)}). Check the address, the network and "
+        "the disk, or fetch the files yourself and give their folder."
     )

@@ -12,10 +12,9 @@ from fsspec.registry import known_implementations
 from test_corpus_labelled import opened, write
 
 from xtremedistil_ner.corpus.check import check_corpus, corpus_stats
-from xtremedistil_ner.corpus.demo import demo_path
 from xtremedistil_ner.corpus.folder import is_split_file, is_text_file
 from xtremedistil_ner.corpus.labelled import open_corpus
-from xtremedistil_ner.corpus.mirror import cache_folder, mirror_file, mirror_folder
+from xtremedistil_ner.corpus.places import cache_folder, demo_path, mirror_file, mirror_folder
 from xtremedistil_ner.corpus.transfer import iter_transfer, transfer_hash, transfer_languages
 from xtremedistil_ner.errors import CorpusError, ResourceError
 from xtremedistil_ner.schema import CorpusSection, TransferSection

@@ -1,0 +1,121 @@
+"""What would end a run after hours, or never be noticed, and can be found out in its first minute.
+
+Splits that are missing or broken; settings that nothing would read; a student that does not go with its teacher.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from xtremedistil_ner.corpus.labelled import LabelledCorpus
+from xtremedistil_ner.errors import CorpusError, RecipeError
+from xtremedistil_ner.schema import Recipe
+from xtremedistil_ner.training.strategies import STRATEGIES
+from xtremedistil_ner.vocabulary import TRAINED
+
+
+def require_splits(recipe: Recipe, corpus: LabelledCorpus) -> None:
+    """Raises: CorpusError for a split that the run needs and no language has."""
+    for split in _needed_splits(recipe):
+        if not any(corpus.has(language, split) for language in corpus.languages):
+            raise CorpusError(
+                f"{corpus.name}: no language has a {split} split. `train` teaches, `dev` selects, and evaluate.splits "
+                "are scored; add the file, or change evaluate.splits."
+            )
+
+
+def read_every_split(recipe: Recipe, corpus: LabelledCorpus) -> None:
+    """Raises: CorpusError for a file that is broken or has an unknown tag."""
+    for split in _needed_splits(recipe):
+        for language in corpus.languages:
+            corpus.sentences(language, split)
+
+
+def require_student(recipe: Recipe, teacher_folder: Path | None) -> None:
+    """Raises: as `models.fitting.require_fitting_student`."""
+    from xtremedistil_ner.models.fitting import require_fitting_student  # transformers is heavy
+
+    require_fitting_student(recipe, teacher_folder)
+
+
+def require_read_settings(recipe: Recipe) -> None:
+    """Refuse settings away from their defaults that this run would not look at: they pass for having an effect.
+
+    Raises: RecipeError naming every one of them, and what would read it.
+    """
+    problems = [
+        f"{path}: {_value_at(recipe, path)!r} would have no effect. It takes {reader}; else leave it out."
+        for is_read, reader, paths in _readers(recipe)
+        for path in paths
+        if not is_read and _is_set(recipe, path)
+    ]
+    if problems:
+        raise RecipeError("\n".join(problems))
+
+
+def _needed_splits(recipe: Recipe) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(("train", "dev", *recipe.evaluate.splits)))
+
+
+def _readers(recipe: Recipe) -> Iterator[tuple[bool, str, tuple[str, ...]]]:
+    """Settings that not every run reads: whether this one does, what it takes, and their paths."""
+    yield from _teacher_readers(recipe)
+    yield from _student_readers(recipe)
+    yield from _loss_readers(recipe)
+
+
+def _teacher_readers(recipe: Recipe) -> Iterator[tuple[bool, str, tuple[str, ...]]]:
+    teacher, transfer, is_trained = recipe.teacher, recipe.transfer, recipe.finetune.epochs > 0
+    yield teacher.checkpoint is not None, "a teacher.checkpoint", ("teacher.revision",)
+    yield not is_trained, "finetune.epochs: 0 (a new classifier has the corpus's tags)", ("teacher.labels",)
+    yield bool(teacher.voters), "teacher.voters", ("teacher.weight",)
+    yield is_trained, "finetune.epochs above 0", ("finetune.masked_language_model.updates",)
+    yield transfer.path is not None, "a transfer.path", ("transfer.text",)
+    has_text = transfer.path is not None or transfer.hub is not None
+    yield has_text, "text beside the training text: a transfer.path or transfer.hub", ("transfer.sentences",)
+
+
+def _student_readers(recipe: Recipe) -> Iterator[tuple[bool, str, tuple[str, ...]]]:
+    section, start = recipe.student, recipe.student.transformer
+    is_transformer, part = section.kind == "transformer", "student.transformer."
+    sizes = ("student.embedding_width", "student.hidden_width", "student.head")
+    yield not is_transformer, "student.kind: bilstm", sizes
+    yield is_transformer, "student.kind: transformer", tuple(part + name for name in type(start).model_fields)
+    if is_transformer:
+        is_new = start.start == "scratch"
+        yield is_new, "start: scratch", (f"{part}hidden_width", f"{part}heads", "student.embeddings")
+        counts = is_new or (start.start == "teacher" and not start.teacher_layers)
+        yield counts, "start: scratch, or start: teacher without teacher_layers", (f"{part}layers",)
+        yield start.checkpoint is not None, "start: checkpoint", (f"{part}revision",)
+    yield section.vocabulary == TRAINED, f"student.vocabulary: {TRAINED}", ("student.vocabulary_size",)
+    yield section.prune_vocabulary, "prune_vocabulary: true", ("student.min_piece_count",)
+
+
+def _loss_readers(recipe: Recipe) -> Iterator[tuple[bool, str, tuple[str, ...]]]:
+    section, stages = recipe.train, [stage.losses for stage in STRATEGIES[recipe.train.strategy]]
+    losses = {loss for stage in stages for loss in stage}
+    yield "logits" in losses, "a strategy with the loss on logits", ("train.logit_loss",)
+    is_soft = "logits" in losses and section.logit_loss != "mse"
+    yield is_soft, "the loss on logits, and logit_loss: soft_cross_entropy or posterior", ("train.temperature",)
+    states = ("train.representation_loss", "train.teacher_layer")
+    yield "representation" in losses, "a strategy with the representation loss", states
+    joint = {loss for stage in stages if len(stage) > 1 for loss in stage}
+    for loss in type(section.loss_weights).model_fields:
+        yield loss in joint, "a strategy that adds this loss to another", (f"train.loss_weights.{loss}",)
+
+
+def _is_set(recipe: Recipe, path: str) -> bool:
+    *sections, name = path.split(".")
+    section = _value_at(recipe, ".".join(sections))
+    return bool(getattr(section, name) != type(section).model_fields[name].default)
+
+
+def _value_at(recipe: Recipe, path: str) -> Any:  # noqa: ANN401 - any setting
+    value: BaseModel = recipe
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value

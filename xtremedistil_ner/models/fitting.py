@@ -1,0 +1,46 @@
+"""Whether the student of a recipe can be made from its teacher, found out from configurations and tokenizers alone.
+
+No weights are read, so that it takes seconds at a run's start, and not the hours until a student begins.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tokenizers import Tokenizer
+from transformers import ModernBertConfig, PreTrainedConfig
+
+from xtremedistil_ner.models.new_student import require_width
+from xtremedistil_ner.models.pretrained import load_config, load_tokenizer
+from xtremedistil_ner.models.student_vocabulary import given_vocabulary
+from xtremedistil_ner.models.teacher import require_layer
+from xtremedistil_ner.models.transformer_student import part_of_bert
+from xtremedistil_ner.schema import Recipe, TeacherSection
+from xtremedistil_ner.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
+
+
+def require_fitting_student(recipe: Recipe, teacher_folder: Path | None) -> None:
+    """Check vocabulary, widths, layers and windows. `teacher_folder` has the teacher, if there is one already.
+
+    Raises: RecipeError for a student that does not go with the teacher; ModelError for a checkpoint that is not there.
+    """
+    section, start = recipe.student, recipe.student.transformer
+    config, tokenizer = _teacher_parts(recipe.teacher, teacher_folder)
+    given_vocabulary(section, tokenizer)
+    if recipe.train.teacher_layer is not None:
+        require_layer(recipe.train.teacher_layer, available=config.num_hidden_layers)
+    if section.kind == "transformer" and start.start != "scratch":
+        if start.checkpoint is not None:
+            config = load_config(start.checkpoint, revision=start.revision)
+        part_of_bert(section, config, tags=1)
+    else:
+        require_width(section, teacher_width=config.hidden_size)
+
+
+def _teacher_parts(section: TeacherSection, folder: Path | None) -> tuple[PreTrainedConfig, Tokenizer]:
+    """The teacher's configuration and tokenizer; of one from scratch what stands for them before there is text."""
+    if section.shape is not None and folder is None:
+        config = ModernBertConfig(hidden_size=section.shape.hidden_width, num_hidden_layers=section.shape.layers)
+        return config, wordpiece_tokenizer(SPECIAL_PIECES, lowercase=section.shape.lowercase, special_rows=True)
+    source, revision = (section.checkpoint or "", section.revision) if folder is None else (folder, None)
+    return load_config(source, revision=revision), load_tokenizer(source, revision=revision).backend_tokenizer

@@ -1,0 +1,121 @@
+"""Checkpoints of `transformers`, by folder or Hub id: configuration, weights and fast tokenizer.
+
+Errors name the checkpoint and say what to give instead. Nothing is said on the terminal, no code from a checkpoint is
+run, and weights are read from safetensors alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
+
+from xtremedistil_ner.errors import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class UnfitWeights:
+    """Names of the weights that a checkpoint lacks, that it has too many, and those of another shape."""
+
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    misshapen: tuple[str, ...]
+
+
+def load_config(source: str | Path, *, revision: str | None) -> PreTrainedConfig:
+    """The configuration of a checkpoint.
+
+    Raises: ModelError when there is none.
+    """
+    with _named_in_errors(source):
+        config: PreTrainedConfig = AutoConfig.from_pretrained(str(source), revision=revision or "main")
+        return config
+
+
+def load_model(
+    factory: Any,  # noqa: ANN401 - one of transformers' Auto classes
+    source: str | Path,
+    *,
+    revision: str | None,
+    config: PreTrainedConfig | None = None,
+) -> tuple[PreTrainedModel, UnfitWeights]:
+    """The model of a checkpoint in float32, and which weights do not fit: that is the caller's to judge.
+
+    `config`, if given, stands for the checkpoint's own.
+    Raises: ModelError when there is nothing that `factory` can make a model of.
+    """
+    with _named_in_errors(source), silent_transformers():
+        model, info = factory.from_pretrained(
+            str(source),
+            config=config,
+            revision=revision or "main",
+            dtype=torch.float32,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )
+    kinds = ("missing_keys", "unexpected_keys", "mismatched_keys")
+    return model, UnfitWeights(*(tuple(sorted(map(_weight_name, info[kind]))) for kind in kinds))
+
+
+def load_tokenizer(source: str | Path, *, revision: str | None = None) -> PreTrainedTokenizerFast:
+    """The fast tokenizer of a checkpoint, WordPiece or SentencePiece.
+
+    Raises: ModelError when there is none.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(source), revision=revision or "main")
+    except (OSError, ValueError, ImportError) as error:
+        raise ModelError(f"{source}: no tokenizer that transformers can load ({_first_line(error)}).") from error
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ModelError(f"{source}: its tokenizer has no fast version. Add a tokenizer.json to the checkpoint.")
+    return tokenizer
+
+
+def longest_window(config: PreTrainedConfig) -> int:
+    """How many pieces a checkpoint takes at most, special pieces included."""
+    # RoBERTa's positions start behind its padding index
+    offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
+    return int(config.max_position_embeddings - offset)
+
+
+@contextmanager
+def silent_transformers() -> Iterator[None]:
+    """Keep transformers' bars and its load report off the terminal inside the block: loading is checked here."""
+    verbosity = transformers_logging.get_verbosity()
+    hook = transformers_logging.set_tqdm_hook(
+        lambda factory, arguments, options: transformers_logging.EmptyTqdm(*arguments, **options)
+    )
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        transformers_logging.set_tqdm_hook(hook)
+
+
+def _weight_name(key: str | Sequence[Any]) -> str:
+    """The name of a weight; transformers lists a misshapen one with its shapes."""
+    return key if isinstance(key, str) else str(key[0])
+
+
+@contextmanager
+def _named_in_errors(source: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise ModelError(
+            f"{source}: not a checkpoint that transformers can load ({_first_line(error)}). "
+            "Give a folder with config.json and model.safetensors, or a Hub id that is reachable or in the cache."
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

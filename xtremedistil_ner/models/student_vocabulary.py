@@ -1,0 +1,107 @@
+"""A student's pieces: the teacher's vocabulary, a given one or one learnt from the text, without what never occurs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tokenizers import Tokenizer, models
+
+from xtremedistil_ner.corpus.labelled import LabelledCorpus
+from xtremedistil_ner.errors import RecipeError
+from xtremedistil_ner.models.pretrained import load_tokenizer
+from xtremedistil_ner.rundir import publish, published_fingerprint
+from xtremedistil_ner.schema import StudentSection
+from xtremedistil_ner.soft_labels import SoftLabelStore
+from xtremedistil_ner.training.processes import Processes
+from xtremedistil_ner.vocabulary import (
+    TRAINED,
+    prune_vocabulary,
+    read_vocabulary,
+    train_vocabulary,
+    wordpiece_tokenizer,
+)
+
+
+def student_tokenizer(
+    section: StudentSection,
+    corpus: LabelledCorpus,
+    store: SoftLabelStore,
+    teacher_tokenizer: Tokenizer,
+    *,
+    work: Path,
+    wanted: str,
+    processes: Processes,
+) -> tuple[Tokenizer, bool]:
+    """The student's tokenizer and whether it lower-cases. Learnt and pruned once, by the main process.
+
+    Raises: as `given_vocabulary`.
+    """
+    vocabulary, lowercase = given_vocabulary(section, teacher_tokenizer)
+    if vocabulary is None or section.prune_vocabulary:
+        path = work / "vocabulary" / "vocab.txt"
+        if processes.is_main and published_fingerprint(path.parent) != wanted:
+            if vocabulary is None:
+                vocabulary = train_vocabulary(
+                    lambda: _all_text(corpus, store), size=section.vocabulary_size, lowercase=lowercase
+                )
+            if section.prune_vocabulary:
+                vocabulary = prune_vocabulary(
+                    vocabulary, _all_text(corpus, store), lowercase=lowercase, min_count=section.min_piece_count
+                )
+            with publish(path.parent, {"fingerprint": wanted}) as folder:
+                (folder / path.name).write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
+        processes.barrier()
+        vocabulary = read_vocabulary(path)
+    special_rows = section.kind == "transformer"
+    return wordpiece_tokenizer(vocabulary, lowercase=lowercase, special_rows=special_rows), lowercase
+
+
+def given_vocabulary(section: StudentSection, teacher_tokenizer: Tokenizer) -> tuple[Sequence[str] | None, bool]:
+    """The vocabulary before pruning, none where it is to be learnt, and whether its tokenizer lower-cases.
+
+    Raises: RecipeError when there is no WordPiece vocabulary to start from, or when it says otherwise about case;
+    ModelError when there is no vocabulary where the recipe says, or one without the special pieces.
+    """
+    vocabulary, lowercase = _named_vocabulary(section, teacher_tokenizer)
+    if section.lowercase and not lowercase:
+        raise RecipeError(
+            "student.lowercase: the student takes its vocabulary from a cased tokenizer, and with it its case. "
+            f"Give `{TRAINED}` or the path of a vocab.txt as student.vocabulary, or leave lowercase out."
+        )
+    if vocabulary is not None:  # pruning puts all special pieces in
+        special_rows = section.kind == "transformer" and not section.prune_vocabulary
+        wordpiece_tokenizer(vocabulary, lowercase=lowercase, special_rows=special_rows)
+    return vocabulary, lowercase
+
+
+def _named_vocabulary(section: StudentSection, teacher_tokenizer: Tokenizer) -> tuple[Sequence[str] | None, bool]:
+    if section.vocabulary == TRAINED:
+        return None, section.lowercase
+    if section.vocabulary is not None and Path(section.vocabulary).is_file():
+        return read_vocabulary(Path(section.vocabulary)), section.lowercase
+    if section.vocabulary is not None:
+        return _word_pieces(load_tokenizer(section.vocabulary).backend_tokenizer, section.vocabulary)
+    start = section.transformer
+    if section.kind == "transformer" and start.checkpoint is not None:
+        found = load_tokenizer(start.checkpoint, revision=start.revision)
+        return _word_pieces(found.backend_tokenizer, start.checkpoint)
+    return _word_pieces(teacher_tokenizer, "the teacher")
+
+
+def _word_pieces(tokenizer: Tokenizer, origin: str) -> tuple[tuple[str, ...], bool]:
+    if not isinstance(tokenizer.model, models.WordPiece):
+        raise RecipeError(
+            f"student.vocabulary: {origin} has no WordPiece vocabulary to share. Give `{TRAINED}` to learn one from "
+            "the text, the path of a vocab.txt, or a checkpoint that has one, such as bert-base-multilingual-cased."
+        )
+    ids = tokenizer.get_vocab(with_added_tokens=True)
+    normalizer = json.loads(tokenizer.to_str()).get("normalizer") or {}
+    return tuple(sorted(ids, key=ids.__getitem__)), bool(normalizer.get("lowercase"))
+
+
+def _all_text(corpus: LabelledCorpus, store: SoftLabelStore) -> Iterator[Sequence[Sequence[str]]]:
+    yield from store.sentences()
+    for language in corpus.languages:
+        yield [sentence.words for sentence in corpus.sentences(language, "train")]

@@ -1,0 +1,74 @@
+"""What the loop trains: sources of rows with their losses, phases over them, and what holds for all phases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from xtremedistil_ner.training.sampling import BatchPlan
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Rows to train on and their loss.
+
+    Shapes: `words` (rows,) int64, what a row adds to the divisor; `loss` takes rows (micro-batch,) and gives their
+    summed loss ().
+    """
+
+    name: str
+    plan: BatchPlan
+    words: NDArray[np.int64]
+    loss: Callable[[Rows], Tensor]
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A stretch of training with one optimiser.
+
+    `evaluate` gives numbers of which `score` selects: higher is better. Without it the last weights are kept.
+    """
+
+    name: str
+    sources: tuple[Source, ...]
+    trained: frozenset[str]
+    updates: int
+    learning_rate: float
+    evaluate: Callable[[], Mapping[str, float]] | None
+    evaluate_every: int
+    patience: int
+    final_learning_rate: float = 0.0
+    schedule: Literal["cosine", "linear"] = "cosine"
+    warmup: float = 0.0
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoopSettings:
+    """What does not change between phases. Units: `checkpoint_every_s` seconds, 0 after every update."""
+
+    stage: str
+    seed: int
+    dtype: torch.dtype
+    micro_batch_pieces: int
+    checkpoint_every_s: float
+
+
+def learning_rate(phase: Phase, update: int) -> float:
+    """The learning rate of an update of a phase: linear warm-up, then cosine or linear to the final rate."""
+    warmup = int(phase.warmup * phase.updates)
+    if update < warmup:
+        return phase.learning_rate * (update + 1) / warmup
+    done = (update - warmup) / max(phase.updates - warmup, 1)
+    left = (1 + math.cos(math.pi * done)) / 2 if phase.schedule == "cosine" else 1 - done
+    return phase.final_learning_rate + (phase.learning_rate - phase.final_learning_rate) * left

@@ -1,0 +1,64 @@
+"""Rows in, one score per tag and word out: batches by length for anything that scores pieces.
+
+Numpy only: the tagging path imports this module and must not pay for torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xtremedistil_ner.pieces import EncodedCorpus, Ints, PieceBatch, PieceEncoder
+
+Scorer = Callable[[PieceBatch], NDArray[np.float32]]
+"""Word logits of a batch: (batch, words, tags) float32. Teacher, student and ONNX session all are scorers."""
+
+_NEVER = -1e4
+"""Logit of a tag that a word without a piece cannot have; finite, and finite in float16."""
+
+
+def plan_batches(lengths: Ints, *, batch_pieces: int) -> list[NDArray[np.int64]]:
+    """Rows grouped by length so that rows times longest length stays within the budget (one row at least).
+
+    Shapes: lengths (rows,); result: arrays of row numbers, shortest rows first; equal lengths keep their order.
+    """
+    order = np.argsort(lengths, kind="stable").astype(np.int64)
+    batches, start = [], 0
+    for stop in range(1, len(order) + 1):
+        if stop == len(order) or (stop + 1 - start) * int(lengths[order[stop]]) > batch_pieces:
+            batches.append(order[start:stop])
+            start = stop
+    return batches
+
+
+def score_rows(
+    scorer: Scorer, encoder: PieceEncoder, encoded: EncodedCorpus, *, n_tags: int, batch_pieces: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Logits of every word of an encoded corpus, in length-bucketed batches.
+
+    Shapes: logits (all words, tags) float32, those of tag 0, `O`, where not covered; covered (all words,) bool, false
+    for words without a piece.
+    """
+    logits = np.full((encoded.n_words, n_tags), _NEVER, dtype=np.float32)
+    logits[:, 0] = 0.0
+    covered = np.zeros(encoded.n_words, dtype=np.bool_)
+    for rows in plan_batches(encoded.piece_lengths(), batch_pieces=batch_pieces):
+        batch = encoder.collate(encoded, rows)
+        positions = encoded.scored_positions(batch)
+        logits[positions] = scorer(batch)[batch.word_mask]
+        covered[positions] = True
+    return logits, covered
+
+
+def score_words(
+    scorer: Scorer, encoder: PieceEncoder, sentences: Sequence[Sequence[str]], *, n_tags: int, batch_pieces: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64]]:
+    """Logits of every word of some sentences; see `score_rows`.
+
+    Shapes: logits (all words, tags) float32; covered (all words,) bool; offsets (sentences + 1,) int64 into both.
+    """
+    encoded = encoder.encode(sentences)
+    logits, covered = score_rows(scorer, encoder, encoded, n_tags=n_tags, batch_pieces=batch_pieces)
+    return logits, covered, np.asarray(encoded.sentence_words, dtype=np.int64)
