@@ -17,3 +17,19 @@ def finished_run(tmp_path_factory):
     from tiny_run import make_finished_run  # torch is heavy; tests without it must not pay
 
     return make_finished_run(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture(scope="session")
+def bert_folder(tmp_path_factory):
+    """A tiny encoder as mBERT is laid out. Copy what you change."""
+    from tiny_teacher import save_bert
+
+    return save_bert(tmp_path_factory.mktemp("bert"))
+
+
+@pytest.fixture(scope="session")
+def xlm_roberta_folder(tmp_path_factory):
+    """A tiny encoder as XLM-R is laid out. Copy what you change."""
+    from tiny_teacher import save_xlm_roberta
+
+    return save_xlm_roberta(tmp_path_factory.mktemp("xlm-roberta"))

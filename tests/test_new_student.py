@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tiny_teacher import BERT_PIECES, LAYERS, SCHEME, WIDTH, load, save_bert, save_xlm_roberta
+from tiny_teacher import BERT_PIECES, LAYERS, SCHEME, WIDTH, load
 
 from xtremedistil_ner.errors import RecipeError
 from xtremedistil_ner.models.new_student import new_student
@@ -14,16 +14,6 @@ from xtremedistil_ner.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
 
 TRANSFORMER = ("student.kind=transformer", "student.transformer.hidden_width=8", "student.transformer.heads=2")
 FROM_TEACHER = ("student.kind=transformer", "student.transformer={start: teacher, layers: 3}")
-
-
-@pytest.fixture(scope="module")
-def bert_folder(tmp_path_factory):
-    return save_bert(tmp_path_factory.mktemp("bert"))
-
-
-@pytest.fixture(scope="module")
-def xlm_roberta_folder(tmp_path_factory):
-    return save_xlm_roberta(tmp_path_factory.mktemp("xlm-roberta"))
 
 
 @pytest.fixture(scope="module")

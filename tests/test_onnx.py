@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
+from onnx_session import assert_contract, open_session, run
 from tiny_student import MAX_PIECES, SCHEME, make_network, ragged_batch
 
 from xtremedistil_ner.export.onnx_graph import build_graph, write_onnx
@@ -16,17 +15,6 @@ from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
 
 HEADS = pytest.mark.parametrize("head", ["projected", "direct"])
 LENGTHS = [3, 9, 1, 6, 9, 2]
-
-
-def open_session(network, *, threads=1):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    graph = build_graph(network, SCHEME, max_pieces=MAX_PIECES)
-    return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
-def run(session, input_ids, mask):
-    return session.run(["logits"], {"input_ids": np.asarray(input_ids), "attention_mask": np.asarray(mask)})[0]
 
 
 @HEADS
@@ -73,20 +61,7 @@ def test_a_row_without_pieces_disturbs_nobody():
 
 @HEADS
 def test_the_graph_is_valid_and_all_its_dimensions_are_symbolic(head):
-    graph = build_graph(make_network(head), SCHEME, max_pieces=MAX_PIECES)
-    onnx.checker.check_model(graph, full_check=True)
-    dimensions = {
-        value.name: [dimension.dim_param for dimension in value.type.tensor_type.shape.dim]
-        for value in (*graph.graph.input, *graph.graph.output)
-    }
-    assert dimensions == {
-        "input_ids": ["batch", "pieces"],
-        "attention_mask": ["batch", "pieces"],
-        "logits": ["batch", "pieces", "tags"],
-    }
-    assert {value.type.tensor_type.elem_type for value in graph.graph.input} == {onnx.TensorProto.INT64}
-    assert graph.ir_version == 8
-    assert [(opset.domain, opset.version) for opset in graph.opset_import] == [("", 17)]
+    assert_contract(build_graph(make_network(head), SCHEME, max_pieces=MAX_PIECES))
 
 
 def test_the_metadata_name_tags_and_window():

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import onnx
-import onnxruntime
 import pytest
 import torch
+from onnx_session import assert_contract, open_session, run
 from tiny_student import MAX_PIECES, SCHEME, ragged_batch
 from tiny_transformer import SHAPE, make_transformer
 from transformers import BertConfig, BertForTokenClassification
@@ -17,17 +16,6 @@ from xtremedistil_ner.export.onnx_graph import build_graph, write_onnx
 
 LONGEST = 64
 ABSOLUTE, RELATIVE = 1e-5, 1e-6
-
-
-def open_session(network):
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    graph = build_graph(network, SCHEME, max_pieces=MAX_PIECES)
-    return onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
-
-
-def run(session, input_ids, mask):
-    return session.run(["logits"], {"input_ids": np.asarray(input_ids), "attention_mask": np.asarray(mask)})[0]
 
 
 def lengths_of(batch, longest):
@@ -77,17 +65,7 @@ def test_a_row_without_pieces_stays_finite():
 
 def test_the_graph_is_valid_and_keeps_the_contract_of_every_student():
     graph = build_graph(make_transformer(), SCHEME, max_pieces=MAX_PIECES)
-    onnx.checker.check_model(graph, full_check=True)
-    dimensions = {
-        value.name: [dimension.dim_param for dimension in value.type.tensor_type.shape.dim]
-        for value in (*graph.graph.input, *graph.graph.output)
-    }
-    assert dimensions == {
-        "input_ids": ["batch", "pieces"],
-        "attention_mask": ["batch", "pieces"],
-        "logits": ["batch", "pieces", "tags"],
-    }
-    assert {value.type.tensor_type.elem_type for value in graph.graph.input} == {onnx.TensorProto.INT64}
+    assert_contract(graph)
     assert {entry.key: entry.value for entry in graph.metadata_props}["max_pieces"] == str(MAX_PIECES)
 
 

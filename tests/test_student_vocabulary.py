@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tiny_teacher import BERT_PIECES, load, save_bert, save_xlm_roberta
+from tiny_teacher import BERT_PIECES, load
 from transformers import BertTokenizer
 
 from xtremedistil_ner.corpus.labelled import open_corpus
@@ -14,16 +14,6 @@ from xtremedistil_ner.rundir import RunFolder
 from xtremedistil_ner.soft_labels import open_store
 from xtremedistil_ner.training.processes import current_processes
 from xtremedistil_ner.vocabulary import SPECIAL_PIECES
-
-
-@pytest.fixture(scope="module")
-def bert_folder(tmp_path_factory):
-    return save_bert(tmp_path_factory.mktemp("bert"))
-
-
-@pytest.fixture(scope="module")
-def xlm_roberta_folder(tmp_path_factory):
-    return save_xlm_roberta(tmp_path_factory.mktemp("xlm-roberta"))
 
 
 @pytest.fixture

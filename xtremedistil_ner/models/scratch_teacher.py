@@ -55,5 +55,5 @@ def build_teacher(
     )
     columns = tuple((index,) for index in names)
     model = ModernBertForTokenClassification(config)
-    model.set_attn_implementation("eager")  # on CPU half the time of SDPA under local masks (docs/log.md)
+    model.set_attn_implementation("eager")  # faster than SDPA on CPU: local masks leave its fast path (docs/log.md)
     return assemble_teacher(model, fast, scheme, columns=columns, max_pieces=max_pieces)

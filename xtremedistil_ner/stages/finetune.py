@@ -8,6 +8,7 @@ weights. With `epochs: 0` the checkpoint already is the teacher and is only chec
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,18 @@ _MICRO_BATCH_PIECES = 8192
 _CHECKPOINT_EVERY_S = 120.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One teacher to make: what it learns from, and its resumable state."""
+
+    recipe: Recipe
+    corpus: LabelledCorpus
+    work: Path
+    wanted: str
+    processes: Processes
+    report: Reporter
+
+
 def finetune_teacher(recipe: Recipe, run: RunFolder, fingerprint: str, report: Reporter) -> None:
     """Make `run.teacher`. Goes on from its last checkpoint; every process of the job calls it."""
     processes = current_processes()
@@ -59,7 +72,7 @@ def finetune_teacher(recipe: Recipe, run: RunFolder, fingerprint: str, report: R
     corpus = open_corpus(recipe.corpus)
     work = run.work(STAGE)
     voters = list(_voters(recipe, corpus)) if processes.is_main else []  # before training: one may not fit
-    teacher, history = _make_teacher(recipe, corpus, work, fingerprint, processes, report)
+    teacher, history = _make_teacher(_Job(recipe, corpus, work, fingerprint, processes, report))
     if processes.is_main:
         with publish(run.teacher, {"fingerprint": fingerprint}) as folder:
             save_votes(folder, [Vote(teacher, recipe.teacher.weight), *voters])
@@ -68,15 +81,9 @@ def finetune_teacher(recipe: Recipe, run: RunFolder, fingerprint: str, report: R
     processes.barrier()
 
 
-def _make_teacher(
-    recipe: Recipe,
-    corpus: LabelledCorpus,
-    work: Path,
-    fingerprint: str,
-    processes: Processes,
-    report: Reporter,
-) -> tuple[Teacher, list[dict[str, Any]]]:
-    section, scheme = recipe.teacher, corpus.scheme
+def _make_teacher(job: _Job) -> tuple[Teacher, list[dict[str, Any]]]:
+    recipe, scheme = job.recipe, job.corpus.scheme
+    section = recipe.teacher
     if section.checkpoint is not None and recipe.finetune.epochs == 0:
         teacher = adopt_teacher(
             section.checkpoint, scheme, labels=section.labels, max_pieces=section.max_pieces, revision=section.revision
@@ -88,12 +95,12 @@ def _make_teacher(
         )
     else:
         shape = section.shape or ShapeSection()
-        tokenizer = _scratch_tokenizer(recipe, shape, corpus, work, fingerprint, processes, report)
+        tokenizer = _scratch_tokenizer(job, shape)
         teacher = build_teacher(shape, tokenizer, scheme, max_pieces=section.max_pieces, seed=recipe.seed)
-    move(teacher.model, processes.device)
+    move(teacher.model, job.processes.device)
     if recipe.finetune.masked_language_model.updates:
-        _train_masked_language_model(recipe, corpus, teacher, work, fingerprint, processes, report)
-    return teacher, _train_classifier(recipe, corpus, teacher, work, fingerprint, processes, report)
+        _train_masked_language_model(job, teacher)
+    return teacher, _train_classifier(job, teacher)
 
 
 def _voters(recipe: Recipe, corpus: LabelledCorpus) -> Iterator[Vote]:
@@ -108,15 +115,8 @@ def _voters(recipe: Recipe, corpus: LabelledCorpus) -> Iterator[Vote]:
         yield Vote(teacher, voter.weight)
 
 
-def _train_classifier(
-    recipe: Recipe,
-    corpus: LabelledCorpus,
-    teacher: Teacher,
-    work: Path,
-    fingerprint: str,
-    processes: Processes,
-    report: Reporter,
-) -> list[dict[str, Any]]:
+def _train_classifier(job: _Job, teacher: Teacher) -> list[dict[str, Any]]:
+    recipe, corpus, processes = job.recipe, job.corpus, job.processes
     section, scheme = recipe.finetune, corpus.scheme
     dtype = autocast_dtype(section.precision, processes.device)
     sentences = [sentence for language in corpus.languages for sentence in corpus.sentences(language, "train")]
@@ -159,14 +159,14 @@ def _train_classifier(
         evaluate_every=max(1, per_epoch // section.evaluations_per_epoch),
         patience=updates + 2,  # never: there is a look before the first update, and at most one after each
     )
-    report(Event(STAGE, f"{len(sentences)} gold sentences of {len(corpus.languages)} languages"))
+    job.report(Event(STAGE, f"{len(sentences)} gold sentences of {len(corpus.languages)} languages"))
     return train_phases(
         teacher.model,
         [phase],
         settings=LoopSettings(STAGE, recipe.seed, dtype, _MICRO_BATCH_PIECES, _CHECKPOINT_EVERY_S),
         processes=processes,
-        checkpoints=CheckpointFolder(work / "classifier", job=fingerprint),
-        report=report,
+        checkpoints=CheckpointFolder(job.work / "classifier", job=job.wanted),
+        report=job.report,
     )
 
 
@@ -184,22 +184,13 @@ def classifier_source(
     return Source("labels", plan, encoded.scored_words(), loss)
 
 
-def _train_masked_language_model(
-    recipe: Recipe,
-    corpus: LabelledCorpus,
-    teacher: Teacher,
-    work: Path,
-    fingerprint: str,
-    processes: Processes,
-    report: Reporter,
-) -> None:
+def _train_masked_language_model(job: _Job, teacher: Teacher) -> None:
+    recipe, processes = job.recipe, job.processes
     section = recipe.finetune.masked_language_model
     if processes.is_main:
-        encode_to_folder(
-            teacher.encoder, _transfer_chunks(recipe, corpus), work / "encoded", fingerprint=f"{fingerprint}-mlm"
-        )
+        encode_to_folder(teacher.encoder, _transfer_chunks(job), job.work / "encoded", fingerprint=f"{job.wanted}-mlm")
     processes.barrier()
-    encoded = open_encoded(work / "encoded")
+    encoded = open_encoded(job.work / "encoded")
     origin = recipe.teacher.checkpoint
     model = masked_language_model(teacher, origin=origin, revision=recipe.teacher.revision, seed=recipe.seed)
     move(model, processes.device)
@@ -224,48 +215,38 @@ def _train_masked_language_model(
         [phase],
         settings=LoopSettings(STAGE, recipe.seed, dtype, _MICRO_BATCH_PIECES, _CHECKPOINT_EVERY_S),
         processes=processes,
-        checkpoints=CheckpointFolder(work / "masked", job=f"{fingerprint}-mlm"),
-        report=report,
+        checkpoints=CheckpointFolder(job.work / "masked", job=f"{job.wanted}-mlm"),
+        report=job.report,
     )
 
 
-def _scratch_tokenizer(
-    recipe: Recipe,
-    shape: ShapeSection,
-    corpus: LabelledCorpus,
-    work: Path,
-    fingerprint: str,
-    processes: Processes,
-    report: Reporter,
-) -> Tokenizer:
+def _scratch_tokenizer(job: _Job, shape: ShapeSection) -> Tokenizer:
     """The recipe's vocabulary, pruned, or one trained, on the transfer set; made once, by the main process."""
-    path = work / "vocabulary" / "vocab.txt"
-    if processes.is_main and published_fingerprint(path.parent) != fingerprint:
-        pieces = _scratch_vocabulary(recipe, shape, corpus)
-        report(Event(STAGE, f"vocabulary of {len(pieces):,} pieces"))
-        with publish(path.parent, {"fingerprint": fingerprint}) as folder:
+    path = job.work / "vocabulary" / "vocab.txt"
+    if job.processes.is_main and published_fingerprint(path.parent) != job.wanted:
+        pieces = _scratch_vocabulary(job, shape)
+        job.report(Event(STAGE, f"vocabulary of {len(pieces):,} pieces"))
+        with publish(path.parent, {"fingerprint": job.wanted}) as folder:
             (folder / path.name).write_text("\n".join(pieces) + "\n", encoding="utf-8")
-    processes.barrier()
+    job.processes.barrier()
     return wordpiece_tokenizer(read_vocabulary(path), lowercase=shape.lowercase, special_rows=True)
 
 
-def _scratch_vocabulary(recipe: Recipe, shape: ShapeSection, corpus: LabelledCorpus) -> Sequence[str]:
+def _scratch_vocabulary(job: _Job, shape: ShapeSection) -> Sequence[str]:
     if shape.vocabulary is None:
-        return train_vocabulary(
-            lambda: _transfer_chunks(recipe, corpus), size=shape.vocabulary_size, lowercase=shape.lowercase
-        )
+        return train_vocabulary(lambda: _transfer_chunks(job), size=shape.vocabulary_size, lowercase=shape.lowercase)
     return prune_vocabulary(
         read_vocabulary(Path(shape.vocabulary)),
-        _transfer_chunks(recipe, corpus),
+        _transfer_chunks(job),
         lowercase=shape.lowercase,
         min_count=shape.min_piece_count,
     )
 
 
-def _transfer_chunks(recipe: Recipe, corpus: LabelledCorpus) -> Iterator[list[tuple[str, ...]]]:
-    held_out = held_out_keys(corpus)
-    for language in transfer_languages(corpus, recipe.transfer):
-        sentences = iter_transfer(corpus, recipe.transfer, language, held_out=held_out)
+def _transfer_chunks(job: _Job) -> Iterator[list[tuple[str, ...]]]:
+    held_out = held_out_keys(job.corpus)
+    for language in transfer_languages(job.corpus, job.recipe.transfer):
+        sentences = iter_transfer(job.corpus, job.recipe.transfer, language, held_out=held_out)
         while chunk := [sentence.words for sentence in islice(sentences, 4096)]:
             yield chunk
 
