@@ -44,6 +44,12 @@ def test_a_corpus_without_training_text_takes_its_types_from_the_other_splits(fo
     assert opened(folder, languages=("tl",)).scheme.types == ("PER",)
 
 
+def test_a_corpus_that_has_changed_is_read_again_for_its_types(folder):
+    assert opened(folder, languages=("en",)).scheme.types == ("PER",)
+    write(folder / "en" / "train.tsv", "Ann/B-PER sang/O", "Bob/B-LOC left/O", "No/O")
+    assert opened(folder, languages=("en",)).scheme.types == ("LOC", "PER")
+
+
 def test_the_order_of_languages_and_types_is_the_recipes(folder):
     corpus = opened(folder, languages=("no", "en"), types=("PER", "LOC", "ORG"))
     assert (corpus.languages, corpus.scheme.types) == (("no", "en"), ("PER", "LOC", "ORG"))

@@ -20,6 +20,8 @@ from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.schema import CorpusSection
 
 HELD_OUT_SPLITS = ("dev", "test")
+_tags_of_hash: dict[str, frozenset[str]] = {}
+"""Tags as written, by the hash of the split: a run opens its corpus once per stage, and tags are few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +144,20 @@ def _scheme_of(reader: CorpusReader, languages: tuple[str, ...]) -> LabelScheme:
     """Collect the types of the training tags, or of all tags where no language has a training split."""
     tags: set[str] = set()
     for splits in (SPLITS[:1], SPLITS[1:]):
-        found = (reader.read(language, split) for language in languages for split in splits)
-        tags = {tag for split in found if split for tag in split.tag_lines}
+        tags = {tag for language in languages for split in splits for tag in _tags_of(reader, language, split)}
         if tags:
             break
     scheme = LabelScheme.from_tags(tags)
     if not scheme.types:
         raise CorpusError(f"{reader.name}: every tag is O. Name corpus.types, or add labelled entities.")
     return scheme
+
+
+def _tags_of(reader: CorpusReader, language: str, split: str) -> frozenset[str]:
+    key = reader.file_hash(language, split)
+    if key is None:
+        return frozenset()
+    if key not in _tags_of_hash:
+        found = reader.read(language, split)
+        _tags_of_hash[key] = frozenset(found.tag_lines if found else ())
+    return _tags_of_hash[key]
