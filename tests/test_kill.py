@@ -31,11 +31,12 @@ RECIPE = {
     "pseudolabel.shard_sentences": 20,
     "student.embedding_width": 8,
     "student.hidden_width": 8,
-    "train.updates": 150,
+    "train.strategy": "D4.2",
+    "train.updates": 300,
     "train.batch_sentences": 16,
     "train.evaluate_every": 20,
     "train.dev_sentences": 20,
-    "train.checkpoint_every_s": 0.2,
+    "train.checkpoint_every_s": 0.05,
 }
 N_SHARDS = 10  # 100 sentences of each language, 20 a shard
 LATEST_MS = 150
