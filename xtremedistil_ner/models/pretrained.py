@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
-from xtremedistil_ner.errors import ModelError
+from xtremedistil_ner.errors import ModelError, first_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def load_tokenizer(source: str | Path, *, revision: str | None = None) -> PreTra
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(source), revision=revision or "main")
     except (OSError, ValueError, ImportError) as error:
-        raise ModelError(f"{source}: no tokenizer that transformers can load ({_first_line(error)}).") from error
+        raise ModelError(f"{source}: no tokenizer that transformers can load ({first_line(error)}).") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ModelError(f"{source}: its tokenizer has no fast version. Add a tokenizer.json to the checkpoint.")
     return tokenizer
@@ -112,10 +112,6 @@ def _named_in_errors(source: str | Path) -> Iterator[None]:
         yield
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(
-            f"{source}: not a checkpoint that transformers can load ({_first_line(error)}). "
+            f"{source}: not a checkpoint that transformers can load ({first_line(error)}). "
             "Give a folder with config.json and model.safetensors, or a Hub id that is reachable or in the cache."
         ) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
