@@ -86,7 +86,9 @@ def place(tmp_path_factory):
     save_bert_encoder(folder / "small-bert", layers=2, width=8)
     save_xlm_roberta_encoder(folder / "xlm-roberta")
     for teacher in ("bert", "xlm-roberta"):
-        run_pipeline(recipe_of(folder, teacher), folder / f"{teacher}-run", until="pseudolabel", report=silent)
+        run_pipeline(
+            recipe_of(folder, teacher), folder / f"{teacher}-run", until="pseudolabel", processes=1, report=silent
+        )
     return folder
 
 
@@ -98,7 +100,7 @@ def recipe_of(place, teacher, *overrides):
 def distil(place, out, teacher, *overrides):
     """A whole run over the teacher's soft labels: its folder and its report."""
     recipe = recipe_of(place, teacher, *overrides)
-    result = run_pipeline(recipe, out, take_from=place / f"{teacher}-run", report=silent)
+    result = run_pipeline(recipe, out, take_from=place / f"{teacher}-run", processes=1, report=silent)
     assert [step.state for step in result.steps] == ["taken", "taken", "done", "done", "done"]
     return out, result.report
 

@@ -44,7 +44,7 @@ def run_copy(finished_run, tmp_path):
 
 def pipeline(place, *overrides, out="run", **options):
     recipe = load_recipe(place / "tiny.yaml", overrides=overrides)
-    return run_pipeline(recipe, place / out, report=silent, **options)
+    return run_pipeline(recipe, place / out, processes=1, report=silent, **options)
 
 
 def add_sentence(place, name):
@@ -157,7 +157,7 @@ def test_a_teacher_that_reads_shorter_windows_labels_again(finished_run, tmp_pat
         for pieces in windows:
             overrides = [teacher, f"teacher.max_pieces={pieces}", "finetune.epochs=0"]
             recipe = load_recipe(finished_run / "tiny.yaml", overrides=overrides)
-            run_pipeline(recipe, tmp_path / out, until="pseudolabel", report=silent)
+            run_pipeline(recipe, tmp_path / out, until="pseudolabel", processes=1, report=silent)
             logits[out, pieces] = tree_of(tmp_path / out / "soft_labels")["en-00000/logits.npy"]
     assert logits["changed", 32] != logits["new", 8], "else this shows nothing"
     assert logits["changed", 8] == logits["new", 8]

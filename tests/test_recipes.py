@@ -38,7 +38,7 @@ def material(tmp_path_factory):
     folder = tmp_path_factory.mktemp("recipes")
     corpus = write_corpus(folder / "corpus")
     recipe = load_recipe(write_recipe(folder / "tiny.yaml", corpus))
-    run_pipeline(recipe, folder / "run", until="finetune", report=silent)
+    run_pipeline(recipe, folder / "run", until="finetune", processes=1, report=silent)
     (folder / "text").mkdir()
     (folder / "text" / "en.txt").write_text("Nobody left Oslo.\nAlan of Acme lives here.\n", encoding="utf-8")
     return folder
@@ -79,7 +79,7 @@ def test_a_tiny_version_of_a_recipe_dry_runs_and_runs(name, material, tmp_path):
     steps = run_pipeline(recipe, tmp_path / "run", dry_run=True, report=silent).steps
     assert [step.state for step in steps] == ["missing"] * 5
     assert not (tmp_path / "run").exists()
-    report = run_pipeline(recipe, tmp_path / "run", report=silent).report
+    report = run_pipeline(recipe, tmp_path / "run", processes=1, report=silent).report
     assert set(report["models"]) >= {"teacher", "student"}
     assert set(report["models"]["student"]["languages"]) == {"en", "no"}
     assert list((tmp_path / "run" / "export").rglob("model.onnx"))
