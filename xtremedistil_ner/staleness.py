@@ -37,7 +37,7 @@ def stage_fingerprints(recipe: Recipe, corpus: LabelledCorpus) -> dict[Stage, st
     transfer = {language: transfer_hash(corpus, recipe.transfer, language) for language in languages}
     student = {**plain["student"], "vocabulary": _vocabulary_identity(recipe.student.vocabulary)}
     if recipe.student.transformer.checkpoint is not None:
-        student["transformer"]["checkpoint"] = _start_identity(recipe.student.transformer.checkpoint)
+        student["transformer"]["checkpoint"] = _checkpoint_identity(recipe.student.transformer.checkpoint)
     result: dict[Stage, str] = {}
     result["finetune"] = _teacher_fingerprint(recipe, corpus, gold, transfer)
     result["pseudolabel"] = fingerprint("pseudolabel", _FORMAT, result["finetune"], transfer, plain["pseudolabel"])
@@ -81,14 +81,8 @@ def _checkpoint_identity(checkpoint: str) -> str:
     folder = Path(checkpoint)
     if not folder.is_dir():
         return checkpoint
-    names = ("config.json", "tokenizer.json", "vocab.txt", "sentencepiece.bpe.model", "*.safetensors")
+    names = ("config.json", *_TOKENIZER_FILES, "*.model", "*.safetensors")
     return fingerprint(sorted(sha256_file(path) for name in names for path in folder.glob(name)))
-
-
-def _start_identity(checkpoint: str) -> str:
-    """A checkpoint that gives a student its layers and its vocabulary, whose case is in `tokenizer_config.json`."""
-    parts = [_checkpoint_identity(checkpoint), _vocabulary_identity(checkpoint)]
-    return fingerprint(parts) if Path(checkpoint).is_dir() else checkpoint
 
 
 def _vocabulary_identity(name: str | None) -> str | None:
