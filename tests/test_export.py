@@ -14,8 +14,8 @@ from tiny_transformer import SHAPE, save_tiny_transformer
 
 from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.export.folder import write_export
+from xtremedistil_ner.exported import verify_export
 from xtremedistil_ner.models.crf import Crf
-from xtremedistil_ner.tagger import verify_export
 
 FILES = {
     "README.md",
@@ -61,7 +61,7 @@ def test_the_manifest_lists_every_other_file_with_its_size_and_sha256(student, t
     present = {path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_file()}
     assert present == FILES | {"manifest.json"}
     manifest = json.loads((target / "manifest.json").read_text(encoding="utf-8"))
-    assert manifest["schema"] == 1
+    assert manifest["schema"] == 2
     assert manifest["kind"] == "export"
     assert manifest["fingerprint"] == "abc"
     assert manifest["files"].keys() == FILES

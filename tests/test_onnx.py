@@ -10,7 +10,7 @@ import torch
 from onnx_session import assert_contract, open_session, run
 from tiny_student import MAX_PIECES, SCHEME, make_network, ragged_batch
 
-from xtremedistil_ner.export.onnx_graph import build_graph, write_onnx
+from xtremedistil_ner.export.onnx_graph import build_graph, write_graph
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
 
 HEADS = pytest.mark.parametrize("head", ["projected", "direct"])
@@ -72,7 +72,7 @@ def test_the_metadata_name_tags_and_window():
 
 def test_equal_weights_give_equal_bytes(tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        write_onnx(tmp_path / name, make_network(seed=seed), SCHEME, max_pieces=MAX_PIECES)
+        write_graph(tmp_path / name, build_graph(make_network(seed=seed), SCHEME, max_pieces=MAX_PIECES))
     first, second, other = ((tmp_path / name).read_bytes() for name in "abc")
     assert first == second
     assert first != other

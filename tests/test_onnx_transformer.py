@@ -12,7 +12,7 @@ from tiny_student import MAX_PIECES, SCHEME, ragged_batch
 from tiny_transformer import SHAPE, make_transformer
 from transformers import BertConfig, BertForTokenClassification
 
-from xtremedistil_ner.export.onnx_graph import build_graph, write_onnx
+from xtremedistil_ner.export.onnx_graph import build_graph, write_graph
 
 LONGEST = 64
 ABSOLUTE, RELATIVE = 1e-5, 1e-6
@@ -73,7 +73,7 @@ def test_equal_weights_give_equal_bytes_and_the_projection_is_no_part_of_them(tm
     for name, seed, width in (("a", 0, None), ("b", 0, 11), ("c", 1, None)):
         network = make_transformer(representation_width=width, seed=seed)
         network.model.load_state_dict(make_transformer(seed=seed).model.state_dict())
-        write_onnx(tmp_path / name, network, SCHEME, max_pieces=MAX_PIECES)
+        write_graph(tmp_path / name, build_graph(network, SCHEME, max_pieces=MAX_PIECES))
     first, second, other = ((tmp_path / name).read_bytes() for name in "abc")
     assert first == second
     assert first != other

@@ -21,10 +21,11 @@ import xtremedistil_ner.hf  # noqa: F401 - registers the architecture
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.corpus.places import demo_path
 from xtremedistil_ner.export.folder import write_export
+from xtremedistil_ner.exported import GRAPH_FILES
 from xtremedistil_ner.models.student import load_student, save_student, student_scorer
 from xtremedistil_ner.pieces import PieceBatch
 from xtremedistil_ner.schema import CorpusSection
-from xtremedistil_ner.tagger import ONNX_FILE, session_scorer
+from xtremedistil_ner.tagger import session_scorer
 
 N_SENTENCES = 2000
 BATCH = 32
@@ -51,7 +52,7 @@ def sentences() -> list[list[str]]:
 
 def test_torch_onnx_and_transformers_give_the_same_first_piece_tags(export: Path, sentences: list[list[str]]) -> None:
     student = load_student(export)
-    session = onnxruntime.InferenceSession(str(export / ONNX_FILE), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(str(export / GRAPH_FILES["float32"]), providers=["CPUExecutionProvider"])
     by_torch = student_scorer(student.network)
     by_onnx = session_scorer(session, n_tags=len(student.scheme.tags))
     model = AutoModelForTokenClassification.from_pretrained(export).eval()

@@ -139,6 +139,13 @@ def test_a_wrong_override_is_named_as_one_beside_the_files_problems():
     assert problems[-1].startswith("r.yaml:4: corpus.pth: unknown key.")
 
 
+def test_an_export_has_formats_and_forces_int8_only_among_them():
+    assert problems_of(MINIMAL, "export.formats=[]") == ["--set: export: name at least one format, each once."]
+    assert problems_of(MINIMAL, "export={formats: [onnx], force_int8: true}") == [
+        "--set: export: force_int8 is about the format onnx-int8, which is not asked for."
+    ]
+
+
 def test_an_override_that_contradicts_the_rest_of_its_section_is_named_and_the_section_is_not_printed():
     assert problems_of(MINIMAL, "evaluate.splits=[]") == ["--set: evaluate: name at least one split to score."]
     path_and_hub = problems_of(MINIMAL, "corpus.path=a", "corpus.hub.id=b/c")

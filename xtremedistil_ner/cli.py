@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
     from xtremedistil_ner.tagger import Entity
 
+GraphOption = Annotated[
+    Literal["float32", "int8"] | None, typer.Option(help="An export's graph. [default: float32 where there is one]")
+]
 CorpusPath = Annotated[str, typer.Argument(metavar="PATH", help="Corpus folder or URL, or `demo`.")]
 
 app = typer.Typer(
@@ -81,6 +84,7 @@ def evaluate(
     split: Annotated[Literal["train", "dev", "test"], typer.Option(help="Split to score.")] = "test",
     langs: Annotated[str, typer.Option(help="`all`, or codes such as `en,de`.")] = "all",
     protocol: Annotated[Protocol, typer.Option(help="`paper`: the papers' way of scoring beside it.")] = "strict",
+    precision: GraphOption = None,
     as_json: Json = False,
 ) -> None:
     """Score a model per language: strict entity F1 of whole sentences."""
@@ -94,6 +98,7 @@ def evaluate(
             split=split,
             languages=codes,
             paper_protocol=protocol == "paper",
+            graph=precision,
             report=report,
         )
     typer.echo(format_json(scores) if as_json else format_scores(scores))

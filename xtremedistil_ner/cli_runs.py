@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from xtremedistil_ner.errors import ResourceError, UsageError
+from xtremedistil_ner.rundir import RunFolder, write_text
 from xtremedistil_ner.terminal import TerminalReporter, format_comparison, format_result, format_table
 
 if TYPE_CHECKING:
@@ -92,18 +93,71 @@ def _stage_command(stage: StageName) -> Callable[..., None]:
     def command(**options: Any) -> None:  # noqa: ANN401 - those of `distil`
         distil(only=stage, **options)
 
-    parameters = [
-        parameter.replace(default=inspect.Parameter.empty) if name == "recipe" else parameter
-        for name, parameter in inspect.signature(distil, eval_str=True).parameters.items()
-        if name not in ("only", "until", "protocol")
+    return _with_signature(command, _stage_parameters())
+
+
+def _export_command() -> Callable[..., None]:
+    """The stage `export` with its recipe fields as options, and with the upload."""
+
+    def own(
+        formats: Annotated[
+            str | None, typer.Option("--format", help="Some of hf,onnx,onnx-int8. [default: as the recipe says, all]")
+        ] = None,
+        force: Annotated[bool, typer.Option("--force", help="Publish the int8 graph whatever it costs.")] = False,
+        push_to_hub: Annotated[
+            str | None, typer.Option("--push-to-hub", metavar="ID", help="Upload it to this repository of the Hub.")
+        ] = None,
+        private: Annotated[bool, typer.Option("--private", help="Make that repository a private one.")] = False,
+    ) -> None: ...
+
+    def command(
+        *,
+        formats: str | None,
+        force: bool,
+        push_to_hub: str | None,
+        private: bool,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        changes = list(options.pop("overrides") or [])
+        if formats is not None:
+            changes.append(f"export.formats={json.dumps([name.strip() for name in formats.split(',')])}")
+        if force:
+            changes.append("export.force_int8=true")
+        if private and push_to_hub is None:
+            raise UsageError("--private: of a repository that --push-to-hub names.")
+        distil(only="export", overrides=changes, **options)
+        if push_to_hub is not None and not options["dry_run"]:
+            from xtremedistil_ner.export.upload import push_export
+
+            _, folder = read_recipe(options["recipe"], None, [], options["out"])
+            with TerminalReporter(quiet=options["as_json"]) as report:
+                push_export(RunFolder(folder).export, push_to_hub, private=private, report=report)
+
+    parameters = _stage_parameters()
+    return _with_signature(command, [parameters[0], *_signature_of(own), *parameters[1:]])
+
+
+def _stage_parameters() -> list[inspect.Parameter]:
+    return [
+        parameter.replace(default=inspect.Parameter.empty) if parameter.name == "recipe" else parameter
+        for parameter in _signature_of(distil)
+        if parameter.name not in ("only", "until", "protocol")
     ]
+
+
+def _signature_of(function: Callable[..., None]) -> list[inspect.Parameter]:
+    """The parameters of a command with their types as values, as typer reads them."""
+    return list(inspect.signature(function, eval_str=True).parameters.values())
+
+
+def _with_signature(command: Callable[..., None], parameters: Sequence[inspect.Parameter]) -> Callable[..., None]:
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command
 
 
 for _stage, _help in STAGE_COMMANDS.items():
-    runs_app.command(_stage, help=_help)(_stage_command(_stage))
+    runs_app.command(_stage, help=_help)(_export_command() if _stage == "export" else _stage_command(_stage))
 
 
 @runs_app.command("report")
@@ -115,7 +169,6 @@ def show_report(
     from xtremedistil_ner.report.html import format_page
     from xtremedistil_ner.report.markdown import format_report
     from xtremedistil_ner.report.stored import read_report
-    from xtremedistil_ner.rundir import RunFolder, write_text
 
     report = read_report(run)
     text = format_report(report)

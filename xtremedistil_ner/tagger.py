@@ -11,8 +11,8 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnxruntime
@@ -20,14 +20,12 @@ from numpy.typing import NDArray
 
 from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.errors import ModelError, UsageError
+from xtremedistil_ner.exported import GraphPrecision, choose_graph, verify_export
 from xtremedistil_ner.labels import LabelScheme, Transitions, decode_tags, spans_of
 from xtremedistil_ner.pieces import PieceBatch, PieceEncoder, load_encoder
-from xtremedistil_ner.rundir import MANIFEST, sha256_file
 from xtremedistil_ner.word_logits import Scorer, score_words
 
-ONNX_FILE = "onnx/model.onnx"
-EXPORT_SCHEMA = 1
-_NEEDED_FILES = (ONNX_FILE, "tokenizer.json", "tokenizer_config.json")
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _BATCH_PIECES = 1024  # fits the second-level cache; larger budgets were not faster on CPU
 _CHUNK_SENTENCES = 2048  # bounds memory, however many texts one call brings
 
@@ -55,16 +53,35 @@ class Tagger:
         self.transitions = transitions
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, threads: int = 1) -> Tagger:
-        """Load an export folder; `threads` is for one call of the model.
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        *,
+        precision: GraphPrecision | None = None,
+        threads: int = 1,
+        device: Literal["cpu", "cuda"] = "cpu",
+    ) -> Tagger:
+        """Load an export folder; `threads` is for one call of the model on a CPU.
 
-        Raises: ModelError when a file is missing, foreign, or not what the manifest says.
+        Without a `precision` it is the float32 graph, or the int8 one where there is no other. In float32 a text has
+        the same entities in any company; int8 kernels scale each batch by its largest value, so that logits near a
+        border may differ from batch to batch.
+
+        Raises: ModelError when a file is missing, foreign, or not what the manifest says; UsageError for CUDA
+        without an ONNX Runtime that has it.
         """
         path = Path(folder)
-        verify_export(path)
-        session = _open_session(path / ONNX_FILE, threads)
-        scheme, max_pieces, transitions = _read_metadata(session, path / ONNX_FILE)
-        encoder = load_encoder(path, max_pieces=max_pieces)
+        graph = choose_graph(path, verify_export(path), precision)
+        return cls.from_graph(graph, path, threads=threads, device=device)
+
+    @classmethod
+    def from_graph(
+        cls, graph: Path, tokenizer: Path, *, threads: int = 1, device: Literal["cpu", "cuda"] = "cpu"
+    ) -> Tagger:
+        """A tagger from an ONNX file and the folder of its tokenizer, before there is a manifest to check them by."""
+        session = _open_session(graph, threads, device)
+        scheme, max_pieces, transitions = _read_metadata(session, graph)
+        encoder = load_encoder(tokenizer, max_pieces=max_pieces)
         return cls(session_scorer(session, n_tags=len(scheme.tags)), encoder, scheme, transitions)
 
     def tag(self, texts: Sequence[str]) -> list[list[Entity]]:
@@ -131,65 +148,20 @@ def session_scorer(session: onnxruntime.InferenceSession, *, n_tags: int) -> Sco
     return score
 
 
-def verify_export(folder: Path) -> dict[str, Any]:
-    """Compare an export folder with its manifest; the manifest.
-
-    Hidden files, such as those that downloads from the Hub leave, are nobody's business: nothing reads them.
-
-    Raises: ModelError listing every file that is missing, foreign, changed or named outside the folder.
-    """
-    each = sorted(path.relative_to(folder).parts[0] for path in folder.glob(f"*/{ONNX_FILE}"))
-    if each and not (folder / ONNX_FILE).exists():
-        raise ModelError(f"{folder}: an export for each language. Give one of them: {', '.join(each)}.")
-    manifest = _read_manifest(folder / MANIFEST)
-    files = manifest["files"]
-    problems = [f"{name!r} is not a path inside the folder" for name in files if not _is_inside(name)]
-    if not problems:
-        problems = [f"{name} is missing from {MANIFEST}" for name in _NEEDED_FILES if name not in files]
-        for name, entry in files.items():
-            path = folder / name
-            if not path.is_file():
-                problems.append(f"{name} is missing")
-            elif path.stat().st_size != entry["bytes"] or sha256_file(path) != entry["sha256"]:
-                problems.append(f"{name} is not the file that was exported")
-        present = {path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()}
-        foreign = sorted(path.as_posix() for path in present if not any(part.startswith(".") for part in path.parts))
-        problems += [f"{name} is foreign" for name in foreign if name not in files and name != MANIFEST]
-    if problems:
-        raise ModelError(f"{folder}: {'; '.join(problems)}. Export again, or copy the whole folder again.")
-    return manifest
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        found = manifest["schema"], manifest.get("kind")
-        complete = all(isinstance(file["bytes"], int) and file["sha256"] for file in manifest["files"].values())
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path}: missing or broken ({error!r}). Give a folder that `xner export` wrote.") from error
-    if found != (EXPORT_SCHEMA, "export") or not complete:
-        raise ModelError(
-            f"{path}: kind {found[1]!r}, schema {found[0]!r}; this version reads kind 'export', schema "
-            f"{EXPORT_SCHEMA}. Give a folder that `xner export` of this version wrote."
-        )
-    return dict(manifest)
-
-
-def _is_inside(name: str) -> bool:
-    path = PurePosixPath(name)
-    canonical = path.as_posix() == name and name not in ("", ".")
-    return canonical and not path.is_absolute() and ".." not in path.parts and not set("\\\0:") & set(name)
-
-
-def _open_session(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def _open_session(path: Path, threads: int, device: Literal["cpu", "cuda"]) -> onnxruntime.InferenceSession:
     if threads < 1:
         raise UsageError(f"threads is {threads}. Give a positive number.")
+    provider = _PROVIDERS[device]
+    if provider not in onnxruntime.get_available_providers():
+        raise UsageError(
+            f"device {device}: this ONNX Runtime has no {provider}. Install onnxruntime-gpu instead of it."
+        )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors; they are raised as well
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=[provider])
     except Exception as error:  # its exception classes have no common parent but this
         raise ModelError(f"{path}: ONNX Runtime cannot load it ({error}). Export again.") from error
 

@@ -1,16 +1,19 @@
-"""The model card of an export: what the model is, how well it tags, and how to load it with three libraries.
+"""The model card of an export: what the model is, how well it tags, what int8 costs it, and how to load it.
 
-The front matter is the Hub's. Its snippets run as they stand, from inside the folder; a test runs them.
+The front matter is the Hub's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import PurePath
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from xtremedistil_ner.export.card_use import format_limits, format_use
+from xtremedistil_ner.export.int8_verdict import MAX_MACRO_DROP, Int8Verdict
+from xtremedistil_ner.exported import GRAPH_FILES
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.languages import language_name
 from xtremedistil_ner.models.bilstm import BiLstmShape
@@ -21,105 +24,35 @@ _SYNTHETIC = """
 > and nothing about real text.
 """
 
-_USE = """
-## Use
-
-Run these inside this folder, or give its path instead of `"."`. They share pieces and scores. {windows}
-
-With `xner` (numpy, tokenizers and ONNX Runtime; it checks `manifest.json` first):
-
-```python
-from xtremedistil_ner import Tagger
-
-tagger = Tagger.from_pretrained(".")
-for entity in tagger.tag(["Marie Curie was born in Warsaw."])[0]:
-    print(entity.text, entity.type, entity.start, entity.end, entity.score)
-```
-
-With `transformers`:
-
-```python
-{pipeline}
-print(tagger("Marie Curie was born in Warsaw."))
-```
-
-With ONNX Runtime alone, in any language that has it. A word takes the tag of its first piece; in a batch, padding
-goes to the right, with 0 in `attention_mask`:
-
-```python
-import json
-
-import numpy as np
-import onnxruntime
-from tokenizers import Tokenizer
-
-tokenizer = Tokenizer.from_file("tokenizer.json")
-session = onnxruntime.InferenceSession("onnx/model.onnx")
-tags = json.loads(session.get_modelmeta().custom_metadata_map["tags"])
-
-encoding = tokenizer.encode("Marie Curie was born in Warsaw.")
-input_ids = np.array([encoding.ids], dtype=np.int64)
-inputs = {"input_ids": input_ids, "attention_mask": np.ones_like(input_ids)}
-(logits,) = session.run(["logits"], inputs)
-previous = None
-for word, piece, scores in zip(encoding.word_ids, encoding.tokens, logits[0]):
-    if {starts}:
-        print(piece, tags[scores.argmax()])
-    previous = word
-```
-"""
-
-_CRF_USE = """
-
-This student has a CRF: `xner` alone adds its transition scores (`transitions` in `config.json`) to the logits and takes
-the best path, as the scores above were made. The other two take each word's best tag."""
-_BILSTM_USE = {
-    "{windows}": (
-        "`xner` alone reads long\n"
-        "texts in the windows that the model was trained on, and never answers an `I-` tag that continues nothing."
-    ),
-    "{pipeline}": (
-        "import xtremedistil_ner.hf  # registers the architecture\n"
-        "from transformers import pipeline\n\n"
-        'tagger = pipeline("token-classification", model=".", aggregation_strategy="first")'
-    ),
-    "{starts}": "word != previous",
-}
-_TRANSFORMER_USE = {
-    "{windows}": (
-        "`xner` cuts long\n"
-        "texts at word borders into windows of {max_pieces} pieces; `transformers` does so with `stride`, and the\n"
-        "graph alone leaves it to you. `xner` alone never answers an `I-` tag that continues nothing."
-    ),
-    "{pipeline}": (
-        "from transformers import pipeline\n\n"
-        'tagger = pipeline("token-classification", model=".", aggregation_strategy="first", stride={stride})'
-    ),
-    "{starts}": "word is not None and word != previous",
-}
-
 
 def format_card(
     shape: BiLstmShape | TransformerShape,
     scheme: LabelScheme,
     *,
+    files: Collection[str],
     max_pieces: int,
     has_crf: bool = False,
     report: Mapping[str, Any] | None,
+    verdict: Int8Verdict | None = None,
     licence: str,
     recipe_name: str,
 ) -> str:
-    """The text of the folder's `README.md`; without a report it has no scores and no languages."""
+    """The text of the folder's `README.md`, whose other files are `files`.
+
+    Without a report it has no scores and no languages.
+    """
     library = "transformers" if isinstance(shape, TransformerShape) else "xtremedistil-ner"
     front_matter = _front_matter(report, licence=licence, recipe_name=recipe_name, library=library)
     text = f"---\n{front_matter}\n---\n\n# {recipe_name}\n\n"
     text += (
         f"A small tagger for named entities ({', '.join(scheme.types)}), distilled from a transformer with `xner`, "
-        f"recipe `{recipe_name}`. {_format_shape(shape)} It was trained on windows of at most {max_pieces} pieces.\n"
+        f"recipe `{recipe_name}`. {_format_shape(shape)}\n"
     )
     if report is not None:
         text += (_SYNTHETIC if report.get("synthetic") else "") + _format_scores(report)
-    return text + _format_use(shape, max_pieces, has_crf=has_crf)
+    if verdict is not None:
+        text += _format_verdict(verdict)
+    return text + format_limits(max_pieces) + format_use(shape, files, max_pieces=max_pieces, has_crf=has_crf)
 
 
 def _format_shape(shape: BiLstmShape | TransformerShape) -> str:
@@ -132,13 +65,6 @@ def _format_shape(shape: BiLstmShape | TransformerShape) -> str:
         f"One bidirectional LSTM: {shape.vocabulary_size:,} piece embeddings of width {shape.embedding_width}, "
         f"{shape.hidden_width} units per direction."
     )
-
-
-def _format_use(shape: BiLstmShape | TransformerShape, max_pieces: int, *, has_crf: bool) -> str:
-    text = _USE.replace("{windows}", "{windows}" + _CRF_USE) if has_crf else _USE
-    for place, words in (_TRANSFORMER_USE if isinstance(shape, TransformerShape) else _BILSTM_USE).items():
-        text = text.replace(place, words)
-    return text.replace("{max_pieces}", str(max_pieces)).replace("{stride}", str(max_pieces // 4))
 
 
 def _front_matter(report: Mapping[str, Any] | None, *, licence: str, recipe_name: str, library: str) -> str:
@@ -214,6 +140,39 @@ def _format_scores(report: Mapping[str, Any]) -> str:
             "many. Retention is the student's F1 over the teacher's.\n"
         )
     return text
+
+
+def _format_verdict(verdict: Int8Verdict) -> str:
+    text = f"\n## int8\n\n{_format_decision(verdict)}\n"
+    if not verdict.float32:
+        return text
+    text += "\nStrict F1 on the dev split, in percent, as the tagger tags it.\n"
+    text += "\n| language | float32 | int8 | change |\n|---|---:|---:|---:|\n"
+    for code, before in verdict.float32.items():
+        after = verdict.int8[code]
+        text += (
+            f"| {language_name(code)} ({code}) | {_percent(before)} | {_percent(after)} | {_points(after - before)} |\n"
+        )
+    text += f"| **mean** | | | {_points(-(verdict.macro_drop or 0.0))} |\n"
+    dropping = ", ".join(f"{language_name(code)} ({code})" for code in verdict.dropping)
+    return text + (f"\n**These languages lose more than one point: {dropping}.**\n" if dropping else "")
+
+
+def _format_decision(verdict: Int8Verdict) -> str:
+    limit = f"{100 * MAX_MACRO_DROP:.1f}"
+    if verdict.is_good:
+        return f"`{GRAPH_FILES['int8']}` loses no more than {limit} points of macro-F1 on dev."
+    if verdict.macro_drop is None:
+        reason = "There is no dev split to judge the int8 graph by"
+    else:
+        reason = f"The int8 graph loses {100 * verdict.macro_drop:.2f} points of macro-F1 on dev, more than {limit}"
+    if verdict.is_published:
+        return f"**{reason}. It was published all the same (`--force`).**"
+    return f"{reason}; it was not published."
+
+
+def _points(change: float) -> str:
+    return f"{100 * change:+.2f}"
 
 
 def _percent(share: object) -> str:

@@ -1,4 +1,4 @@
-"""The folder that a tagging service loads: student, ONNX graph, model card, and a manifest that vouches for them.
+"""The folder that a tagging service loads: student, ONNX graphs, model card, and a manifest that vouches for them.
 
 It has no time and no machine in it: equal students and reports give equal bytes.
 """
@@ -6,64 +6,94 @@ It has no time and no machine in it: equal students and reports give equal bytes
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from xtremedistil_ner import __version__
 from xtremedistil_ner.export.card import format_card
-from xtremedistil_ner.export.onnx_graph import write_onnx
-from xtremedistil_ner.models.student import load_student, student_files
+from xtremedistil_ner.export.int8_verdict import Int8Verdict
+from xtremedistil_ner.export.onnx_graph import build_graph, write_graph
+from xtremedistil_ner.export.onnx_int8 import quantise_graph
+from xtremedistil_ner.exported import EXPORT_SCHEMA, GRAPH_FILES
+from xtremedistil_ner.models.scored import count_parameters
+from xtremedistil_ner.models.student import is_for_transformers, load_student, student_files
 from xtremedistil_ner.rundir import MANIFEST, sha256_file, write_json
-from xtremedistil_ner.tagger import EXPORT_SCHEMA, ONNX_FILE
+from xtremedistil_ner.schema import ExportFormat
+from xtremedistil_ner.tagger import Tagger
 
 CARD_FILE = "README.md"
+JudgeInt8 = Callable[[Tagger, Tagger], Int8Verdict]
 
 
 def write_export(
     student_folder: Path,
     target: Path,
     *,
+    formats: Collection[ExportFormat] = ("hf", "onnx"),
+    judge: JudgeInt8 | None = None,
     report: Mapping[str, Any] | None,
     licence: str,
     recipe_name: str,
     fingerprint: str | None = None,
-) -> None:
+) -> Int8Verdict | None:
     """Write a student's export into the empty folder `target`; publishing it is the caller's business.
+
+    `judge` sees the float32 and the int8 tagger when `formats` have `onnx-int8`, and its verdict, which is returned,
+    decides whether the int8 graph stays.
 
     Raises: ModelError when the student's folder is not whole.
     """
     student = load_student(student_folder)
-    shape, max_pieces = student.network.shape, int(student.config["max_pieces"])
-    copied = student_files(student.network)
-    for name in copied:
-        shutil.copyfile(student_folder / name, target / name)
-    (target / ONNX_FILE).parent.mkdir()
-    write_onnx(
-        target / ONNX_FILE, student.network, student.scheme, max_pieces=max_pieces, transitions=student.transitions
-    )
+    network = student.network
+    for name in student_files(network):
+        if "hf" in formats or not is_for_transformers(name):
+            shutil.copyfile(student_folder / name, target / name)
+    max_pieces = int(student.config["max_pieces"])
+    graph = build_graph(network, student.scheme, max_pieces=max_pieces, transitions=student.transitions)
+    float32, int8 = target / GRAPH_FILES["float32"], target / GRAPH_FILES["int8"]
+    float32.parent.mkdir()
+    write_graph(float32, graph)
+    verdict = None
+    if "onnx-int8" in formats and judge is not None:
+        write_graph(int8, quantise_graph(graph))
+        verdict = judge(*(Tagger.from_graph(path, target) for path in (float32, int8)))
+        if not verdict.is_published:
+            int8.unlink()
+    if "onnx" not in formats:
+        float32.unlink()
     card = format_card(
-        shape,
+        network.shape,
         student.scheme,
+        files=_files(target),
         max_pieces=max_pieces,
         has_crf=student.transitions is not None,
         report=report,
+        verdict=verdict,
         licence=licence,
         recipe_name=recipe_name,
     )
     (target / CARD_FILE).write_text(card, encoding="utf-8")
-    names = sorted((*copied, ONNX_FILE, CARD_FILE))
+    learnt = 0 if student.transitions is None else student.transitions.size
     manifest = {
         "schema": EXPORT_SCHEMA,
         "kind": "export",
         "package_version": __version__,
         **({"fingerprint": fingerprint} if fingerprint else {}),
+        "parameters": count_parameters(network) + learnt,
         "scores": _scores(report),
+        "int8": None if verdict is None else verdict.to_json(),
         "files": {
-            name: {"sha256": sha256_file(target / name), "bytes": (target / name).stat().st_size} for name in names
+            name: {"sha256": sha256_file(target / name), "bytes": (target / name).stat().st_size}
+            for name in _files(target)
         },
     }
     write_json(target / MANIFEST, manifest)
+    return verdict
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def _scores(report: Mapping[str, Any] | None) -> dict[str, Any] | None:

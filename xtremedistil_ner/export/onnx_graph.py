@@ -14,11 +14,8 @@ from xtremedistil_ner.models.student_config import StudentNetwork
 from xtremedistil_ner.models.transformer_student import TransformerStudent
 
 
-def write_onnx(
-    path: Path, network: StudentNetwork, scheme: LabelScheme, *, max_pieces: int, transitions: Transitions | None = None
-) -> None:
-    """Write `network` as an ONNX file; equal weights give equal bytes."""
-    graph = build_graph(network, scheme, max_pieces=max_pieces, transitions=transitions)
+def write_graph(path: Path, graph: onnx.ModelProto) -> None:
+    """Write a graph as an ONNX file; equal graphs give equal bytes."""
     path.write_bytes(graph.SerializeToString(deterministic=True))
 
 

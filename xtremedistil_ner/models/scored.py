@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xtremedistil_ner.errors import ModelError
+from xtremedistil_ner.errors import ModelError, UsageError
+from xtremedistil_ner.exported import GraphPrecision, is_export, verify_export
 from xtremedistil_ner.labels import LabelScheme, Transitions
 from xtremedistil_ner.models.pretrained import load_config, longest_window
 from xtremedistil_ner.models.student import load_student, student_scorer
@@ -21,7 +22,7 @@ from xtremedistil_ner.models.voting import Vote, load_votes, vote_on_words
 from xtremedistil_ner.pieces import PieceEncoder
 from xtremedistil_ner.rundir import MANIFEST, RunFolder, student_folders, verify
 from xtremedistil_ner.schema import Precision, TeacherSection
-from xtremedistil_ner.tagger import ONNX_FILE, Tagger
+from xtremedistil_ner.tagger import Tagger
 from xtremedistil_ner.training.processes import autocast_dtype, current_processes
 from xtremedistil_ner.word_logits import Scorer, score_words
 
@@ -47,7 +48,11 @@ class ScoredModel:
 
 
 def open_models(
-    folder: Path, *, precision: Precision = "auto", max_pieces: int | None = None
+    folder: Path,
+    *,
+    precision: Precision = "auto",
+    max_pieces: int | None = None,
+    graph: GraphPrecision | None = None,
 ) -> dict[str, ScoredModel]:
     """The models of a folder by language, if it has one for each; else the one of all languages under `""`.
 
@@ -55,31 +60,43 @@ def open_models(
     """
     if RunFolder(folder).recipe.is_file():
         raise ModelError(f"{folder}: a run folder. Give a model in it: its teacher, student or export folder.")
-    folders = student_folders(folder)
-    return {name: open_model(path, precision=precision, max_pieces=max_pieces) for name, path in folders.items()}
+    return {
+        name: open_model(path, precision=precision, max_pieces=max_pieces, graph=graph)
+        for name, path in student_folders(folder).items()
+    }
 
 
-def open_model(folder: Path, *, precision: Precision = "auto", max_pieces: int | None = None) -> ScoredModel:
+def open_model(
+    folder: Path,
+    *,
+    precision: Precision = "auto",
+    max_pieces: int | None = None,
+    graph: GraphPrecision | None = None,
+) -> ScoredModel:
     """Open a teacher, student or export folder; an export is scored through its ONNX graph, as a service runs it.
 
     `precision` and `max_pieces` are a teacher's: without `max_pieces` its windows are the recipe's default ones, or as
-    long as its positions allow.
+    long as its positions allow. `graph` is the precision of an export's.
 
-    Raises: ModelError; ArtefactError naming a file that differs from the folder's manifest.
+    Raises: ModelError; ArtefactError naming a file that differs from the folder's manifest; UsageError for a `graph`
+    of what is no export.
     """
+    if is_export(folder):
+        parameters = int(verify_export(folder)["parameters"])
+        tagger = Tagger.from_pretrained(folder, precision=graph, threads=torch.get_num_threads())
+        return _one_model(tagger.scorer, tagger.encoder, tagger.scheme, parameters, tagger.transitions)
+    if graph is not None:
+        raise UsageError(f"{folder}: {graph} is a graph of an export, and this is none. Give a run's export folder.")
     if (folder / MANIFEST).exists():
         verify(folder)
     config = _read_config(folder)
     device = current_processes().device
     if is_student(config):
         student = load_student(folder)
-        scorer, encoder = student_scorer(student.network, device=device), student.encoder
-        if (folder / ONNX_FILE).exists():
-            tagger = Tagger.from_pretrained(folder, threads=torch.get_num_threads())
-            scorer, encoder = tagger.scorer, tagger.encoder
         learnt = 0 if student.transitions is None else student.transitions.size
-        model = _one_model(scorer, encoder, student.scheme, count_parameters(student.network) + learnt)
-        return replace(model, transitions=student.transitions)
+        parameters = count_parameters(student.network) + learnt
+        scorer = student_scorer(student.network, device=device)
+        return _one_model(scorer, student.encoder, student.scheme, parameters, student.transitions)
     labels = config.get("id2label")
     names = [str(name) for name in labels.values()] if isinstance(labels, dict) else []
     scheme = LabelScheme(tuple(dict.fromkeys(name[2:] for name in names if name.startswith("B-"))))
@@ -97,12 +114,14 @@ def count_parameters(network: torch.nn.Module) -> int:
     return sum(weight.numel() for weight in network.parameters())
 
 
-def _one_model(scorer: Scorer, encoder: PieceEncoder, scheme: LabelScheme, parameters: int) -> ScoredModel:
+def _one_model(
+    scorer: Scorer, encoder: PieceEncoder, scheme: LabelScheme, parameters: int, transitions: Transitions | None
+) -> ScoredModel:
     def word_logits(sentences: Words, cut_at: int | None) -> WordLogits:
         used = encoder if cut_at is None else encoder.cut_at(cut_at)
         return score_words(scorer, used, sentences, n_tags=len(scheme.tags), batch_pieces=_BATCH_PIECES)
 
-    return ScoredModel(word_logits, scheme, parameters)
+    return ScoredModel(word_logits, scheme, parameters, transitions)
 
 
 def _voting_models(votes: Sequence[Vote], dtype: torch.dtype) -> ScoredModel:

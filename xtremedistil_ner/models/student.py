@@ -37,7 +37,8 @@ from xtremedistil_ner.models.transformer_student import TransformerStudent
 from xtremedistil_ner.pieces import PieceBatch, PieceEncoder, load_encoder
 from xtremedistil_ner.word_logits import Scorer
 
-STUDENT_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+WEIGHTS_FILE = "model.safetensors"
+STUDENT_FILES = ("config.json", WEIGHTS_FILE, "tokenizer.json", "tokenizer_config.json")
 _VOCABULARY_FILE = "vocab.txt"
 _PREFIX = "network."  # the attribute of the transformers class that holds the network
 _NO_LENGTH_LIMIT = 10**30  # transformers' sign for it: a BiLSTM reads rows of any length, nothing is truncated
@@ -85,12 +86,17 @@ def save_student(
     weights = {
         name: tensor.detach().to("cpu", torch.float32).contiguous() for name, tensor in _stored_weights(network).items()
     }
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    save_file(weights, folder / WEIGHTS_FILE, metadata={"format": "pt"})
 
 
 def student_files(network: StudentNetwork) -> tuple[str, ...]:
     """The files of a student's folder."""
     return (*STUDENT_FILES, _VOCABULARY_FILE) if isinstance(network, TransformerStudent) else STUDENT_FILES
+
+
+def is_for_transformers(name: str) -> bool:
+    """Whether a student's file serves transformers alone: an ONNX graph needs the other ones."""
+    return name in (WEIGHTS_FILE, _VOCABULARY_FILE)
 
 
 def load_student(folder: Path) -> LoadedStudent:
@@ -102,7 +108,7 @@ def load_student(folder: Path) -> LoadedStudent:
     config = read_config(path)
     scheme = read_scheme(config, path)
     network = read_network(config, len(scheme.tags), path)
-    _load_weights(folder / "model.safetensors", network)
+    _load_weights(folder / WEIGHTS_FILE, network)
     encoder = load_encoder(folder, max_pieces=read_max_pieces(config, network, path))
     n_pieces = encoder.tokenizer.get_vocab_size(with_added_tokens=True)
     if n_pieces > network.shape.vocabulary_size:

@@ -18,6 +18,7 @@ from xtremedistil_ner import __version__
 from xtremedistil_ner.baselines import baseline_scores
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
 from xtremedistil_ner.errors import CorpusError, UsageError
+from xtremedistil_ner.exported import GraphPrecision
 from xtremedistil_ner.languages import WIKIANN_LANGUAGES, count_languages
 from xtremedistil_ner.models.evaluation import SplitScores, score_split
 from xtremedistil_ner.models.scored import open_models
@@ -93,17 +94,19 @@ def evaluate_model(
     split: str,
     languages: tuple[str, ...],
     paper_protocol: bool = False,
+    graph: GraphPrecision | None = None,
     report: Reporter,
 ) -> dict[str, Any]:
     """Score a teacher, student or export folder on one split of a labelled corpus.
 
-    The result is one entry of report.json's `models`, which also says whether the corpus is `synthetic`. Without
-    `languages` all are scored that have the split and a model, and `report` is told which have not.
+    `graph` chooses among an export's. The result is one entry of report.json's `models`, which also says whether the
+    corpus is `synthetic`. Without `languages` all are scored that have the split and a model, and `report` is told
+    which have not.
 
     Raises: ModelError; CorpusError where one of `languages` or all of the corpus lack the split; UsageError where they
     have no model.
     """
-    opened = open_models(model, **_as_in_its_run(model))
+    opened = open_models(model, graph=graph, **_as_in_its_run(model))
     types = next(iter(opened.values())).scheme.types
     labelled = open_corpus(CorpusSection(path=corpus, languages=languages, types=types))
     if left_out := _languages_left_out(model, opened, labelled, split, all_are_named=bool(languages)):

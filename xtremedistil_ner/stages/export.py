@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.export.folder import write_export
+from xtremedistil_ner.export.int8_verdict import Int8Verdict, judge_int8
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.rundir import RunFolder, publish, read_json, student_folders
 from xtremedistil_ner.schema import Recipe
@@ -16,18 +19,38 @@ STAGE = "export"
 def export_student(recipe: Recipe, run: RunFolder, wanted: str, report: Reporter) -> None:
     """Make `run.export`; students per language go to `<language>/` in it, each a whole export."""
     scores = read_json(run.report)
+    corpus = open_corpus(recipe.corpus)
     with publish(run.export, {"fingerprint": wanted}) as folder:
         for language, student in student_folders(run.student).items():
             (folder / language).mkdir(exist_ok=True)
-            write_export(
+            languages = (language,) if language else corpus.languages
+            verdict = write_export(
                 student,
                 folder / language,
+                formats=recipe.export.formats,
+                judge=partial(judge_int8, corpus=corpus, languages=languages, forced=recipe.export.force_int8),
                 report=_of_language(scores, language) if language else scores,
                 licence=recipe.export.licence,
                 recipe_name=recipe.name,
                 fingerprint=wanted,
             )
+            if verdict is not None:
+                report(_verdict_event(verdict, language))
     report(Event(STAGE, f"wrote {run.export}"))
+
+
+def _verdict_event(verdict: Int8Verdict, language: str) -> Event:
+    of = f" of {language}" if language else ""
+    if verdict.macro_drop is None:
+        return Event(STAGE, f"int8 graph{of}: no dev split to judge it by{_consequence(verdict)}")
+    drop = f"{100 * verdict.macro_drop:.2f} points of dev macro-F1"
+    return Event(STAGE, f"int8 graph{of}: loses {drop}{_consequence(verdict)}")
+
+
+def _consequence(verdict: Int8Verdict) -> str:
+    if verdict.is_good:
+        return ""
+    return "; published by force" if verdict.is_published else "; not published (`--force` does)"
 
 
 def _of_language(report: Mapping[str, Any], language: str) -> dict[str, Any] | None:

@@ -1,0 +1,92 @@
+"""An export folder as its reader sees it: the names of its files, and a manifest that vouches for every byte.
+
+Nothing of a folder is used before its sha256 was compared with the manifest.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from xtremedistil_ner.errors import ModelError
+from xtremedistil_ner.rundir import MANIFEST, sha256_file
+
+GraphPrecision = Literal["float32", "int8"]
+GRAPH_FILES: dict[GraphPrecision, str] = {"float32": "onnx/model.onnx", "int8": "onnx/model_int8.onnx"}
+EXPORT_SCHEMA = 2
+_NEEDED_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
+
+
+def is_export(folder: Path) -> bool:
+    """Whether a folder has a manifest that calls itself an export's."""
+    try:
+        return bool(json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("kind") == "export")
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def verify_export(folder: Path) -> dict[str, Any]:
+    """Compare an export folder with its manifest; the manifest.
+
+    Hidden files, such as those that downloads from the Hub leave, are nobody's business: nothing reads them.
+
+    Raises: ModelError listing every file that is missing, foreign, changed or named outside the folder.
+    """
+    each = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}") if is_export(path.parent))
+    if each and not (folder / "config.json").exists():
+        raise ModelError(f"{folder}: an export for each language. Give one of them: {', '.join(each)}.")
+    manifest = _read_manifest(folder / MANIFEST)
+    files = manifest["files"]
+    problems = [f"{name!r} is not a path inside the folder" for name in files if not _is_inside(name)]
+    if not problems:
+        problems = [f"{name} is missing from {MANIFEST}" for name in _NEEDED_FILES if name not in files]
+        for name, entry in files.items():
+            path = folder / name
+            if not path.is_file():
+                problems.append(f"{name} is missing")
+            elif path.stat().st_size != entry["bytes"] or sha256_file(path) != entry["sha256"]:
+                problems.append(f"{name} is not the file that was exported")
+        present = {path.relative_to(folder) for path in folder.rglob("*") if not path.is_dir()}
+        foreign = sorted(path.as_posix() for path in present if not any(part.startswith(".") for part in path.parts))
+        problems += [f"{name} is foreign" for name in foreign if name not in files and name != MANIFEST]
+    if problems:
+        raise ModelError(f"{folder}: {'; '.join(problems)}. Export again, or copy the whole folder again.")
+    return manifest
+
+
+def choose_graph(folder: Path, manifest: dict[str, Any], precision: GraphPrecision | None) -> Path:
+    """The ONNX graph of the wanted precision; of any, float32 first, when none is named.
+
+    Raises: ModelError when the export has no such graph.
+    """
+    present = [name for name, file in GRAPH_FILES.items() if file in manifest["files"]]
+    wanted = [name for name in present if precision in (None, name)]
+    if not wanted:
+        has = f"only {', '.join(present)}" if present else "none"
+        raise ModelError(
+            f"{folder}: no ONNX graph{f' in {precision}' if precision else ''}, {has}. "
+            "Export again with `--format onnx,onnx-int8`."
+        )
+    return folder / GRAPH_FILES[wanted[0]]
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        found = manifest["schema"], manifest.get("kind")
+        complete = all(isinstance(file["bytes"], int) and file["sha256"] for file in manifest["files"].values())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ModelError(f"{path}: missing or broken ({error!r}). Give a folder that `xner export` wrote.") from error
+    if found != (EXPORT_SCHEMA, "export") or not complete:
+        raise ModelError(
+            f"{path}: kind {found[1]!r}, schema {found[0]!r}; this version reads kind 'export', schema "
+            f"{EXPORT_SCHEMA}. Give a folder that `xner export` of this version wrote."
+        )
+    return dict(manifest)
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    canonical = path.as_posix() == name and name not in ("", ".")
+    return canonical and not path.is_absolute() and ".." not in path.parts and not set("\\\0:") & set(name)
