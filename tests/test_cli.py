@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shutil
 import sys
@@ -13,7 +12,6 @@ import pytest
 import xtremedistil_ner.corpus.check
 from xtremedistil_ner import cli, cli_runs, errors
 from xtremedistil_ner.languages import WIKIANN_LANGUAGES
-from xtremedistil_ner.tagger import Entity
 
 RECIPE = "# A tiny one.\nname: tiny\ncorpus: {languages: [fr]}\nteacher: {checkpoint: somewhere}\n"
 
@@ -258,47 +256,3 @@ def test_a_packaged_name_wins_over_a_folder_of_that_name(tmp_path, monkeypatch, 
     Path("tiny", "recipe.yaml").write_text(RECIPE.replace("fr", "sv"), encoding="utf-8")
     assert cli_runs.read_recipe("tiny", None, None, None)[0].corpus.languages == ("fr",)
     assert cli_runs.read_recipe("./tiny", None, None, None)[0].corpus.languages == ("sv",)
-
-
-TEXT = "Émile Zola, Paris London"
-ENTITIES = [
-    Entity("Émile Zola", "PER", 0, 10, 0.5),
-    Entity("Paris", "LOC", 12, 17, 1.0),
-    Entity("London", "LOC", 18, 24, 1.0),
-]
-
-
-def test_jsonl_is_one_object_a_line_with_offsets_into_its_text():
-    line = cli._format_jsonl(TEXT, ENTITIES)
-    assert line.endswith("}\n")
-    assert line.count("\n") == 1
-    value = json.loads(line)
-    assert value["text"] == TEXT
-    assert [TEXT[entity["start"] : entity["end"]] for entity in value["entities"]] == ["Émile Zola", "Paris", "London"]
-    assert value["entities"][0] == {"text": "Émile Zola", "type": "PER", "start": 0, "end": 10, "score": 0.5}
-
-
-def test_conll_has_a_word_a_line_and_neighbouring_entities_begin_anew():
-    expected = "Émile\tB-PER\nZola\tI-PER\n,\tO\nParis\tB-LOC\nLondon\tB-LOC\n\n"
-    assert cli._format_conll(TEXT, ENTITIES) == expected
-
-
-def give_input(monkeypatch, data):
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
-
-
-def test_standard_input_is_utf8_whatever_the_locale_and_cut_at_line_feeds_only(monkeypatch):
-    give_input(monkeypatch, "Ærø\r\n\none\u2028line".encode())
-    assert list(cli._read_lines([])) == ["Ærø", "", "one\u2028line"]
-
-
-def test_broken_input_names_its_line(monkeypatch):
-    give_input(monkeypatch, b"fine\nbr\xffken\n")
-    with pytest.raises(errors.CorpusError, match=r"<stdin>:2:3: byte 0xff"):
-        list(cli._read_lines([]))
-
-
-def test_files_are_read_one_after_the_other(tmp_path):
-    for name in ("one", "two"):
-        (tmp_path / name).write_text(f"{name}\n", encoding="utf-8")
-    assert list(cli._read_lines([tmp_path / "two", tmp_path / "one"])) == ["two", "one"]

@@ -1,4 +1,4 @@
-"""The command line: `cli.py` and `cli_runs.py` alone print results and end the process.
+"""The command line: `cli.py`, `cli_runs.py` and `cli_service.py` alone print results and end the process.
 
 Heavy imports stand inside the commands, because `--help` must not pay for torch. Results go to standard output,
 progress and errors to standard error; `--json` prints one JSON value and no progress.
@@ -7,11 +7,8 @@ progress and errors to standard error; `--json` prints one JSON value and no pro
 from __future__ import annotations
 
 import io
-import itertools
-import json
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -26,17 +23,13 @@ from xtremedistil_ner.cli_runs import (
     read_languages,
     runs_app,
 )
+from xtremedistil_ner.cli_service import GraphOption, service_app
 from xtremedistil_ner.errors import CorpusError, Interrupted, ResourceError, XnerError
 from xtremedistil_ner.terminal import TerminalReporter, format_check, format_findings, format_scores, format_stats
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from xtremedistil_ner.tagger import Entity
-
-GraphOption = Annotated[
-    Literal["float32", "int8"] | None, typer.Option(help="An export's graph. [default: float32 where there is one]")
-]
 CorpusPath = Annotated[str, typer.Argument(metavar="PATH", help="Corpus folder or URL, or `demo`.")]
 
 app = typer.Typer(
@@ -47,7 +40,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 corpus_app = typer.Typer(help="Look at a corpus before a run.", no_args_is_help=True, rich_markup_mode=None)
-app.registered_commands += runs_app.registered_commands  # before this file's own, as `--help` lists them
+for _part in (runs_app, service_app):
+    app.registered_commands += _part.registered_commands  # before this file's own, as `--help` lists them
 app.add_typer(corpus_app, name="corpus")
 
 
@@ -104,22 +98,6 @@ def evaluate(
     typer.echo(format_json(scores) if as_json else format_scores(scores))
 
 
-@app.command()
-def tag(
-    export: Annotated[Path, typer.Argument(help="Export folder.")],
-    files: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...", help="Text, one sentence a line.")] = None,
-    output: Annotated[Literal["jsonl", "conll"], typer.Option("--format")] = "jsonl",
-) -> None:
-    """Tag lines of text from files (.gz .xz .bz2 .zst too) or from standard input."""
-    from xtremedistil_ner.tagger import Tagger
-
-    tagger = Tagger.from_pretrained(export)
-    format_line = _format_jsonl if output == "jsonl" else _format_conll
-    for_tagger, for_output = itertools.tee(_read_lines(files or []))
-    for text, entities in zip(for_output, tagger.tag_stream(for_tagger), strict=True):
-        sys.stdout.write(format_line(text, entities))
-
-
 @corpus_app.command("check")
 def corpus_check(path: CorpusPath) -> None:
     """Read every file of a corpus and list what is wrong with it."""
@@ -161,30 +139,3 @@ def doctor(
     problems = [finding.name for finding in findings if finding.state == "problem"]
     if problems:
         raise ResourceError(f"{', '.join(problems)}: see above for what is wrong and what to do.")
-
-
-def _read_lines(files: Sequence[Path]) -> Iterator[str]:
-    from xtremedistil_ner.corpus.streams import decode_line, open_text
-
-    for file in files:
-        yield from open_text(file)
-    if not files:
-        for number, raw in enumerate(sys.stdin.buffer, start=1):
-            yield decode_line(raw, Path("<stdin>"), number)
-
-
-def _format_jsonl(text: str, entities: Iterable[Entity]) -> str:
-    value = {"text": text, "entities": [asdict(entity) for entity in entities]}
-    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _format_conll(text: str, entities: Iterable[Entity]) -> str:
-    from xtremedistil_ner.corpus.words import split_words
-
-    found = list(entities)
-    lines = []
-    for word, start, _ in split_words(text):
-        entity = next((entity for entity in found if entity.start <= start < entity.end), None)
-        tag = "O" if entity is None else f"{'B' if start == entity.start else 'I'}-{entity.type}"
-        lines.append(f"{word}\t{tag}\n")
-    return "".join(lines) + "\n"

@@ -80,7 +80,7 @@ def _packages() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     import torch  # heavy
 
-    from xtremedistil_ner.training.processes import available_cores
+    from xtremedistil_ner.machine import available_cores
 
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):

@@ -96,7 +96,7 @@ class Tagger:
         result: list[tuple[str, ...]] = []
         for start in range(0, len(sentences), _CHUNK_SENTENCES):
             chunk = sentences[start : start + _CHUNK_SENTENCES]
-            result += [self.scheme.decode(ids) for ids, _ in self._tag_words(chunk)]
+            result += [self.scheme.decode(ids) for ids, _ in self.tag_ids(chunk)]
         return result
 
     def tag_stream(self, lines: Iterable[str], batch: int = 256) -> Iterator[list[Entity]]:
@@ -106,21 +106,11 @@ class Tagger:
         rest = iter(lines)
         while texts := list(islice(rest, batch)):
             places = [split_words(text) for text in texts]
-            tagged = self._tag_words([[word for word, _, _ in words] for words in places])
+            tagged = self.tag_ids([[word for word, _, _ in words] for words in places])
             for text, words, (ids, scores) in zip(texts, places, tagged, strict=True):
-                yield self._entities(text, words, ids, scores)
+                yield self.entities_of(text, words, ids, scores)
 
-    def _entities(
-        self, text: str, words: Sequence[tuple[str, int, int]], ids: NDArray[np.int16], scores: NDArray[np.float64]
-    ) -> list[Entity]:
-        entities = []
-        for span in spans_of(ids, self.scheme):
-            start, end = words[span.start][1], words[span.stop - 1][2]
-            score = float(scores[span.start : span.stop].mean())
-            entities.append(Entity(text[start:end], span.type, start, end, score))
-        return entities
-
-    def _tag_words(self, sentences: Sequence[Sequence[str]]) -> Iterator[tuple[NDArray[np.int16], NDArray[np.float64]]]:
+    def tag_ids(self, sentences: Sequence[Sequence[str]]) -> Iterator[tuple[NDArray[np.int16], NDArray[np.float64]]]:
         """Tags of each sentence and their probabilities.
 
         Shapes: tag ids (words,) int16, probabilities (words,) float64.
@@ -133,6 +123,17 @@ class Tagger:
         for start, stop in pairwise(offsets):
             ids = decode_tags(logits[start:stop], self.scheme, self.transitions)
             yield ids, probabilities[np.arange(start, stop), ids]
+
+    def entities_of(
+        self, text: str, words: Sequence[tuple[str, int, int]], ids: NDArray[np.int16], scores: NDArray[np.float64]
+    ) -> list[Entity]:
+        """The entities of a text from what `tag_ids` says of its words, given with their places."""
+        entities = []
+        for span in spans_of(ids, self.scheme):
+            start, end = words[span.start][1], words[span.stop - 1][2]
+            score = float(scores[span.start : span.stop].mean())
+            entities.append(Entity(text[start:end], span.type, start, end, score))
+        return entities
 
 
 def session_scorer(session: onnxruntime.InferenceSession, *, n_tags: int) -> Scorer:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from xtremedistil_ner.report.tables import Table
 
 LINE_INTERVAL_S = 10.0
+_QUIET_S = 2.0
+_BAR_EVERY = 100  # texts
 _MOST_NAMES = 8
 _SYNTHETIC = "synthetic: these numbers come from generated text and say nothing about real text."
 
@@ -86,6 +88,54 @@ class TerminalReporter:
             return False
         self._last_line_s[event.stage] = now
         return True
+
+
+class TaggingProgress:
+    """How far a file is tagged: a bar where standard error is a terminal of its own, and a last line.
+
+    `total` counts bytes, None where nobody knows. Work of less than two seconds is not talked about.
+    """
+
+    def __init__(self, total: int | None) -> None:
+        self._total = total
+        self._bar: Progress | None = None
+        self._documents = self._words = self._bytes = 0
+        self._start = time.monotonic()
+
+    def __enter__(self) -> TaggingProgress:
+        if sys.stderr.isatty() and not sys.stdout.isatty():
+            self._bar = _start_tagging_bar(self._total)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+        seconds = time.monotonic() - self._start
+        if seconds > _QUIET_S and error is None:
+            speed = f"{self._words / seconds:,.0f} words/s"
+            sys.stderr.write(f"{self._documents:,} texts, {self._words:,} words in {seconds:.1f} s, {speed}\n")
+
+    def add(self, *, words: int, size: int) -> None:
+        """One text more: its words, and the bytes that were read for it."""
+        self._documents += 1
+        self._words += words
+        self._bytes += size
+        if self._bar is not None and self._documents % _BAR_EVERY == 0:
+            speed = self._words / (time.monotonic() - self._start)
+            self._bar.update(self._bar.task_ids[0], completed=self._bytes, details=f"{speed:,.0f} words/s")
+
+
+def _start_tagging_bar(total: int | None) -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TextColumn("{task.fields[details]}"))
+    bar = Progress(*columns, console=Console(stderr=True))
+    bar.add_task("", total=total, details="")
+    bar.start()
+    return bar
 
 
 def _line_reporter(quiet: bool) -> TerminalReporter:

@@ -31,8 +31,8 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from xtremedistil_ner import errors
 from xtremedistil_ner.errors import Interrupted, ResourceError, UsageError, XnerError
+from xtremedistil_ner.machine import available_cores
 from xtremedistil_ner.rundir import hold_as_worker
-from xtremedistil_ner.training.processes import available_cores
 
 _STOPPED = "Stopped; what was done is saved. The same command goes on from there."
 _PR_SET_PDEATHSIG = 1  # Linux, <sys/prctl.h>

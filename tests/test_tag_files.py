@@ -1,0 +1,283 @@
+"""`xner tag`: what it reads, what it writes, where it stops."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny_student import save_tiny_student
+
+from xtremedistil_ner.errors import CorpusError, UsageError
+from xtremedistil_ner.export.folder import write_export
+from xtremedistil_ner.tagger import Entity, Tagger
+from xtremedistil_ner.tagging.documents import Document, format_of, read_documents
+from xtremedistil_ner.tagging.formats import format_tagged
+from xtremedistil_ner.tagging.run import TaggedDocument, tag_documents
+from xtremedistil_ner.terminal import TaggingProgress
+
+TEXT = "Émile Zola, Paris London"
+WORDS = (("Émile", 0, 5), ("Zola", 6, 10), (",", 10, 11), ("Paris", 12, 17), ("London", 18, 24))
+TAGS = ("B-PER", "I-PER", "O", "B-LOC", "B-LOC")
+ENTITIES = (
+    Entity("Émile Zola", "PER", 0, 10, 0.5),
+    Entity("Paris", "LOC", 12, 17, 1.0),
+    Entity("London", "LOC", 18, 24, 1.0),
+)
+OF_TEXT = TaggedDocument(Document("a.txt:2", TEXT, offset=100), WORDS, TAGS, ENTITIES)
+OF_WORDS = TaggedDocument(
+    Document("a.conll:2", words=tuple(word for word, _, _ in WORDS)), tuple((word, 0, 0) for word, _, _ in WORDS), TAGS
+)
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tag")
+    save_tiny_student(folder / "student")
+    (folder / "export").mkdir()
+    write_export(folder / "student", folder / "export", report=None, licence="other", recipe_name="tiny")
+    return folder / "export"
+
+
+def write(path, content):
+    path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    return path
+
+
+def give_input(monkeypatch, data):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+def show(form, *tagged, **options):
+    return "".join(format_tagged(form, tagged, **options))
+
+
+def test_standard_input_is_utf8_whatever_the_locale_and_cut_at_line_feeds_only(monkeypatch):
+    give_input(monkeypatch, "Ærø\r\n\none\u2028line".encode())
+    assert [document.text for document in read_documents([])] == ["Ærø", "", "one\u2028line"]
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("a", "text"),
+        ("a.txt.gz", "text"),
+        ("a.jsonl", "jsonl"),
+        ("a.ndjson.xz", "jsonl"),
+        ("a.conll", "conll"),
+        ("a.b.tsv.zst", "conll"),
+    ],
+)
+def test_a_files_name_tells_its_format(name, form):
+    assert format_of(Path(name)) == form
+
+
+def test_files_are_read_one_after_the_other_each_in_its_format(tmp_path):
+    text = write(tmp_path / "b.txt.gz", gzip.compress(b"two\n"))
+    lines = write(tmp_path / "a.jsonl", '{"text": "one", "id": 7}\n\n{"words": ["a", "b"]}\n{"tokens": []}\n')
+    columns = write(tmp_path / "c.conll", "# text = x y\n-DOCSTART- O\n\nx O\n# O\ny B-PER\n\n\n#\n")
+    found = list(read_documents([text, lines, columns]))
+    assert [(document.text, document.words) for document in found] == [
+        ("two", ()),
+        ("one", ()),
+        (None, ("a", "b")),
+        (None, ()),
+        (None, ("x", "#", "y")),
+        (None, ("#",)),
+    ]
+    assert found[1].rest == {"id": 7}
+    assert [document.place for document in found[1:]] == [
+        f"{lines}:1",
+        f"{lines}:3",
+        f"{lines}:4",
+        f"{columns}:4",
+        f"{columns}:9",
+    ]
+
+
+def test_a_texts_offset_is_its_place_in_the_file_as_editors_count(tmp_path):
+    """A byte order mark, carriage returns and characters of several bytes count as one character each."""
+    content = "\ufeffÆrø\r\n\U0001f600 x\ny"
+    path = write(tmp_path / "a.txt", content)
+    whole = path.read_bytes().decode("utf-8")
+    for document in read_documents([path]):
+        assert whole[document.offset :].startswith(document.text)
+    assert [document.offset for document in read_documents([path])] == [1, 6, 10]
+
+
+BAD = [
+    ("a.txt", b"fine\nbr\xffken\nfine\n", r":2:3: byte 0xff", 2),
+    ("a.jsonl", b'{"text": "a"}\n{"text": 1}\n{"text": "b"}', r":2: neither a `text`", 2),
+    ("a.jsonl", b'{"text": "a"}\nnonsense\n{"text": "b"}', r":2: no JSON", 2),
+    ("a.jsonl", b'{"text": "a"}\n["text"]\n{"text": "b"}', r":2: no JSON object", 2),
+    ("a.jsonl", b'{"text": "a"}\n{"text": "b", "x": NaN}\n{"text": "b"}', r":2: no JSON in Unicode \(NaN", 2),
+    ("a.jsonl", b'{"text": "a"}\n{"text": "\\ud800"}\n{"text": "b"}', r":2: no JSON in Unicode", 2),
+    ("a.jsonl", b'{"text": "a"}\n' + b"[" * 100_000 + b'\n{"text": "b"}', r":2: no JSON in Unicode", 2),
+    ("a.conll", b"a\tO\n\nb\tO\n\tO\nc\tO\n\nd\tO\n", r":4: no word in the first column", 2),
+    ("a.conll", b"a\tO\n\nb\tO\n\xff\tO\nc\tO\n\nd\tO\n", r":4:1: byte 0xff", 2),
+]
+
+
+@pytest.mark.parametrize(("name", "content", "message", "good"), BAD)
+def test_a_bad_line_ends_everything_with_its_place_or_is_passed_over_and_told(tmp_path, name, content, message, good):
+    path = write(tmp_path / name, content)
+    with pytest.raises(CorpusError, match=f"{name}{message}"):
+        list(read_documents([path]))
+    told = []
+    assert len(list(read_documents([path], on_bad_line=told.append))) == good
+    assert len(told) == 1
+    assert str(told[0]).startswith(str(path))
+
+
+def test_a_damaged_file_is_no_bad_line(tmp_path):
+    path = write(tmp_path / "a.txt.gz", gzip.compress(b"one\n" * 100)[:-9])
+    with pytest.raises(CorpusError, match="damaged or cut short"):
+        list(read_documents([path], on_bad_line=pytest.fail))
+
+
+def test_jsonl_is_one_object_a_line_with_offsets_into_its_text():
+    line = show("jsonl", OF_TEXT)
+    assert line.endswith("}\n")
+    assert line.count("\n") == 1
+    value = json.loads(line)
+    assert value["text"] == TEXT
+    assert [TEXT[entity["start"] : entity["end"]] for entity in value["entities"]] == ["Émile Zola", "Paris", "London"]
+    assert value["entities"][0] == {"text": "Émile Zola", "type": "PER", "start": 0, "end": 10, "score": 0.5}
+
+
+def test_jsonl_of_words_has_a_tag_for_each_and_keeps_what_else_the_object_had():
+    document = Document("a:1", words=("Rome", "!"), rest={"id": "x", "tags": "old"})
+    tagged = TaggedDocument(document, (("Rome", 0, 0), ("!", 0, 0)), ("B-LOC", "O"))
+    assert json.loads(show("jsonl", tagged)) == {"id": "x", "words": ["Rome", "!"], "tags": ["B-LOC", "O"]}
+
+
+@pytest.mark.parametrize("tagged", [OF_TEXT, OF_WORDS])
+def test_conll_has_a_word_a_line_and_neighbouring_entities_begin_anew(tagged):
+    assert show("conll", tagged) == "Émile\tB-PER\nZola\tI-PER\n,\tO\nParis\tB-LOC\nLondon\tB-LOC\n\n"
+
+
+@pytest.mark.parametrize("word", ["", "a b", "a\tb", "a\nb", "\u2028"])
+def test_a_word_that_columns_cannot_hold_is_refused(word):
+    tagged = TaggedDocument(Document("a.jsonl:3", words=(word,)), ((word, 0, 0),), ("O",))
+    with pytest.raises(CorpusError, match=r"a\.jsonl:3: word .* Write it as jsonl"):
+        show("conll", tagged)
+
+
+def test_brat_counts_places_in_the_whole_file_and_numbers_through():
+    expected = "T1\tPER 100 110\tÉmile Zola\nT2\tLOC 112 117\tParis\nT3\tLOC 118 124\tLondon\n"
+    assert show("brat", OF_TEXT) == expected
+    assert show("brat", OF_TEXT, OF_TEXT).splitlines()[3] == "T4\tPER 100 110\tÉmile Zola"
+
+
+@pytest.mark.parametrize("tagged", [OF_WORDS, TaggedDocument(Document("a.jsonl:2", TEXT), WORDS, TAGS, ENTITIES)])
+def test_brat_of_what_is_no_text_file_is_refused(tagged):
+    with pytest.raises(UsageError, match="brat counts places in a file of plain text"):
+        show("brat", tagged)
+
+
+@pytest.mark.parametrize("tagged", [OF_TEXT, OF_WORDS])
+def test_a_terminal_shows_types_with_and_without_colours(tagged):
+    plain = show("terminal", tagged, colours=False)
+    comma = ", " if tagged is OF_TEXT else " , "
+    assert plain == f"[Émile Zola PER]{comma}[Paris LOC] [London LOC]\n"
+    coloured = show("terminal", tagged)
+    assert coloured.count("\x1b[0m") == 3
+    assert coloured.replace("\x1b[1;36m", "").replace("\x1b[1;33m", "").replace("\x1b[0m", "") == plain
+
+
+def test_a_text_cannot_command_the_terminal():
+    shown = show("terminal", TaggedDocument(Document("a:1", "\x1b]0;owned\x07 \x9b2J\r"), (), ()))
+    assert shown == "\u241b]0;owned\u2407 \ufffd2J\u240d\n"
+
+
+def test_documents_are_tagged_as_the_tagger_tags_them_and_only_as_many_are_held_as_a_batch_has(export):
+    tagger, read = Tagger.from_pretrained(export), []
+
+    def documents():
+        for number in range(20):
+            read.append(number)
+            words = ("Abc", "de", f"ef{'g' * number}")
+            yield Document("a:1", " ".join(words)) if number % 2 else Document("a:1", words=words)
+
+    found = tag_documents(tagger, documents(), batch=4)
+    first = next(found)
+    assert len(read) == 4
+    results = [first, *found]
+    assert [len(result.tags) for result in results] == [3] * 20
+    for result in results:
+        if result.document.text is None:
+            assert [result.tags] == tagger.tag_words([result.document.words])
+        else:
+            assert [list(result.entities)] == tagger.tag([result.document.text])
+
+
+def call(export, *arguments, given=None):
+    command = [Path(sys.executable).with_name("xner"), "tag", export, *map(str, arguments)]
+    return subprocess.run(command, input=given, capture_output=True, timeout=60)
+
+
+def test_the_command_tags_files_and_standard_input_alike(export, tmp_path):
+    lines = "Abc de\n\nfGh a.b ef\n"
+    of_file = call(export, write(tmp_path / "a.txt", lines))
+    of_input = call(export, given=lines.encode())
+    assert (of_file.returncode, of_file.stdout, of_file.stderr) == (0, of_input.stdout, b"")
+    assert [json.loads(line)["text"] for line in of_file.stdout.splitlines()] == ["Abc de", "", "fGh a.b ef"]
+
+
+def test_the_command_stops_at_a_bad_line_or_counts_it(export, tmp_path):
+    path = write(tmp_path / "a.txt", b"Abc\n\xff\n\xfe\nde\n")
+    stopped = call(export, path)
+    assert stopped.returncode == 3
+    assert f"{path}:2:1: byte 0xff" in stopped.stderr.decode()
+    went_on = call(export, path, "--skip-bad")
+    assert went_on.returncode == 0
+    assert len(went_on.stdout.splitlines()) == 2
+    assert went_on.stderr.decode().startswith(f"2 bad lines passed over; the first: {path}:2:1")
+
+
+def test_one_annotation_belongs_to_one_file(export, tmp_path):
+    paths = [write(tmp_path / name, "Abc de\n") for name in "ab"]
+    refused = call(export, *paths, "--format", "brat")
+    assert refused.returncode == 2
+    assert b"Give one file at a time" in refused.stderr
+
+
+def test_a_reader_that_stops_reading_is_not_complained_about(export, tmp_path):
+    path = write(tmp_path / "a.txt", "Abc de fGh a.b ef\n" * 20_000)
+    command = [str(Path(sys.executable).with_name("xner")), "tag", str(export), str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline().startswith(b"{")
+        process.stdout.close()
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(1.0, ""), (4.0, "2 texts, 20 words in 4.0 s, 5 words/s\n")])
+def test_short_work_is_not_talked_about_and_long_work_is(monkeypatch, capfd, seconds, said):
+    clock = iter([0.0, seconds])
+    with monkeypatch.context() as patched:
+        patched.setattr(time, "monotonic", lambda: next(clock))
+        with TaggingProgress(None) as progress:
+            for _ in range(2):
+                progress.add(words=10, size=50)
+    assert capfd.readouterr().err == said
+
+
+@pytest.mark.parametrize("total", [None, 30_000])
+def test_a_bar_on_a_terminal_shows_words_per_second(total, monkeypatch):
+    """Standard error is a terminal, standard output is not."""
+    main, other = os.openpty()
+    with os.fdopen(other, "w") as screen, monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", screen)
+        with TaggingProgress(total) as progress:
+            for _ in range(300):
+                progress.add(words=10, size=100)
+    shown = os.read(main, 100_000).decode("utf-8", "replace")
+    os.close(main)
+    assert "words/s" in shown
+    assert ("100%" in shown) is (total is not None)

@@ -1,0 +1,102 @@
+"""The commands that put an export to use: `tag`."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from xtremedistil_ner.errors import CorpusError, UsageError
+from xtremedistil_ner.machine import available_cores
+from xtremedistil_ner.terminal import TaggingProgress
+
+if TYPE_CHECKING:
+    from xtremedistil_ner.tagging.run import TaggedDocument
+
+Export = Annotated[Path, typer.Argument(metavar="EXPORT", help="Export folder.")]
+GraphOption = Annotated[
+    Literal["float32", "int8"] | None, typer.Option(help="An export's graph. [default: float32 where there is one]")
+]
+
+service_app = typer.Typer(rich_markup_mode=None)
+
+
+@service_app.command()
+def tag(
+    export: Export,
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FILE]...", help="Plain or .gz .xz .bz2 .zst; standard input without."),
+    ] = None,
+    source: Annotated[
+        Literal["text", "jsonl", "conll"] | None,
+        typer.Option(
+            "--input", help="A text a line, objects with `text` or `words`, or words in columns. [default: by name]"
+        ),
+    ] = None,
+    output: Annotated[
+        Literal["jsonl", "conll", "brat", "terminal"] | None,
+        typer.Option("--format", help="[default: terminal on a terminal, else jsonl]"),
+    ] = None,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Pass over bad lines and count them.")] = False,
+    precision: GraphOption = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the model. [default: one per core]")] = None,
+) -> None:
+    """Tag text from files or standard input, in order and with bounded memory."""
+    from xtremedistil_ner.tagger import Tagger
+    from xtremedistil_ner.tagging.documents import read_documents
+    from xtremedistil_ner.tagging.formats import format_tagged
+    from xtremedistil_ner.tagging.run import tag_documents
+
+    paths = files or []
+    shows = sys.stdout.isatty()
+    form = output or ("terminal" if shows else "jsonl")
+    if form == "brat" and len(paths) > 1:
+        raise UsageError("--format brat: one .ann belongs to one text. Give one file at a time.")
+    tagger = Tagger.from_pretrained(export, precision=precision, threads=threads or available_cores())
+    skipped = _Skipped()
+    documents = read_documents(paths, source, on_bad_line=skipped if skip_bad else None)
+    one_by_one = not paths and sys.stdin.isatty()
+    with TaggingProgress(_total_bytes(paths)) as progress:
+        tagged = _watched(tag_documents(tagger, documents, batch=1 if one_by_one else 256), progress)
+        for text in format_tagged(form, tagged, colours=shows and "NO_COLOR" not in os.environ):
+            sys.stdout.write(text)
+            if one_by_one:
+                sys.stdout.flush()
+    if skipped.count:
+        lines = "line" if skipped.count == 1 else "lines"
+        typer.echo(f"{skipped.count} bad {lines} passed over; the first: {skipped.first}", err=True)
+
+
+@dataclass
+class _Skipped:
+    """Bad lines that were passed over: how many, and what was wrong with the first."""
+
+    count: int = 0
+    first: str = ""
+
+    def __call__(self, error: CorpusError) -> None:
+        self.first = self.first or str(error)
+        self.count += 1
+
+
+def _watched(tagged: Iterator[TaggedDocument], progress: TaggingProgress) -> Iterator[TaggedDocument]:
+    for found in tagged:
+        progress.add(words=len(found.words), size=found.document.size)
+        yield found
+
+
+def _total_bytes(paths: Sequence[Path]) -> int | None:
+    """The bytes of plain files, or of a file that standard input is."""
+    from xtremedistil_ner.corpus.streams import COMPRESSIONS
+
+    if any(path.suffix in COMPRESSIONS[1:] for path in paths):
+        return None
+    found = [path.stat() for path in paths if path.is_file()] if paths else [os.fstat(sys.stdin.fileno())]
+    return sum(status.st_size for status in found) if all(stat.S_ISREG(status.st_mode) for status in found) else None

@@ -1,0 +1,1 @@
+"""Files of text in, files of tags out, with a tagger between."""

@@ -1,0 +1,99 @@
+"""What `xner tag` writes: JSON lines, columns, brat's stand-off annotation, or text with colours for a terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from typing import Literal
+
+from xtremedistil_ner.errors import CorpusError, UsageError
+from xtremedistil_ner.tagging.run import TaggedDocument
+
+OutputFormat = Literal["jsonl", "conll", "brat", "terminal"]
+_WHITE_SPACE = re.compile(r"\s")
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+_STYLES = ("36", "33", "35", "32", "34", "31")  # cyan, yellow, magenta, green, blue, red
+
+
+def format_tagged(form: OutputFormat, tagged: Iterable[TaggedDocument], *, colours: bool = True) -> Iterator[str]:
+    """The text of each document in turn, line ends included.
+
+    Raises: CorpusError where a document cannot be said in the format, with its place.
+    """
+    formats: dict[OutputFormat, Callable[[Iterable[TaggedDocument]], Iterator[str]]] = {
+        "jsonl": lambda found: map(_format_json, found),
+        "conll": lambda found: map(_format_columns, found),
+        "brat": _format_brat,
+        "terminal": lambda found: _format_terminal(found, colours=colours),
+    }
+    return formats[form](tagged)
+
+
+def _format_json(tagged: TaggedDocument) -> str:
+    document = tagged.document
+    if document.text is None:
+        value = {**document.rest, "words": document.words, "tags": tagged.tags}
+    else:
+        value = {**document.rest, "text": document.text, "entities": [asdict(entity) for entity in tagged.entities]}
+    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _format_columns(tagged: TaggedDocument) -> str:
+    lines = []
+    for (word, _, _), tag in zip(tagged.words, tagged.tags, strict=True):
+        if not word or _WHITE_SPACE.search(word):
+            raise CorpusError(
+                f"{tagged.document.place}: word {word!r} has no place in a column. Write it as jsonl instead."
+            )
+        lines.append(f"{word}\t{tag}\n")
+    return "".join(lines) + "\n"
+
+
+def _format_brat(documents: Iterable[TaggedDocument]) -> Iterator[str]:
+    """The `.ann` of a text file; its places are those of the whole file."""
+    number = 0
+    for tagged in documents:
+        offset = tagged.document.offset
+        if offset is None:
+            raise UsageError(f"{tagged.document.place}: brat counts places in a file of plain text. Give such a file.")
+        lines = []
+        for entity in tagged.entities:
+            number += 1
+            place = f"{offset + entity.start} {offset + entity.end}"
+            lines.append(f"T{number}\t{entity.type} {place}\t{_WHITE_SPACE.sub(' ', entity.text)}\n")
+        yield "".join(lines)
+
+
+def _format_terminal(documents: Iterable[TaggedDocument], *, colours: bool) -> Iterator[str]:
+    """Entities in brackets with their types, each type in a colour of its own; controls shown and not obeyed."""
+    styles: dict[str, str] = {}
+    for tagged in documents:
+        text, spans = _text_and_spans(tagged)
+        end, parts = 0, []
+        for start, stop, kind in spans:
+            style = styles.setdefault(kind, _STYLES[len(styles) % len(_STYLES)])
+            entity = f"[{_visible(text[start:stop])} {kind}]"
+            parts += [_visible(text[end:start]), f"\x1b[1;{style}m{entity}\x1b[0m" if colours else entity]
+            end = stop
+        yield "".join(parts) + _visible(text[end:]) + "\n"
+
+
+def _text_and_spans(tagged: TaggedDocument) -> tuple[str, list[tuple[int, int, str]]]:
+    if tagged.document.text is not None:
+        return tagged.document.text, [(entity.start, entity.end, entity.type) for entity in tagged.entities]
+    spans: list[tuple[int, int, str]] = []
+    start = 0
+    for (word, _, _), tag in zip(tagged.words, tagged.tags, strict=True):
+        if tag.startswith("B-"):
+            spans.append((start, start + len(word), tag[2:]))
+        elif tag != "O":
+            spans[-1] = (spans[-1][0], start + len(word), tag[2:])
+        start += len(word) + 1
+    return " ".join(word for word, _, _ in tagged.words), spans
+
+
+def _visible(text: str) -> str:
+    """Control characters as pictures of themselves: text must not move the cursor or rename the window."""
+    return _CONTROL.sub(lambda found: chr(0x2400 + ord(found[0])) if ord(found[0]) < 0x20 else "\ufffd", text)

@@ -1,0 +1,41 @@
+"""Documents through a tagger, in order, some hundred at a time: memory does not grow with the input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from xtremedistil_ner.corpus.words import split_words
+from xtremedistil_ner.tagger import Entity, Tagger
+from xtremedistil_ner.tagging.documents import Document
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedDocument:
+    """A document with one tag per word; its entities, if it is a text, whose words have places then.
+
+    Units: places are (word, start, end) in code points.
+    """
+
+    document: Document
+    words: tuple[tuple[str, int, int], ...]
+    tags: tuple[str, ...]
+    entities: tuple[Entity, ...] = ()
+
+
+def tag_documents(tagger: Tagger, documents: Iterable[Document], *, batch: int = 256) -> Iterator[TaggedDocument]:
+    """Tag documents in order; at most `batch` are held at a time. Words that are given are taken as they are."""
+    rest = iter(documents)
+    while chunk := list(islice(rest, batch)):
+        places = [_places(document) for document in chunk]
+        tagged = tagger.tag_ids([[word for word, _, _ in words] for words in places])
+        for document, words, (ids, scores) in zip(chunk, places, tagged, strict=True):
+            entities = [] if document.text is None else tagger.entities_of(document.text, words, ids, scores)
+            yield TaggedDocument(document, words, tagger.scheme.decode(ids), tuple(entities))
+
+
+def _places(document: Document) -> tuple[tuple[str, int, int], ...]:
+    if document.text is None:
+        return tuple((word, 0, 0) for word in document.words)
+    return tuple(split_words(document.text))
