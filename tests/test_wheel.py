@@ -11,6 +11,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from tiny_student import save_tiny_student
+
+from xtremedistil_ner.export.folder import write_export
+from xtremedistil_ner.tagger import Tagger
 
 ROOT = Path(__file__).parents[1]
 BUILD = "import sys, hatchling.build; sys.stdout.write(hatchling.build.build_wheel(sys.argv[1]))"
@@ -60,15 +64,21 @@ def test_the_wheel_is_small(wheel):
     assert wheel.stat().st_size < 2.5e6, "of which the demo may have 1.5 MB"
 
 
-@pytest.fixture(scope="module")
-def installed(wheel, tmp_path_factory):
-    """A fresh environment with the wheel, and the present one's other packages; its folder of commands."""
-    folder = tmp_path_factory.mktemp("environment")
+def make_environment(folder, wheel):
+    """A fresh environment with the wheel alone; its site-packages."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     python = folder / "bin" / "python"
     install = ["install", "--quiet", "--no-deps", "--no-index", "--disable-pip-version-check", str(wheel)]
     subprocess.run([sys.executable, "-m", "pip", "--python", str(python), *install], check=True)
     (site,) = folder.glob("lib/python*/site-packages")
+    return site
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
+    """A fresh environment with the wheel, and the present one's other packages; its folder of commands."""
+    folder = tmp_path_factory.mktemp("environment")
+    site = make_environment(folder, wheel)
     # A folder named in a .pth file gives its packages, but its own .pth files, an editable install's, are not read.
     (site / "others.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     return folder / "bin"
@@ -111,3 +121,20 @@ def test_the_installed_wheel_lists_its_recipes_and_finds_itself_whole(installed,
     assert "strategies/d4.2" in call(installed, tmp_path, "xner", "recipes")
     findings = json.loads(call(installed, tmp_path, "xner", "doctor", "--json"))
     assert [finding for finding in findings if finding["state"] == "problem"] == []
+
+
+def test_three_packages_are_enough_to_tag(wheel, tmp_path):
+    """As docs/serving.md installs it: nothing but the wheel, onnxruntime, tokenizers and numpy can be imported."""
+    site = make_environment(tmp_path / "environment", wheel)
+    for package in ("numpy", "numpy.libs", "onnxruntime", "tokenizers"):
+        (site / package).symlink_to(Path(sysconfig.get_path("purelib")) / package)
+    save_tiny_student(tmp_path / "student")
+    (tmp_path / "export").mkdir()
+    write_export(tmp_path / "student", tmp_path / "export", report=None, licence="other", recipe_name="tiny")
+    program = (
+        "import json, sys; from xtremedistil_ner import Tagger; tagger = Tagger.from_pretrained('export'); "
+        "sys.stdout.write(json.dumps([entity.text for entity in tagger.tag([sys.argv[1]])[0]]))"
+    )
+    text = "Abc de, fGh a.b ef gh Xyz"
+    found = json.loads(call(tmp_path / "environment" / "bin", tmp_path, "python", "-W", "error", "-c", program, text))
+    assert found == [entity.text for entity in Tagger.from_pretrained(tmp_path / "export").tag([text])[0]] != []

@@ -1,4 +1,4 @@
-"""The commands that put an export to use: `tag`."""
+"""The commands that put an export to use: `tag` and `serve`."""
 
 from __future__ import annotations
 
@@ -72,6 +72,29 @@ def tag(
     if skipped.count:
         lines = "line" if skipped.count == 1 else "lines"
         typer.echo(f"{skipped.count} bad {lines} passed over; the first: {skipped.first}", err=True)
+
+
+@service_app.command()
+def serve(
+    export: Export,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    precision: GraphOption = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Threads that tag. [default: one per core]")] = None,
+    body_bytes: Annotated[int, typer.Option(min=1, help="Bytes of a request's body, at most.")] = 1_000_000,
+    texts: Annotated[int, typer.Option(min=1, help="Texts of a request, at most.")] = 128,
+    characters: Annotated[int, typer.Option(min=1, help="Characters of a request's texts, at most.")] = 100_000,
+    requests: Annotated[int, typer.Option(min=1, help="Requests in flight, at most; others get 503.")] = 64,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a request, at most.")] = 10.0,
+) -> None:
+    """Serve an export over HTTP, with a page at `/`. SIGTERM drains and ends with 0."""
+    try:
+        from xtremedistil_ner.serve.limits import Limits
+        from xtremedistil_ner.serve.run import serve_export
+    except ModuleNotFoundError as error:
+        raise UsageError(f"serve needs {error.name}. Run: pip install 'xtremedistil-ner[serve]'") from error
+    limits = Limits(body_bytes=body_bytes, texts=texts, characters=characters, requests=requests, timeout_s=timeout)
+    serve_export(export, host=host, port=port, workers=threads or available_cores(), precision=precision, limits=limits)
 
 
 @dataclass

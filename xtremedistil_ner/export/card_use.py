@@ -67,6 +67,14 @@ for word, piece, scores in zip(encoding.word_ids, encoding.tokens, logits[0]):
     previous = word
 ```
 """
+_HTTP = """
+Over HTTP, with `xner serve .` running (`pip install 'xtremedistil-ner[serve]'`; it has a page to try it at `/`):
+
+```sh
+curl -s http://127.0.0.1:8000/v1/tag -H 'Content-Type: application/json' \\
+  -d '{"texts": ["Marie Curie was born in Warsaw."]}'
+```
+"""
 _CRF = """
 
 This student has a CRF: `xner` alone adds its transition scores (`transitions` in `config.json`) to the logits and takes
@@ -113,7 +121,7 @@ def format_use(shape: BiLstmShape | TransformerShape, files: Collection[str], *,
     if WEIGHTS_FILE in files:
         text += _TRANSFORMERS
     if graphs:
-        text += _ONNX.replace("{graph}", graphs[0])
+        text += _ONNX.replace("{graph}", graphs[0]) + _HTTP
     for place, words in (_TRANSFORMER if isinstance(shape, TransformerShape) else _BILSTM).items():
         text = text.replace(place, words)
     return text.replace("{max_pieces}", str(max_pieces)).replace("{stride}", str(max_pieces // 4))

@@ -1,0 +1,109 @@
+"""Texts of many requests, tagged together.
+
+A text that finds a free worker does not wait. When all workers are busy, texts gather, and the next worker takes the
+oldest one and others of about its length: short texts are not held up by long ones, and nobody waits for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from xtremedistil_ner.tagger import Entity
+
+TagTexts = Callable[[Sequence[str]], Sequence[Sequence[Entity]]]
+_MOST_CHARACTERS = 16_000  # of a batch: some 50 ms on one core
+_LEAST_CHARACTERS = 2_000  # less is not worth another worker
+_SHORT = 200  # texts up to so many characters are of one length
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Waiting:
+    text: str
+    result: asyncio.Future[Sequence[Entity]]
+
+    @property
+    def length(self) -> int:
+        return max(len(self.text), _SHORT)
+
+
+class MicroBatcher:
+    """Tags texts on a few threads, each calling `tag` with some texts at a time."""
+
+    def __init__(self, tag: TagTexts, *, workers: int, on_batch: Callable[[int], None] = lambda size: None) -> None:
+        self._tag = tag
+        self._on_batch = on_batch
+        self._workers = workers
+        self._free = workers
+        self._waiting: list[_Waiting] = []
+        self._is_due = False
+        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="xner-tag")
+
+    @property
+    def waiting_characters(self) -> int:
+        """Characters of the texts that no worker has taken yet."""
+        return sum(len(item.text) for item in self._waiting)
+
+    async def tag(self, texts: Sequence[str]) -> list[Sequence[Entity]]:
+        """Entities of each text, in order. Texts of a caller that goes away are dropped if no worker has them yet."""
+        loop = asyncio.get_running_loop()
+        items = [_Waiting(text, loop.create_future()) for text in texts]
+        self._waiting += items
+        self._dispatch_soon()
+        try:
+            return list(await asyncio.gather(*(item.result for item in items)))
+        finally:
+            for item in items:
+                item.result.cancel()
+
+    def close(self) -> None:
+        """End the workers after what they are doing."""
+        self._pool.shutdown()
+
+    def _dispatch_soon(self) -> None:
+        """Dispatch after what is happening now: requests that arrive at the same moment go together."""
+        if not self._is_due:
+            self._is_due = True
+            asyncio.get_running_loop().call_soon(self._dispatch)
+
+    def _dispatch(self) -> None:
+        self._is_due = False
+        self._waiting = [item for item in self._waiting if not item.result.done()]
+        while self._free and self._waiting:
+            batch = self._take(self.waiting_characters // self._free)
+            self._free -= 1
+            self._on_batch(len(batch))
+            task = asyncio.get_running_loop().run_in_executor(self._pool, self._tag, [item.text for item in batch])
+            task.add_done_callback(partial(self._finish, batch))
+
+    def _take(self, share: int) -> list[_Waiting]:
+        """The oldest text and those of its length, up to a worker's share of all characters that wait."""
+        most = min(max(share, _LEAST_CHARACTERS), _MOST_CHARACTERS)
+        oldest = self._waiting[0].length
+        batch: list[_Waiting] = []
+        others: list[_Waiting] = []
+        characters = 0
+        for item in self._waiting:
+            is_alike = oldest <= 2 * item.length and item.length <= 2 * oldest
+            if is_alike and (not batch or characters + len(item.text) <= most):
+                batch.append(item)
+                characters += len(item.text)
+            else:
+                others.append(item)
+        self._waiting = others
+        return batch
+
+    def _finish(self, batch: Sequence[_Waiting], done: asyncio.Future[Sequence[Sequence[Entity]]]) -> None:
+        self._free += 1
+        error = done.exception()
+        for index, item in enumerate(batch):
+            if item.result.done():
+                continue
+            if error is not None:
+                item.result.set_exception(error)
+            else:
+                item.result.set_result(done.result()[index])
+        self._dispatch()

@@ -1,0 +1,55 @@
+"""The service as a process: loads an export, listens, and drains when it is told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from pathlib import Path
+
+import uvicorn
+
+from xtremedistil_ner.errors import Interrupted, ResourceError
+from xtremedistil_ner.exported import GraphPrecision, verify_export
+from xtremedistil_ner.serve.app import Service, create_app
+from xtremedistil_ner.serve.limits import Limits
+from xtremedistil_ner.tagger import Tagger
+
+
+class _Server(uvicorn.Server):
+    """Says at once that it is stopping; answers what it has, and takes nothing new."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        self._service.is_draining = True
+        super().handle_exit(sig, frame)  # type: ignore[arg-type]
+
+
+def serve_export(
+    export: Path, *, host: str, port: int, workers: int, precision: GraphPrecision | None, limits: Limits
+) -> None:
+    """Serve until SIGTERM or SIGINT; requests that are in flight then are answered.
+
+    Raises: ModelError for a folder that is not what was exported; ResourceError when the address is taken.
+    """
+    manifest = verify_export(export)
+    tagger = Tagger.from_pretrained(export, precision=precision)
+    service = Service(tagger, manifest, name=export.resolve().name, limits=limits, workers=workers)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    config = uvicorn.Config(
+        create_app(service),
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(limits.timeout_s)),
+    )
+    server = _Server(config, service)
+    with contextlib.suppress(Interrupted, KeyboardInterrupt):  # how the process hears of it after it has drained
+        try:
+            server.run()
+        except SystemExit as error:
+            raise ResourceError(f"{host}:{port}: cannot listen there. Give another --host or --port.") from error
