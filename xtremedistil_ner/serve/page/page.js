@@ -318,6 +318,7 @@ function showTip(mark, pointerY) {
 function placeTip(mark, pointerY) {
   const boxes = [...mark.getClientRects()];
   const box = boxes.find(({ top, bottom }) => top <= pointerY && pointerY <= bottom) ?? boxes[0];
+  tip.style.left = "0"; // where it stood before must not narrow it
   const rightmost = document.documentElement.clientWidth - tip.offsetWidth;
   const left = Math.max(0, Math.min(box.left, rightmost));
   const top = box.top >= tip.offsetHeight ? box.top - tip.offsetHeight : box.bottom;
