@@ -6,7 +6,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN = .venv/bin
 STAMP = .venv/.stamp
 
-.PHONY: demo test test-slow test-browser check clean
+.PHONY: demo test test-slow test-peers check clean
 
 demo: $(STAMP)
 	$(BIN)/xner distil demo --langs all --out runs/demo
@@ -17,10 +17,11 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow
 
-# Needs Debian's chromium; XNER_AXE=…/axe.min.js (npm's axe-core) adds the checks of accessibility.
-test-browser: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser
+# The page in Chromium (Debian's package) and the component in spaCy. XNER_AXE=…/axe.min.js, of npm's axe-core,
+# adds the checks of accessibility.
+test-peers: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser,spacy]'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'browser or spacy'
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -151,8 +151,9 @@ const state = {
 
 const TYPE_MEANINGS = { LOC: "place", ORG: "organisation", PER: "person", MISC: "other name" };
 const FIRST_HUE = 255;
-// However many types there are, steps of the golden angle never bring two of the first dozens close together.
-const HUE_STEP = 137.508;
+// Steps of 140 degrees meet 18 hues, evenly 20 degrees apart and neighbours far from each other; the next 18 lie between.
+const HUE_STEP = 140;
+const HUES = 18;
 
 /**
  * Give an element the colour of a type; page.css makes tints of the hue that are legible in light and dark.
@@ -162,8 +163,9 @@ const HUE_STEP = 137.508;
  */
 function setHue(element, type) {
   if (!state.types.includes(type)) state.types.push(type);
-  const hue = (FIRST_HUE + state.types.indexOf(type) * HUE_STEP) % 360;
-  element.style.setProperty("--hue", hue.toFixed(1));
+  const index = state.types.indexOf(type);
+  const between = Math.floor(index / HUES) * (180 / HUES);
+  element.style.setProperty("--hue", String((FIRST_HUE + index * HUE_STEP + between) % 360));
 }
 
 /**
@@ -318,7 +320,6 @@ function showTip(mark, pointerY) {
 function placeTip(mark, pointerY) {
   const boxes = [...mark.getClientRects()];
   const box = boxes.find(({ top, bottom }) => top <= pointerY && pointerY <= bottom) ?? boxes[0];
-  tip.style.left = "0"; // where it stood before must not narrow it
   const rightmost = document.documentElement.clientWidth - tip.offsetWidth;
   const left = Math.max(0, Math.min(box.left, rightmost));
   const top = box.top >= tip.offsetHeight ? box.top - tip.offsetHeight : box.bottom;
