@@ -14,7 +14,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of its own imports
     spacy = pytest.importorskip("spacy")
 
-pytestmark = pytest.mark.spacy
+pytestmark = pytest.mark.peers
 TEXTS = ["Abc de, fGh a.b ef gh Xyz", "", "ab \U0001f600 cd Ef  gh", "שלום Abc العالم", "a-b/c.d'e f(g)h"]
 
 

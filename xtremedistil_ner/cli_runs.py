@@ -101,7 +101,8 @@ def _export_command() -> Callable[..., None]:
 
     def own(
         formats: Annotated[
-            str | None, typer.Option("--format", help="Some of hf,onnx,onnx-int8. [default: as the recipe says, all]")
+            str | None,
+            typer.Option("--format", help="Some of hf,onnx,onnx-int8,triton. [default: the recipe's, the first three]"),
         ] = None,
         force: Annotated[bool, typer.Option("--force", help="Publish the int8 graph whatever it costs.")] = False,
         push_to_hub: Annotated[

@@ -15,6 +15,7 @@ from xtremedistil_ner.export.card import format_card
 from xtremedistil_ner.export.int8_verdict import Int8Verdict
 from xtremedistil_ner.export.onnx_graph import build_graph, write_graph
 from xtremedistil_ner.export.onnx_int8 import quantise_graph
+from xtremedistil_ner.export.triton import write_triton
 from xtremedistil_ner.exported import EXPORT_SCHEMA, GRAPH_FILES
 from xtremedistil_ner.models.scored import count_parameters
 from xtremedistil_ner.models.student import is_for_transformers, load_student, student_files
@@ -60,6 +61,16 @@ def write_export(
         verdict = judge(*(Tagger.from_graph(path, target) for path in (float32, int8)))
         if not verdict.is_published:
             int8.unlink()
+    if "triton" in formats:
+        write_triton(
+            target / "triton",
+            float32,
+            student.scheme,
+            max_pieces=max_pieces,
+            pad_id=student.encoder.pad_id,
+            has_special_pieces=bool(student.encoder.prefix),
+            has_crf=student.transitions is not None,
+        )
     if "onnx" not in formats:
         float32.unlink()
     card = format_card(

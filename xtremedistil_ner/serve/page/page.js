@@ -320,9 +320,9 @@ function showTip(mark, pointerY) {
 function placeTip(mark, pointerY) {
   const boxes = [...mark.getClientRects()];
   const box = boxes.find(({ top, bottom }) => top <= pointerY && pointerY <= bottom) ?? boxes[0];
-  const rightmost = document.documentElement.clientWidth - tip.offsetWidth;
-  const left = Math.max(0, Math.min(box.left, rightmost));
-  const top = box.top >= tip.offsetHeight ? box.top - tip.offsetHeight : box.bottom;
+  const { width, height } = tip.getBoundingClientRect();
+  const left = Math.max(0, Math.min(box.left, document.documentElement.clientWidth - width));
+  const top = box.top >= height ? box.top - height : box.bottom;
   tip.style.left = `${left + window.scrollX}px`;
   tip.style.top = `${top + window.scrollY}px`;
 }
