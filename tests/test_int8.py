@@ -103,6 +103,11 @@ def test_a_verdict_is_about_the_mean_and_names_each_language_that_loses_a_point(
     assert (verdict.is_good, verdict.is_published, verdict.dropping) == (good, published, dropping)
 
 
+def test_a_change_of_next_to_nothing_has_no_sign_of_a_loss(tmp_path):
+    folder = export(tmp_path, {"en": 0.9 - 1e-6, "no": 0.8})
+    assert "| English (en) | 90.00 | 90.00 | +0.00 |" in (folder / "README.md").read_text(encoding="utf-8")
+
+
 def test_without_a_dev_sentence_nothing_is_published_unless_forced():
     assert not Int8Verdict({}, {}).is_published
     assert Int8Verdict({}, {}, forced=True).is_published

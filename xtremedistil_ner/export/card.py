@@ -172,7 +172,7 @@ def _format_decision(verdict: Int8Verdict) -> str:
 
 
 def _points(change: float) -> str:
-    return f"{100 * change:+.2f}"
+    return f"{round(100 * change, 2) + 0.0:+.2f}"  # never -0.00
 
 
 def _percent(share: object) -> str:
