@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from tiny_student import SCHEME, save_tiny_student
+from tiny_export import make_export
+from tiny_student import SCHEME
 
-from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.tagger import Tagger
 
 SCRIPTS = {
@@ -50,11 +50,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def tagger(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("any")
-    save_tiny_student(folder / "student")
-    (folder / "export").mkdir()
-    write_export(folder / "student", folder / "export", report=None, licence="other", recipe_name="tiny")
-    return Tagger.from_pretrained(folder / "export")
+    return Tagger.from_pretrained(make_export(tmp_path_factory.mktemp("any")))
 
 
 def check(text, entities):

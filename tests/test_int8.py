@@ -9,12 +9,12 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import numpy_helper
-from onnx_session import run
-from tiny_student import MAX_PIECES, SCHEME, make_network, ragged_batch, save_tiny_student
+from onnx_session import assert_interface, run
+from tiny_export import make_export
+from tiny_student import MAX_PIECES, SCHEME, make_network, ragged_batch
 from tiny_transformer import make_transformer
 
 from xtremedistil_ner.errors import ModelError
-from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.export.int8_verdict import Int8Verdict, judge_int8
 from xtremedistil_ner.export.onnx_graph import build_graph
 from xtremedistil_ner.export.onnx_int8 import quantise_graph
@@ -51,16 +51,7 @@ def test_an_int8_graph_has_nearly_the_logits_of_float32(make):
 @NETWORKS
 def test_an_int8_graph_keeps_the_contract_and_has_no_float_matrix(make):
     graph = quantised(make())
-    onnx.checker.check_model(graph, full_check=True)
-    dimensions = {
-        value.name: [dimension.dim_param for dimension in value.type.tensor_type.shape.dim]
-        for value in (*graph.graph.input, *graph.graph.output)
-    }
-    assert dimensions == {
-        "input_ids": ["batch", "pieces"],
-        "attention_mask": ["batch", "pieces"],
-        "logits": ["batch", "pieces", "tags"],
-    }
+    assert_interface(graph)
     assert {entry.key for entry in graph.metadata_props} == {"tags", "max_pieces"}
     floats = [tensor for tensor in graph.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT]
     matrices = [tensor.name for tensor in floats if min(tensor.dims, default=1) > 2 and len(tensor.dims) > 1]
@@ -119,18 +110,7 @@ GOOD, BAD = {"en": 0.9, "no": 0.799}, {"en": 0.9, "no": 0.7}
 
 
 def export(folder, after, *, forced=False, formats=("hf", "onnx", "onnx-int8")):
-    save_tiny_student(folder / "student")
-    (folder / "export").mkdir()
-    write_export(
-        folder / "student",
-        folder / "export",
-        formats=formats,
-        judge=lambda float32, int8: Int8Verdict(BEFORE, after, forced),
-        report=None,
-        licence="other",
-        recipe_name="tiny",
-    )
-    return folder / "export"
+    return make_export(folder, formats=formats, judge=lambda float32, int8: Int8Verdict(BEFORE, after, forced))
 
 
 @pytest.mark.parametrize(
@@ -170,8 +150,6 @@ def test_an_export_has_the_files_of_its_formats_alone(tmp_path, formats):
 
 def test_a_tagger_takes_float32_unless_int8_is_asked_for_or_all_there_is(tmp_path):
     text = "Abc de, fGh a.b ef gh Xyz"
-    (tmp_path / "both").mkdir()
-    (tmp_path / "one").mkdir()
     both, one = export(tmp_path / "both", GOOD), export(tmp_path / "one", GOOD, formats=("onnx-int8",))
     float32, int8 = (Tagger.from_pretrained(both, precision=name).tag([text]) for name in ("float32", "int8"))
     assert Tagger.from_pretrained(both).tag([text]) == float32

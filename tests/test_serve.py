@@ -18,9 +18,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tiny_student import save_tiny_student
+from tiny_export import make_export
 
-from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.exported import verify_export
 from xtremedistil_ner.serve.app import Service, create_app
 from xtremedistil_ner.serve.batching import MicroBatcher
@@ -33,13 +32,9 @@ SECRET = "Sesam"
 
 @pytest.fixture(scope="module")
 def export(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("serve")
-    save_tiny_student(folder / "student")
-    (folder / "export").mkdir()
     scores = {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 1, "f1_low": 0.5, "f1_high": 0.5}
     report = {"synthetic": True, "models": {"student": {"macro_f1": 0.5, "languages": {"en": scores}}}}
-    write_export(folder / "student", folder / "export", report=report, licence="other", recipe_name="tiny")
-    return folder / "export"
+    return make_export(tmp_path_factory.mktemp("serve"), report=report)
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,8 @@ from __future__ import annotations
 import warnings
 
 import pytest
-from tiny_student import save_tiny_student
+from tiny_export import make_export
 
-from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.tagger import Tagger
 
 with warnings.catch_warnings():
@@ -20,11 +19,7 @@ TEXTS = ["Abc de, fGh a.b ef gh Xyz", "", "ab \U0001f600 cd Ef  gh", "שלום A
 
 @pytest.fixture(scope="module")
 def export(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("spacy")
-    save_tiny_student(folder / "student")
-    (folder / "export").mkdir()
-    write_export(folder / "student", folder / "export", report=None, licence="other", recipe_name="tiny")
-    return folder / "export"
+    return make_export(tmp_path_factory.mktemp("spacy"))
 
 
 def make_pipeline(export, **options):

@@ -12,10 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_student import save_tiny_student
+from tiny_export import make_export
 
 from xtremedistil_ner.errors import CorpusError, UsageError
-from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.tagger import Entity, Tagger
 from xtremedistil_ner.tagging.documents import Document, format_of, read_documents
 from xtremedistil_ner.tagging.formats import format_tagged
@@ -38,11 +37,7 @@ OF_WORDS = TaggedDocument(
 
 @pytest.fixture(scope="module")
 def export(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tag")
-    save_tiny_student(folder / "student")
-    (folder / "export").mkdir()
-    write_export(folder / "student", folder / "export", report=None, licence="other", recipe_name="tiny")
-    return folder / "export"
+    return make_export(tmp_path_factory.mktemp("tag"))
 
 
 def write(path, content):

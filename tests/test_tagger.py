@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tiny_student import LETTERS, MAX_PIECES, SCHEME, make_tokenizer, save_tiny_student
+from tiny_export import make_export
+from tiny_student import LETTERS, MAX_PIECES, SCHEME, make_tokenizer
 
 from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.errors import ModelError, UsageError
-from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.pieces import PieceEncoder
 from xtremedistil_ner.tagger import Entity, Tagger
 
@@ -36,13 +36,6 @@ def tagger(folder):
 @pytest.fixture
 def own_folder(tmp_path):
     return make_export(tmp_path)
-
-
-def make_export(path):
-    save_tiny_student(path / "student")
-    (path / "export").mkdir()
-    write_export(path / "student", path / "export", report=None, licence="other", recipe_name="tiny")
-    return path / "export"
 
 
 def change_manifest(folder, change):

@@ -7,12 +7,12 @@ import re
 import numpy as np
 import onnxruntime
 import pytest
+from tiny_export import make_export
 from tiny_student import MAX_PIECES, SCHEME, save_tiny_student
 from tiny_transformer import save_tiny_transformer
 from tokenizers import Tokenizer
 
 from xtremedistil_ner.corpus.words import split_words
-from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.exported import verify_export
 from xtremedistil_ner.tagger import Tagger
 from xtremedistil_ner.word_logits import score_words
@@ -23,17 +23,7 @@ TEXT = "Abc de, fGh a.b"
 @pytest.fixture(params=["bilstm", "transformer"])
 def export(request, tmp_path):
     save = save_tiny_transformer if request.param == "transformer" else save_tiny_student
-    save(tmp_path / "student")
-    (tmp_path / "export").mkdir()
-    write_export(
-        tmp_path / "student",
-        tmp_path / "export",
-        formats=("onnx", "triton"),
-        report=None,
-        licence="other",
-        recipe_name="tiny",
-    )
-    return tmp_path / "export"
+    return make_export(tmp_path, save=save, formats=("onnx", "triton"))
 
 
 def test_the_repository_has_the_graph_under_version_1_and_the_manifest_vouches_for_it(export):

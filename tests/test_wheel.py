@@ -11,9 +11,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tiny_student import save_tiny_student
+from tiny_export import make_export
 
-from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.tagger import Tagger
 
 ROOT = Path(__file__).parents[1]
@@ -128,13 +127,11 @@ def test_three_packages_are_enough_to_tag(wheel, tmp_path):
     site = make_environment(tmp_path / "environment", wheel)
     for package in ("numpy", "numpy.libs", "onnxruntime", "tokenizers"):
         (site / package).symlink_to(Path(sysconfig.get_path("purelib")) / package)
-    save_tiny_student(tmp_path / "student")
-    (tmp_path / "export").mkdir()
-    write_export(tmp_path / "student", tmp_path / "export", report=None, licence="other", recipe_name="tiny")
+    export = make_export(tmp_path)
     program = (
         "import json, sys; from xtremedistil_ner import Tagger; tagger = Tagger.from_pretrained('export'); "
         "sys.stdout.write(json.dumps([entity.text for entity in tagger.tag([sys.argv[1]])[0]]))"
     )
     text = "Abc de, fGh a.b ef gh Xyz"
     found = json.loads(call(tmp_path / "environment" / "bin", tmp_path, "python", "-W", "error", "-c", program, text))
-    assert found == [entity.text for entity in Tagger.from_pretrained(tmp_path / "export").tag([text])[0]] != []
+    assert found == [entity.text for entity in Tagger.from_pretrained(export).tag([text])[0]] != []
