@@ -15,7 +15,7 @@ from functools import partial
 from xtremedistil_ner.tagger import Entity
 
 TagTexts = Callable[[Sequence[str]], Sequence[Sequence[Entity]]]
-_MOST_CHARACTERS = 16_000  # of a batch: some 50 ms on one core
+_MOST_CHARACTERS = 16_000  # of a batch: 0.09 s on one core with a (50, 200) student in float32
 _LEAST_CHARACTERS = 2_000  # less is not worth another worker
 _SHORT = 200  # texts up to so many characters are of one length
 
@@ -36,7 +36,6 @@ class MicroBatcher:
     def __init__(self, tag: TagTexts, *, workers: int, on_batch: Callable[[int], None] = lambda size: None) -> None:
         self._tag = tag
         self._on_batch = on_batch
-        self._workers = workers
         self._free = workers
         self._waiting: list[_Waiting] = []
         self._is_due = False
