@@ -1,12 +1,14 @@
 """One student, three runtimes, the same first-piece tags: torch, ONNX Runtime, and transformers' Auto classes.
 
-By default a random student reads 2,000 sentences of the built-in corpus. `XNER_PARITY_EXPORT` (an export folder) and
-`XNER_PARITY_CORPUS` (a corpus folder) put a trained student and real sentences in their place.
+By default a random student reads 2,000 sentences of the built-in corpus. `XNER_PARITY_EXPORT` (an export folder),
+`XNER_PARITY_CORPUS` (a corpus folder) or `XNER_PARITY_TEXT` (a folder of `<lang>.txt`), and `XNER_PARITY_SENTENCES` put
+a trained student and other sentences, spread over all languages, in their place.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -20,6 +22,8 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer
 import xtremedistil_ner.hf  # noqa: F401 - registers the architecture
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.corpus.places import demo_path
+from xtremedistil_ner.corpus.streams import open_text
+from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.exported import GRAPH_FILES
 from xtremedistil_ner.models.student import load_student, save_student, student_scorer
@@ -27,7 +31,7 @@ from xtremedistil_ner.pieces import PieceBatch
 from xtremedistil_ner.schema import CorpusSection
 from xtremedistil_ner.tagger import session_scorer
 
-N_SENTENCES = 2000
+N_SENTENCES = int(os.environ.get("XNER_PARITY_SENTENCES", "2000"))
 BATCH = 32
 RELATIVE = 1e-6
 """Beside 1e-5 absolute: logits of a trained student reach 11, where float32 itself was seen 1.3e-5 from float64."""
@@ -45,9 +49,21 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sentences() -> list[list[str]]:
-    corpus = open_corpus(CorpusSection(path=os.environ.get("XNER_PARITY_CORPUS", str(demo_path()))))
-    parts = [iter([list(s.words) for s in corpus.sentences(name, "train")]) for name in corpus.languages]
+    parts = _raw_sentences(Path(given)) if (given := os.environ.get("XNER_PARITY_TEXT")) else _labelled_sentences()
     return [words for part in parts for words in islice(part, -(-N_SENTENCES // len(parts)))][:N_SENTENCES]
+
+
+def _labelled_sentences() -> list[Iterator[list[str]]]:
+    corpus = open_corpus(CorpusSection(path=os.environ.get("XNER_PARITY_CORPUS", str(demo_path()))))
+    return [iter([list(s.words) for s in corpus.sentences(name, "train")]) for name in corpus.languages]
+
+
+def _raw_sentences(folder: Path) -> list[Iterator[list[str]]]:
+    """The words of each line of each file, as raw text is split everywhere."""
+    return [
+        ([word for word, _, _ in split_words(line)] for line in open_text(path))
+        for path in sorted(folder.glob("*.txt*"))
+    ]
 
 
 def test_torch_onnx_and_transformers_give_the_same_first_piece_tags(export: Path, sentences: list[list[str]]) -> None:
