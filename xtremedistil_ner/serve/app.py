@@ -31,7 +31,13 @@ from xtremedistil_ner.tagger import Tagger
 T = TypeVar("T")
 LOG = logging.getLogger("xtremedistil_ner.serve")
 PAGE = Path(__file__).parent / "page"
-_PAGE_FILES = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js", "/examples.json": "examples.json"}
+_PAGE_FILES = {
+    "/": "index.html",
+    "/page.css": "page.css",
+    "/page.js": "page.js",
+    "/tagging.js": "tagging.js",
+    "/examples.json": "examples.json",
+}
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",

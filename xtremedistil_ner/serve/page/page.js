@@ -12,62 +12,7 @@
  *   limits: {texts: number, characters: number, body_bytes: number}}} Model
  */
 
-// ---- The tagger: nothing but `tagTexts` knows how texts become entities. ----
-
-/** Texts were not tagged; `mayRetry` says whether the same texts can do better later, `waitSeconds` how much later. */
-class TaggingError extends Error {
-  /**
-   * @param {string} message
-   * @param {{mayRetry?: boolean, waitSeconds?: number | null}} [advice]
-   */
-  constructor(message, { mayRetry = false, waitSeconds = null } = {}) {
-    super(message);
-    this.mayRetry = mayRetry;
-    this.waitSeconds = waitSeconds;
-  }
-}
-
-/**
- * Find the entities of each text.
- *
- * @param {string[]} texts
- * @param {AbortSignal} signal aborts when nobody waits for the answer any more
- * @returns {Promise<Result[]>} one result for each text, in order
- * @throws {TaggingError}
- */
-async function tagTexts(texts, signal) {
-  let response;
-  try {
-    response = await fetch("v1/tag", {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify({ texts }),
-      signal,
-    });
-  } catch {
-    throw new TaggingError("The service cannot be reached.", { mayRetry: true });
-  }
-  const answer = await response.json().catch(() => null);
-  if (!response.ok) throw refusal(response, answer);
-  if (answer?.results?.length !== texts.length) throw new TaggingError("The answer of the service cannot be read.");
-  return answer.results;
-}
-
-/**
- * The error that an answer other than 200 stands for.
- *
- * @param {Response} response
- * @param {any} answer its JSON, null where it has none
- * @returns {TaggingError}
- */
-function refusal(response, answer) {
-  const message = typeof answer?.detail === "string" ? answer.detail : `The service answered ${response.status}.`;
-  const seconds = Number.parseInt(response.headers.get("Retry-After") ?? "", 10);
-  return new TaggingError(message, {
-    mayRetry: [408, 503].includes(response.status),
-    waitSeconds: Number.isNaN(seconds) ? null : seconds,
-  });
-}
+import { fetchJson, loadModel, tagTexts } from "./tagging.js";
 
 // ---- Text and numbers. ----
 
@@ -151,7 +96,7 @@ const state = {
 
 const TYPE_MEANINGS = { LOC: "place", ORG: "organisation", PER: "person", MISC: "other name" };
 const FIRST_HUE = 255;
-// Steps of 140 degrees meet 18 hues, evenly 20 degrees apart and neighbours far from each other; the next 18 lie between.
+// Steps of 140 degrees meet 18 hues, 20 degrees apart and neighbours far from each other; the next 18 lie between.
 const HUE_STEP = 140;
 const HUES = 18;
 
@@ -530,21 +475,9 @@ function scoreRow(code, { name, f1 }) {
 
 // ---- Start. ----
 
-/**
- * Read a JSON file of the service.
- *
- * @param {string} path
- * @returns {Promise<any>}
- */
-async function fetchJson(path) {
-  const response = await fetch(path);
-  if (!response.ok) throw new Error(`${path} could not be loaded (${response.status}).`);
-  return response.json();
-}
-
 /** Load the examples and the model's description; the page tags texts without either. */
 async function load() {
-  const [examples, model] = await Promise.allSettled([fetchJson("examples.json"), fetchJson("v1/model")]);
+  const [examples, model] = await Promise.allSettled([fetchJson("examples.json"), loadModel()]);
   if (model.status === "fulfilled") showModel(model.value);
   if (examples.status === "fulfilled") showExamples(examples.value, model.value ?? null);
   const failed = [examples, model].find(({ status }) => status === "rejected");
