@@ -151,7 +151,9 @@ def options_of(xner, command):
 def test_a_stage_has_the_options_of_distil_that_make_sense_for_one_stage(xner, command):
     assert options_of(xner, "distil") - options_of(xner, command) == {"--only", "--until", "--protocol"}
     own = options_of(xner, command) - options_of(xner, "distil")
-    assert own == ({"--format", "--force", "--push-to-hub", "--private"} if command == "export" else set())
+    assert own == (
+        {"--format", "--onnxruntime-web", "--force", "--push-to-hub", "--private"} if command == "export" else set()
+    )
 
 
 def test_distil_without_a_recipe_is_the_papers_student_on_wikiann(xner):

@@ -334,7 +334,7 @@ def test_the_openapi_describes_every_answer(start):
     assert set(paths["/v1/tag"]["post"]["responses"]) == {"200", "408", "413", "415", "422", "503"}
 
 
-@pytest.mark.parametrize("path", ["/", "/page.css", "/page.js", "/tagging.js", "/examples.json"])
+@pytest.mark.parametrize("path", ["/", "/page.css", "/page.js", "/files.js", "/tagging.js", "/examples.json"])
 def test_the_page_comes_with_a_policy_that_lets_nothing_else_in(start, path):
     answer = get(start(), path)
     assert answer.status_code == 200

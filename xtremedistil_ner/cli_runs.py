@@ -102,7 +102,13 @@ def _export_command() -> Callable[..., None]:
     def own(
         formats: Annotated[
             str | None,
-            typer.Option("--format", help="Some of hf,onnx,onnx-int8,triton. [default: the recipe's, the first three]"),
+            typer.Option(
+                "--format", help="Some of hf,onnx,onnx-int8,triton,web. [default: the recipe's, the first three]"
+            ),
+        ] = None,
+        runtime: Annotated[
+            str | None,
+            typer.Option("--onnxruntime-web", metavar="DIR", help="Folder of that npm package, for web."),
         ] = None,
         force: Annotated[bool, typer.Option("--force", help="Publish the int8 graph whatever it costs.")] = False,
         push_to_hub: Annotated[
@@ -114,6 +120,7 @@ def _export_command() -> Callable[..., None]:
     def command(
         *,
         formats: str | None,
+        runtime: str | None,
         force: bool,
         push_to_hub: str | None,
         private: bool,
@@ -122,6 +129,8 @@ def _export_command() -> Callable[..., None]:
         changes = list(options.pop("overrides") or [])
         if formats is not None:
             changes.append(f"export.formats={json.dumps([name.strip() for name in formats.split(',')])}")
+        if runtime is not None:
+            changes.append(f"export.onnxruntime_web={json.dumps(runtime)}")
         if force:
             changes.append("export.force_int8=true")
         if private and push_to_hub is None:

@@ -6,10 +6,12 @@ Nothing of a folder is used before its sha256 was compared with the manifest.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from xtremedistil_ner.errors import ModelError
+from xtremedistil_ner.languages import language_name
 from xtremedistil_ner.rundir import MANIFEST, sha256_file
 
 GraphPrecision = Literal["float32", "int8"]
@@ -69,6 +71,12 @@ def choose_graph(folder: Path, manifest: dict[str, Any], precision: GraphPrecisi
             "Export again with `--format onnx,onnx-int8`."
         )
     return folder / GRAPH_FILES[wanted[0]]
+
+
+def language_scores(scores: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """Name and F1 of each language that the `scores` of a manifest have."""
+    found = {} if scores is None else scores["languages"]
+    return {code: {"name": language_name(code), "f1": f1} for code, f1 in found.items()}
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

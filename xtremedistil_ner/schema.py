@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 Precision = Literal["auto", "float32", "bf16"]
-ExportFormat = Literal["hf", "onnx", "onnx-int8", "triton"]
+ExportFormat = Literal["hf", "onnx", "onnx-int8", "triton", "web"]
 Strategy = Literal["D0", "D0-S", "hard", "D1", "D2", "D3.1", "D3.2", "D4.1", "D4.2", "D4.2-control"]
 
 
@@ -269,8 +269,9 @@ class ExportSection(_Section):
     formats: Annotated[tuple[ExportFormat, ...], Field(strict=False)] = Field(
         ("hf", "onnx", "onnx-int8"),
         description="`hf`: weights for transformers; `onnx`: graph in float32; `onnx-int8`: graph in int8, published "
-        "if macro-F1 on dev drops by at most 0.3 points; `triton`: a model repository",
+        "if macro-F1 on dev drops by at most 0.3 points; `triton`: a model repository; `web`: a page",
     )
+    onnxruntime_web: str | None = Field(None, description="folder of npm's onnxruntime-web, for the format `web`")
     force_int8: bool = Field(False, description="publish the int8 graph whatever it costs")
     licence: str = Field("other", description="licence named in the model card")
 
@@ -280,6 +281,8 @@ class ExportSection(_Section):
             raise ValueError("name at least one format, each once")
         if self.force_int8 and "onnx-int8" not in self.formats:
             raise ValueError("force_int8 is about the format onnx-int8, which is not asked for")
+        if ("web" in self.formats) != (self.onnxruntime_web is not None):
+            raise ValueError("the format web and onnxruntime_web need each other")
         return self
 
 

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from xtremedistil_ner.corpus.labelled import LabelledCorpus
 from xtremedistil_ner.corpus.transfer import transfer_hash, transfer_languages
 from xtremedistil_ner.errors import UsageError
+from xtremedistil_ner.export.web_page import runtime_files
 from xtremedistil_ner.rundir import fingerprint, sha256_file
 from xtremedistil_ner.schema import Recipe
 from xtremedistil_ner.vocabulary import TRAINED
@@ -44,6 +45,8 @@ def stage_fingerprints(recipe: Recipe, corpus: LabelledCorpus) -> dict[Stage, st
     result["train"] = fingerprint("train", _FORMAT, recipe.seed, result["pseudolabel"], gold, student, plain["train"])
     scored = _hashes(corpus, recipe.evaluate.splits)
     result["evaluate"] = fingerprint("evaluate", _FORMAT, result["train"], scored, plain["evaluate"], recipe.name)
+    if recipe.export.onnxruntime_web is not None:
+        plain["export"]["onnxruntime_web"] = _runtime_identity(recipe.export.onnxruntime_web)
     result["export"] = fingerprint("export", _FORMAT, result["evaluate"], plain["export"])
     return result
 
@@ -96,6 +99,10 @@ def _vocabulary_identity(name: str | None) -> str | None:
     if folder.is_dir():
         return fingerprint([sha256_file(folder / file) for file in _TOKENIZER_FILES if (folder / file).is_file()])
     return name if _HUB_ID.fullmatch(name) and not folder.is_file() else _file_identity(name)
+
+
+def _runtime_identity(package: str) -> str:
+    return fingerprint([sha256_file(path) for path in runtime_files(Path(package))])
 
 
 def _file_identity(name: str | None) -> str | None:

@@ -35,6 +35,7 @@ FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/files.js": ("files.js", "text/javascript; charset=utf-8"),
     "/tagging.js": ("tagging.js", "text/javascript; charset=utf-8"),
     "/examples.json": ("examples.json", "application/json"),
 }

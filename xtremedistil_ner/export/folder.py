@@ -16,6 +16,7 @@ from xtremedistil_ner.export.int8_verdict import Int8Verdict
 from xtremedistil_ner.export.onnx_graph import build_graph, write_graph
 from xtremedistil_ner.export.onnx_int8 import quantise_graph
 from xtremedistil_ner.export.triton import write_triton
+from xtremedistil_ner.export.web_page import write_web
 from xtremedistil_ner.exported import EXPORT_SCHEMA, GRAPH_FILES
 from xtremedistil_ner.models.scored import count_parameters
 from xtremedistil_ner.models.student import is_for_transformers, load_student, student_files
@@ -33,6 +34,7 @@ def write_export(
     *,
     formats: Collection[ExportFormat] = ("hf", "onnx"),
     judge: JudgeInt8 | None = None,
+    onnxruntime_web: Path | None = None,
     report: Mapping[str, Any] | None,
     licence: str,
     recipe_name: str,
@@ -41,7 +43,8 @@ def write_export(
     """Write a student's export into the empty folder `target`; publishing it is the caller's business.
 
     `judge` sees the float32 and the int8 tagger when `formats` have `onnx-int8`, and its verdict, which is returned,
-    decides whether the int8 graph stays.
+    decides whether the int8 graph stays. With `onnxruntime_web`, the folder of that npm package, there is a page that
+    tags in the browser, with the int8 graph if there is one.
 
     Raises: ModelError when the student's folder is not whole.
     """
@@ -70,6 +73,18 @@ def write_export(
             pad_id=student.encoder.pad_id,
             has_special_pieces=bool(student.encoder.prefix),
             has_crf=student.transitions is not None,
+        )
+    if onnxruntime_web is not None:
+        write_web(
+            target / "web",
+            graph=int8 if int8.exists() else float32,
+            tokenizer=target / "tokenizer.json",
+            scheme=student.scheme,
+            max_pieces=max_pieces,
+            transitions=student.transitions,
+            name=recipe_name,
+            scores=_scores(report),
+            runtime=onnxruntime_web,
         )
     if "onnx" not in formats:
         float32.unlink()

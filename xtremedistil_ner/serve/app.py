@@ -13,7 +13,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -21,7 +20,8 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xtremedistil_ner import __version__
-from xtremedistil_ner.languages import language_name
+from xtremedistil_ner.exported import language_scores
+from xtremedistil_ner.serve import PAGE
 from xtremedistil_ner.serve.batching import MicroBatcher
 from xtremedistil_ner.serve.limits import Limits, RefusedError
 from xtremedistil_ner.serve.messages import Id, ModelInfo, Problem, TagRequest, TagResponse, read_request
@@ -30,13 +30,8 @@ from xtremedistil_ner.tagger import Tagger
 
 T = TypeVar("T")
 LOG = logging.getLogger("xtremedistil_ner.serve")
-PAGE = Path(__file__).parent / "page"
-_PAGE_FILES = {
-    "/": "index.html",
-    "/page.css": "page.css",
-    "/page.js": "page.js",
-    "/tagging.js": "tagging.js",
-    "/examples.json": "examples.json",
+_PAGE_FILES = {"/": "index.html"} | {
+    f"/{name}": name for name in ("page.css", "page.js", "files.js", "tagging.js", "examples.json")
 }
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -215,14 +210,13 @@ class _Watch:
 
 
 def _describe(tagger: Tagger, manifest: Mapping[str, Any], name: str, limits: Limits) -> ModelInfo:
-    scores = manifest.get("scores") or {}
-    languages = {code: {"name": language_name(code), "f1": f1} for code, f1 in scores.get("languages", {}).items()}
+    scores = manifest["scores"]
     return ModelInfo.model_validate(
         {
             "name": name,
             "types": list(tagger.scheme.types),
-            "synthetic": bool(scores.get("synthetic")),
-            "languages": languages,
+            "synthetic": bool(scores and scores["synthetic"]),
+            "languages": language_scores(scores),
             "limits": {field: getattr(limits, field) for field in ("body_bytes", "texts", "characters")},
         }
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from xtremedistil_ner.corpus.labelled import open_corpus
@@ -19,7 +20,7 @@ STAGE = "export"
 def export_student(recipe: Recipe, run: RunFolder, wanted: str, report: Reporter) -> None:
     """Make `run.export`; students per language go to `<language>/` in it, each a whole export."""
     scores = read_json(run.report)
-    corpus = open_corpus(recipe.corpus)
+    corpus, runtime = open_corpus(recipe.corpus), recipe.export.onnxruntime_web
     with publish(run.export, {"fingerprint": wanted}) as folder:
         for language, student in student_folders(run.student).items():
             (folder / language).mkdir(exist_ok=True)
@@ -29,6 +30,7 @@ def export_student(recipe: Recipe, run: RunFolder, wanted: str, report: Reporter
                 folder / language,
                 formats=recipe.export.formats,
                 judge=partial(judge_int8, corpus=corpus, languages=languages, forced=recipe.export.force_int8),
+                onnxruntime_web=Path(runtime) if runtime else None,
                 report=_of_language(scores, language) if language else scores,
                 licence=recipe.export.licence,
                 recipe_name=recipe.name,

@@ -12,7 +12,8 @@
  *   limits: {texts: number, characters: number, body_bytes: number}}} Model
  */
 
-import { fetchJson, loadModel, tagTexts } from "./tagging.js";
+import { fetchJson } from "./files.js";
+import { loadModel, tagTexts } from "./tagging.js";
 
 // ---- Text and numbers. ----
 

@@ -5,6 +5,8 @@
  * @typedef {import("./page.js").Model} Model
  */
 
+import { fetchJson } from "./files.js";
+
 /** Texts were not tagged; `mayRetry` says whether the same texts can do better later, `waitSeconds` how much later. */
 export class TaggingError extends Error {
   /**
@@ -67,16 +69,4 @@ function refusal(response, answer) {
  */
 export function loadModel() {
   return fetchJson("v1/model");
-}
-
-/**
- * Read a JSON file.
- *
- * @param {string} path
- * @returns {Promise<any>}
- */
-export async function fetchJson(path) {
-  const response = await fetch(path);
-  if (!response.ok) throw new Error(`${path} could not be loaded (${response.status}).`);
-  return response.json();
 }
