@@ -150,10 +150,9 @@ def _format_verdict(verdict: Int8Verdict) -> str:
     text += "\n| language | float32 | int8 | change |\n|---|---:|---:|---:|\n"
     for code, before in verdict.float32.items():
         after = verdict.int8[code]
-        text += (
-            f"| {language_name(code)} ({code}) | {_percent(before)} | {_percent(after)} | {_points(after - before)} |\n"
-        )
-    text += f"| **mean** | | | {_points(-(verdict.macro_drop or 0.0))} |\n"
+        scores = f"{_percent(before)} | {_percent(after)} | {format_points(after - before)}"
+        text += f"| {language_name(code)} ({code}) | {scores} |\n"
+    text += f"| **mean** | | | {format_points(-(verdict.macro_drop or 0.0))} |\n"
     dropping = ", ".join(f"{language_name(code)} ({code})" for code in verdict.dropping)
     return text + (f"\n**These languages lose more than one point: {dropping}.**\n" if dropping else "")
 
@@ -171,7 +170,8 @@ def _format_decision(verdict: Int8Verdict) -> str:
     return f"{reason}; it was not published."
 
 
-def _points(change: float) -> str:
+def format_points(change: float) -> str:
+    """A change of a score between 0 and 1, in points of a hundred with its sign."""
     return f"{round(100 * change, 2) + 0.0:+.2f}"  # never -0.00
 
 

@@ -8,7 +8,6 @@ answer about a problem or in a log.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -17,7 +16,6 @@ from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xtremedistil_ner import __version__
 from xtremedistil_ner.exported import language_scores
@@ -26,10 +24,11 @@ from xtremedistil_ner.serve.batching import MicroBatcher
 from xtremedistil_ner.serve.limits import Limits, RefusedError
 from xtremedistil_ner.serve.messages import Id, ModelInfo, Problem, TagRequest, TagResponse, read_request
 from xtremedistil_ner.serve.metrics import CONTENT_TYPE, Metrics
+from xtremedistil_ner.serve.middleware import RETRY_AFTER_S, Admission, Watch
 from xtremedistil_ner.tagger import Tagger
 
 T = TypeVar("T")
-LOG = logging.getLogger("xtremedistil_ner.serve")
+TAG = "/v1/tag"
 _PAGE_FILES = {"/": "index.html"} | {
     f"/{name}": name for name in ("page.css", "page.js", "files.js", "tagging.js", "examples.json")
 }
@@ -39,7 +38,6 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-_RETRY_AFTER_S = 1
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     408: {"model": Problem, "description": "The body took too long to arrive."},
     413: {"model": Problem, "description": "More than one request may hold."},
@@ -58,27 +56,18 @@ class Service:
         self.model = _describe(tagger, manifest, name, limits)
         self.is_draining = False
         self.batcher = MicroBatcher(tagger.tag, workers=workers, on_batch=self.metrics.batch_texts.observe)
-        self._in_flight = 0
 
     async def tag(self, request: Request) -> dict[str, Any]:
         """Answer one request of `POST /v1/tag`.
 
         Raises: RefusedError.
         """
-        if self._in_flight >= self.limits.requests:
-            raise RefusedError(503, "Too many requests at a time.", retry_after_s=_RETRY_AFTER_S)
-        self._in_flight += 1
-        self.metrics.in_flight.set(self._in_flight)
         start = time.monotonic()
-        try:
-            body = await self._within(self._read_body(request), start, RefusedError(408, "The body took too long."))
-            asked = read_request(body, self.limits)
-            self._demand_room(asked)
-            late = RefusedError(503, "It took too long; the service is busy.", retry_after_s=_RETRY_AFTER_S)
-            found = await self._within(self.batcher.tag(asked.texts), start, late)
-        finally:
-            self._in_flight -= 1
-            self.metrics.in_flight.set(self._in_flight)
+        body = await self._within(self._read_body(request), start, RefusedError(408, "The body took too long."))
+        asked = read_request(body, self.limits)
+        self._demand_room(asked)
+        late = RefusedError(503, "It took too long; the service is busy.", retry_after_s=RETRY_AFTER_S)
+        found = await self._within(self.batcher.tag(asked.texts), start, late)
         self.metrics.texts.inc(len(asked.texts))
         self.metrics.characters.inc(sum(map(len, asked.texts)))
         results = []
@@ -107,7 +96,7 @@ class Service:
     def _demand_room(self, asked: TagRequest) -> None:
         waiting = self.batcher.waiting_characters
         if waiting and waiting + sum(map(len, asked.texts)) > self.limits.waiting_characters:
-            raise RefusedError(503, "Too much text is waiting.", retry_after_s=_RETRY_AFTER_S)
+            raise RefusedError(503, "Too much text is waiting.", retry_after_s=RETRY_AFTER_S)
 
     async def _within(self, work: Awaitable[T], start: float, late: RefusedError) -> T:
         """The result of `work`, if it is there before the request's time is up."""
@@ -127,7 +116,8 @@ def create_app(service: Service) -> FastAPI:
         service.batcher.close()
 
     app = FastAPI(title="xner", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.add_middleware(_Watch, metrics=service.metrics)
+    app.add_middleware(Watch, metrics=service.metrics)
+    app.add_middleware(Admission, metrics=service.metrics, path=TAG, most=service.limits.requests)
 
     @app.exception_handler(RefusedError)
     async def refuse(request: Request, error: RefusedError) -> JSONResponse:
@@ -136,7 +126,7 @@ def create_app(service: Service) -> FastAPI:
 
     body = {"required": True, "content": {"application/json": {"schema": _request_schema(service.limits)}}}
 
-    @app.post("/v1/tag", response_model=TagResponse, responses=_PROBLEMS, openapi_extra={"requestBody": body})
+    @app.post(TAG, response_model=TagResponse, responses=_PROBLEMS, openapi_extra={"requestBody": body})
     async def tag(request: Request) -> JSONResponse:
         """Find the names in texts."""
         return JSONResponse(await service.tag(request))
@@ -177,36 +167,6 @@ def _page_file(name: str) -> Callable[[], Awaitable[FileResponse]]:
         return FileResponse(PAGE / name, headers=_HEADERS)
 
     return send
-
-
-class _Watch:
-    """Counts and logs requests by route: a path or a query that nobody defined may have text in it."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app = app
-        self.metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        status = 500
-        start = time.monotonic()
-
-        async def watch(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, watch)
-        finally:
-            seconds = time.monotonic() - start
-            route = getattr(scope.get("route"), "path", "other")
-            self.metrics.requests.labels(route, str(status)).inc()
-            self.metrics.seconds.labels(route).observe(seconds)
-            LOG.info("%s %d %.1f ms", route, status, 1000 * seconds)
 
 
 def _describe(tagger: Tagger, manifest: Mapping[str, Any], name: str, limits: Limits) -> ModelInfo:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xtremedistil_ner.corpus.labelled import open_corpus
+from xtremedistil_ner.export.card import format_points
 from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.export.int8_verdict import Int8Verdict, judge_int8
 from xtremedistil_ner.progress import Event, Reporter
@@ -45,8 +46,8 @@ def _verdict_event(verdict: Int8Verdict, language: str) -> Event:
     of = f" of {language}" if language else ""
     if verdict.macro_drop is None:
         return Event(STAGE, f"int8 graph{of}: no dev split to judge it by{_consequence(verdict)}")
-    drop = f"{100 * verdict.macro_drop:.2f} points of dev macro-F1"
-    return Event(STAGE, f"int8 graph{of}: loses {drop}{_consequence(verdict)}")
+    change = f"dev macro-F1 {format_points(-verdict.macro_drop)} points"
+    return Event(STAGE, f"int8 graph{of}: {change}{_consequence(verdict)}")
 
 
 def _consequence(verdict: Int8Verdict) -> str:
