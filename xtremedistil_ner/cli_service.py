@@ -14,6 +14,7 @@ import typer
 
 from xtremedistil_ner.errors import CorpusError, UsageError
 from xtremedistil_ner.machine import available_cores
+from xtremedistil_ner.serve.limits import Limits
 from xtremedistil_ner.terminal import TaggingProgress
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ GraphOption = Annotated[
     Literal["float32", "int8"] | None, typer.Option(help="An export's graph. [default: float32 where there is one]")
 ]
 
+LIMITS = Limits()
 service_app = typer.Typer(rich_markup_mode=None)
 
 
@@ -81,15 +83,18 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     precision: GraphOption = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads that tag. [default: one per core]")] = None,
-    body_bytes: Annotated[int, typer.Option(min=1, help="Bytes of a request's body, at most.")] = 1_000_000,
-    texts: Annotated[int, typer.Option(min=1, help="Texts of a request, at most.")] = 128,
-    characters: Annotated[int, typer.Option(min=1, help="Characters of a request's texts, at most.")] = 100_000,
-    requests: Annotated[int, typer.Option(min=1, help="Requests in flight, at most; others get 503.")] = 64,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a request, at most.")] = 10.0,
+    body_bytes: Annotated[int, typer.Option(min=1, help="Bytes of a request's body, at most.")] = LIMITS.body_bytes,
+    texts: Annotated[int, typer.Option(min=1, help="Texts of a request, at most.")] = LIMITS.texts,
+    characters: Annotated[
+        int, typer.Option(min=1, help="Characters of a request's texts, at most.")
+    ] = LIMITS.characters,
+    requests: Annotated[
+        int, typer.Option(min=1, help="Requests in flight, at most; others get 503.")
+    ] = LIMITS.requests,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a request, at most.")] = LIMITS.timeout_s,
 ) -> None:
     """Serve an export over HTTP, with a page at `/`. SIGTERM drains and ends with 0."""
     try:
-        from xtremedistil_ner.serve.limits import Limits
         from xtremedistil_ner.serve.run import serve_export
     except ModuleNotFoundError as error:
         raise UsageError(f"serve needs {error.name}. Run: pip install 'xtremedistil-ner[serve]'") from error

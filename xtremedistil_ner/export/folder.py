@@ -19,7 +19,7 @@ from xtremedistil_ner.export.triton import write_triton
 from xtremedistil_ner.export.web_page import write_web
 from xtremedistil_ner.exported import EXPORT_SCHEMA, GRAPH_FILES
 from xtremedistil_ner.models.scored import count_parameters
-from xtremedistil_ner.models.student import is_for_transformers, load_student, student_files
+from xtremedistil_ner.models.student import LoadedStudent, is_for_transformers, load_student, student_files
 from xtremedistil_ner.rundir import MANIFEST, sha256_file, write_json
 from xtremedistil_ner.schema import ExportFormat
 from xtremedistil_ner.tagger import Tagger
@@ -53,8 +53,50 @@ def write_export(
     for name in student_files(network):
         if "hf" in formats or not is_for_transformers(name):
             shutil.copyfile(student_folder / name, target / name)
-    max_pieces = int(student.config["max_pieces"])
-    graph = build_graph(network, student.scheme, max_pieces=max_pieces, transitions=student.transitions)
+    scores = _scores(report)
+    verdict = _write_graphs(
+        student, target, formats, judge, page={"name": recipe_name, "scores": scores, "runtime": onnxruntime_web}
+    )
+    has_crf = student.transitions is not None
+    card = format_card(
+        network.shape,
+        student.scheme,
+        files=_files(target),
+        max_pieces=student.max_pieces,
+        has_crf=has_crf,
+        report=report,
+        verdict=verdict,
+        licence=licence,
+        recipe_name=recipe_name,
+    )
+    (target / CARD_FILE).write_text(card, encoding="utf-8")
+    manifest = {
+        "schema": EXPORT_SCHEMA,
+        "kind": "export",
+        "package_version": __version__,
+        **({"fingerprint": fingerprint} if fingerprint else {}),
+        "parameters": count_parameters(network) + (student.transitions.size if student.transitions is not None else 0),
+        "scores": scores,
+        "int8": None if verdict is None else verdict.to_json(),
+        "files": {
+            name: {"sha256": sha256_file(target / name), "bytes": (target / name).stat().st_size}
+            for name in _files(target)
+        },
+    }
+    write_json(target / MANIFEST, manifest)
+    return verdict
+
+
+def _write_graphs(
+    student: LoadedStudent,
+    target: Path,
+    formats: Collection[ExportFormat],
+    judge: JudgeInt8 | None,
+    *,
+    page: Mapping[str, Any],
+) -> Int8Verdict | None:
+    """Write the graph in every format; the float32 one is what the others are made from, wanted or not."""
+    graph = build_graph(student.network, student.scheme, max_pieces=student.max_pieces, transitions=student.transitions)
     float32, int8 = target / GRAPH_FILES["float32"], target / GRAPH_FILES["int8"]
     float32.parent.mkdir()
     write_graph(float32, graph)
@@ -65,56 +107,12 @@ def write_export(
         if not verdict.is_published:
             int8.unlink()
     if "triton" in formats:
-        write_triton(
-            target / "triton",
-            float32,
-            student.scheme,
-            max_pieces=max_pieces,
-            pad_id=student.encoder.pad_id,
-            has_special_pieces=bool(student.encoder.prefix),
-            has_crf=student.transitions is not None,
-        )
-    if onnxruntime_web is not None:
-        write_web(
-            target / "web",
-            graph=int8 if int8.exists() else float32,
-            tokenizer=target / "tokenizer.json",
-            scheme=student.scheme,
-            max_pieces=max_pieces,
-            transitions=student.transitions,
-            name=recipe_name,
-            scores=_scores(report),
-            runtime=onnxruntime_web,
-        )
+        write_triton(target / "triton", float32, student)
+    if page["runtime"] is not None:
+        best = int8 if int8.exists() else float32
+        write_web(target / "web", best, student, tokenizer=target / "tokenizer.json", **page)
     if "onnx" not in formats:
         float32.unlink()
-    card = format_card(
-        network.shape,
-        student.scheme,
-        files=_files(target),
-        max_pieces=max_pieces,
-        has_crf=student.transitions is not None,
-        report=report,
-        verdict=verdict,
-        licence=licence,
-        recipe_name=recipe_name,
-    )
-    (target / CARD_FILE).write_text(card, encoding="utf-8")
-    learnt = 0 if student.transitions is None else student.transitions.size
-    manifest = {
-        "schema": EXPORT_SCHEMA,
-        "kind": "export",
-        "package_version": __version__,
-        **({"fingerprint": fingerprint} if fingerprint else {}),
-        "parameters": count_parameters(network) + learnt,
-        "scores": _scores(report),
-        "int8": None if verdict is None else verdict.to_json(),
-        "files": {
-            name: {"sha256": sha256_file(target / name), "bytes": (target / name).stat().st_size}
-            for name in _files(target)
-        },
-    }
-    write_json(target / MANIFEST, manifest)
     return verdict
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from xtremedistil_ner.labels import LabelScheme
+from xtremedistil_ner.models.student import LoadedStudent
 
 MODEL = "xner"
 _CONFIG = """name: "{model}"
@@ -46,35 +46,26 @@ Model `{model}`: inputs `input_ids` and `attention_mask`, int64, (batch, pieces)
 """
 
 
-def write_triton(
-    folder: Path,
-    graph: Path,
-    scheme: LabelScheme,
-    *,
-    max_pieces: int,
-    pad_id: int,
-    has_special_pieces: bool,
-    has_crf: bool,
-) -> None:
+def write_triton(folder: Path, graph: Path, student: LoadedStudent) -> None:
     """Write a model repository at `folder` with a copy of the float32 `graph`, and its contract beside it."""
     place = folder / MODEL
     (place / "1").mkdir(parents=True)
     shutil.copyfile(graph, place / "1" / "model.onnx")
-    config = _CONFIG.format(model=MODEL, n_tags=len(scheme.tags))
+    config = _CONFIG.format(model=MODEL, n_tags=len(student.scheme.tags))
     (place / "config.pbtxt").write_text(config, encoding="utf-8")
     special = (
         "It puts [CLS] before them and [SEP] behind; these have no word."
-        if has_special_pieces
+        if student.encoder.prefix
         else "There are no special pieces: do not add any."
     )
-    crf = " This student has a CRF: add `transitions` of `config.json` and take the best path." if has_crf else ""
+    crf = " This student has a CRF: add `transitions` of `config.json` and take the best path."
     contract = _CONTRACT.format(
         model=MODEL,
-        n_tags=len(scheme.tags),
+        n_tags=len(student.scheme.tags),
         special=special,
-        max_pieces=max_pieces,
-        pad_id=pad_id,
-        tags=", ".join(scheme.tags),
-        crf=crf,
+        max_pieces=student.max_pieces,
+        pad_id=student.encoder.pad_id,
+        tags=", ".join(student.scheme.tags),
+        crf="" if student.transitions is None else crf,
     )
     (folder / "CONTRACT.md").write_text(contract, encoding="utf-8")

@@ -9,13 +9,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.exported import language_scores
-from xtremedistil_ner.labels import LabelScheme, Transitions
 from xtremedistil_ner.rundir import write_json
 from xtremedistil_ner.serve import PAGE
+
+if TYPE_CHECKING:
+    from xtremedistil_ner.models.student import LoadedStudent  # torch is heavy, and fingerprints need `runtime_files`
 
 RUNTIME_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 _OWN = Path(__file__).parent / "web"  # takes the place of files of the page
@@ -39,12 +41,10 @@ def runtime_files(package: Path) -> list[Path]:
 
 def write_web(
     folder: Path,
-    *,
     graph: Path,
+    student: LoadedStudent,
+    *,
     tokenizer: Path,
-    scheme: LabelScheme,
-    max_pieces: int,
-    transitions: Transitions | None,
     name: str,
     scores: Mapping[str, Any] | None,
     runtime: Path,
@@ -59,10 +59,11 @@ def write_web(
     model.mkdir()
     shutil.copyfile(graph, model / "model.onnx")
     shutil.copyfile(tokenizer, model / "tokenizer.json")
+    scheme, transitions = student.scheme, student.transitions
     matrix = None if transitions is None else transitions.tolist()
     write_json(
         model / "model.json",
-        {"tags": scheme.tags, "types": scheme.types, "max_pieces": max_pieces, "transitions": matrix},
+        {"tags": scheme.tags, "types": scheme.types, "max_pieces": student.max_pieces, "transitions": matrix},
     )
     write_json(
         model / "page.json",

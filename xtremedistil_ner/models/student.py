@@ -57,6 +57,11 @@ class LoadedStudent:
     config: dict[str, Any]
     transitions: Transitions | None = None
 
+    @property
+    def max_pieces(self) -> int:
+        """Longest row, special pieces included."""
+        return int(self.config["max_pieces"])
+
 
 def save_student(
     folder: Path,
