@@ -17,7 +17,7 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow
 
-# The page in Chromium (Debian's package), the component in spaCy, Triton's schema. XNER_AXE=…/axe.min.js, of npm's axe-core,
+# The page in Chromium (Debian's package), the component in spaCy. XNER_AXE=…/axe.min.js, of npm's axe-core,
 # adds the checks of accessibility.
 test-peers: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[peers]'
