@@ -34,8 +34,11 @@ def test_the_repository_has_the_graph_under_version_1_and_the_manifest_vouches_f
 
 @pytest.mark.peers
 def test_the_configuration_is_triton_s_and_fits_the_graph(export):
-    """`max_batch_size` above 0 leaves the batch out of the dimensions. Needs `tritonclient[grpc]`, which does not fit
-    beside the pinned packages: install it into an environment of its own that sees theirs."""
+    """`max_batch_size` above 0 leaves the batch out of the dimensions.
+
+    Needs `tritonclient[grpc]`, which does not fit beside the pinned packages: install it into an environment of its own
+    that sees theirs.
+    """
     schema = pytest.importorskip("tritonclient.grpc.model_config_pb2")
     from google.protobuf import text_format
 
