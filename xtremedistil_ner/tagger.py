@@ -162,9 +162,12 @@ def _open_session(path: Path, threads: int, device: Literal["cpu", "cuda"]) -> o
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors; they are raised as well
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=[provider])
+        session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
     except Exception as error:  # its exception classes have no common parent but this
         raise ModelError(f"{path}: ONNX Runtime cannot load it ({error}). Export again.") from error
+    if provider not in session.get_providers():  # it goes on with the CPU, and only a log line says so
+        raise UsageError(f"device {device}: ONNX Runtime cannot start {provider}. Check driver, CUDA and cuDNN.")
+    return session
 
 
 def _read_metadata(

@@ -9,7 +9,7 @@ from pathlib import Path
 import uvicorn
 
 from xtremedistil_ner.errors import Interrupted, ResourceError
-from xtremedistil_ner.exported import GraphPrecision, verify_export
+from xtremedistil_ner.exported import GraphPrecision, choose_graph, verify_export
 from xtremedistil_ner.serve.app import Service, create_app
 from xtremedistil_ner.serve.limits import Limits
 from xtremedistil_ner.tagger import Tagger
@@ -35,7 +35,7 @@ def serve_export(
     Raises: ModelError for a folder that is not what was exported; ResourceError when the address is taken.
     """
     manifest = verify_export(export)
-    tagger = Tagger.from_pretrained(export, precision=precision)
+    tagger = Tagger.from_graph(choose_graph(export, manifest, precision), export)
     service = Service(tagger, manifest, name=export.resolve().name, limits=limits, workers=workers)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     config = uvicorn.Config(
