@@ -7,7 +7,9 @@ import unicodedata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers.pre_tokenizers import BertPreTokenizer
 
+from xtremedistil_ner.corpus import words as words_module
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.errors import CorpusError
@@ -40,6 +42,25 @@ def split_slowly(text: str) -> list[tuple[str, int, int]]:
 )
 def test_words_are_what_berts_rule_gives_character_by_character(text):
     assert split_words(text) == split_slowly(text)
+
+
+def test_every_character_separates_or_joins_as_the_tokenizers_library_has_it():
+    """Between letters, in a chunk of letters and digits alone or beside a hyphen, which such chunks have none of."""
+    splitter = BertPreTokenizer()
+    for start in range(0, 0x110000, 512):
+        characters = [chr(code) for code in range(start, start + 512) if not 0xD800 <= code <= 0xDFFF]
+        text = " ".join(f"a{character}b -{character}" for character in characters)
+        assert split_words(text) == [(word, *place) for word, place in splitter.pre_tokenize_str(text)]
+
+
+def test_what_is_remembered_of_text_is_bounded(monkeypatch):
+    monkeypatch.setattr(words_module, "_chunks", {})
+    monkeypatch.setattr(words_module, "_MOST_CHUNKS", 10)
+    for number in range(100):
+        assert split_words(f"a-{number}") == [("a", 0, 1), ("-", 1, 2), (str(number), 2, 2 + len(str(number)))]
+        assert split_words("a-" + 50 * str(number))[2][0] == 50 * str(number)
+    assert len(words_module._chunks) <= 10
+    assert max(map(len, words_module._chunks)) < 10
 
 
 @given(ANY_TEXT)

@@ -12,7 +12,17 @@ from seqeval.metrics.sequence_labeling import get_entities
 from seqeval.scheme import IOB2, Entities
 
 from xtremedistil_ner.errors import CorpusError, UsageError
-from xtremedistil_ner.labels import LabelScheme, Span, decode_tags, spans_of, split_tag, tag_format, to_iob2
+from xtremedistil_ner.labels import (
+    LabelScheme,
+    Span,
+    decode_sentences,
+    decode_tags,
+    legal_spans,
+    spans_of,
+    split_tag,
+    tag_format,
+    to_iob2,
+)
 
 properties = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 
@@ -287,3 +297,25 @@ def test_an_inside_tag_wins_only_with_what_it_needs_before_it() -> None:
 def test_logits_of_another_scheme_are_refused() -> None:
     with pytest.raises(UsageError, match="7 tags"):
         decode_tags(np.zeros((3, 5)), SCHEME)
+
+
+@properties
+@given(st.lists(st.integers(0, 5), max_size=6), st.integers(0, 2**32 - 1), st.booleans())
+def test_many_sentences_are_decoded_as_each_by_itself(lengths: list[int], seed: int, with_transitions: bool) -> None:
+    random = np.random.default_rng(seed)
+    logits = random.normal(size=(sum(lengths), 7)).astype(np.float32)
+    transitions = random.normal(size=(8, 7)).astype(np.float32) if with_transitions else None
+    offsets = np.cumsum([0, *lengths])
+    parts = np.split(logits, offsets[1:-1]) if lengths else []
+    expected = [decode_tags(part, SCHEME, transitions) for part in parts]
+    ids = decode_sentences(logits, offsets, SCHEME, transitions)
+    assert [part.tolist() for part in np.split(ids, offsets[1:-1])][: len(parts)] == [
+        part.tolist() for part in expected
+    ]
+    begins, ends = legal_spans(ids)
+    spans = [
+        (start + span.start, start + span.stop)
+        for start, part in zip(offsets, expected, strict=False)
+        for span in spans_of(part, SCHEME)
+    ]
+    assert list(zip(begins.tolist(), ends.tolist(), strict=True)) == spans

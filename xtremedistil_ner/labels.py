@@ -213,6 +213,41 @@ def decode_tags(
     return _best_legal_path(word_logits.astype(np.float64), _legal_scores(scheme.types, transitions))
 
 
+def decode_sentences(
+    word_logits: npt.NDArray[np.floating[Any]],
+    offsets: npt.NDArray[np.int64],
+    scheme: LabelScheme,
+    transitions: Transitions | None = None,
+) -> TagIds:
+    """`decode_tags` of many sentences: all at once where the argmax is legal and there are no transitions.
+
+    Shapes: word_logits (all words, tags) float; offsets (sentences + 1,); result (all words,) int16.
+    """
+    ids: TagIds = word_logits.argmax(axis=1).astype(np.int16)
+    if transitions is None:
+        is_legal = np.ones(len(ids), dtype=bool)
+        is_legal[1:] = scheme.may_follow[ids[:-1], ids[1:]]
+        first = offsets[:-1][np.diff(offsets) > 0]
+        is_legal[first] = scheme.may_start[ids[first]]
+        chosen = np.unique(np.searchsorted(offsets, np.flatnonzero(~is_legal), side="right") - 1)
+    else:
+        chosen = np.flatnonzero(np.diff(offsets))
+    for start, stop in zip(offsets[chosen].tolist(), offsets[chosen + 1].tolist(), strict=True):
+        ids[start:stop] = decode_tags(word_logits[start:stop], scheme, transitions)
+    return ids
+
+
+def legal_spans(ids: npt.NDArray[np.integer[Any]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Where the entities of many sentences, all tagged legally, begin and end, their words counted through.
+
+    Shapes: ids (all words,); result (entities,) int64 both, the ends exclusive.
+    """
+    begins = np.flatnonzero(ids % 2)
+    goes_on = (ids > 0) & (ids % 2 == 0)
+    borders = np.append(np.flatnonzero(~goes_on), len(ids)).astype(np.int64)
+    return begins, borders[np.searchsorted(borders, begins, side="right")]
+
+
 def _outweighs(
     logits: npt.NDArray[np.floating[Any]], ids: TagIds, transitions: Transitions, scheme: LabelScheme
 ) -> bool:

@@ -14,6 +14,7 @@ import copy
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from xtremedistil_ner.errors import ModelError, UsageError
+from xtremedistil_ner.word_pieces import WordPieces
 
 Ints = NDArray[np.integer[Any]]
 
@@ -106,6 +108,7 @@ class PieceEncoder:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self.tokenizer = tokenizer
+        self._word_pieces = WordPieces(tokenizer)
         self.pad_id = pad_id
         self.prefix, self.suffix = _special_ids(tokenizer)
         self.budget = max_pieces - len(self.prefix) - len(self.suffix)
@@ -125,37 +128,24 @@ class PieceEncoder:
 
     def encode(self, sentences: Sequence[Sequence[str]]) -> EncodedCorpus:
         """Encode sentences given as words; an empty sentence has no row."""
-        pieces: list[NDArray[np.int32]] = []
-        firsts: list[NDArray[np.int32]] = []
-        kept: list[NDArray[np.bool_]] = []
-        sentence_of: list[int] = []
-        first_word: list[int] = []
-        prefix, suffix = np.array(self.prefix, np.int32), np.array(self.suffix, np.int32)
-        for index, (ids, word_of) in enumerate(self._pieces(sentences)):
-            n_words = len(sentences[index])
-            counts = np.bincount(word_of, minlength=n_words) if len(word_of) else np.zeros(n_words, np.int64)
-            starts = np.concatenate([[0], np.cumsum(counts)])
-            windows = _windows(counts, self.budget if self.reads_whole_sentences else max(1, int(counts.sum())))
-            for start, stop, keep_start, keep_stop in windows:
-                row = ids[starts[start] : starts[stop]][: self.budget]
-                positions = starts[start:stop] - starts[start]
-                has_piece = (counts[start:stop] > 0) & (positions < self.budget)
-                pieces.append(np.concatenate([prefix, row, suffix]))
-                firsts.append(np.where(has_piece, positions + len(prefix), -1).astype(np.int32))
-                keep = np.zeros(stop - start, dtype=np.bool_)
-                keep[keep_start - start : keep_stop - start] = True
-                kept.append(keep)
-                sentence_of.append(index)
-                first_word.append(start)
+        sentence_words = _offsets(map(len, sentences))
+        pieces, counts = self._word_pieces.look_up(list(chain.from_iterable(sentences)))
+        piece_ends = np.concatenate([[0], np.cumsum(counts)])
+        sentence, start, stop, keep_start, keep_stop = self._rows(sentence_words, counts, piece_ends)
+        n_pieces = np.minimum(piece_ends[stop] - piece_ends[start], self.budget)
+        n_words = stop - start
+        word = ragged_index(start, n_words)
+        place = piece_ends[word] - np.repeat(piece_ends[start], n_words)
+        has_piece = (counts[word] > 0) & (place < self.budget)
         return EncodedCorpus(
-            pieces=_concatenate(pieces, np.int32),
-            piece_offsets=_offsets(map(len, pieces)),
-            first_piece=_concatenate(firsts, np.int32),
-            kept=_concatenate(kept, np.bool_),
-            word_offsets=_offsets(map(len, firsts)),
-            sentence=np.array(sentence_of, np.int64),
-            first_word=np.array(first_word, np.int64),
-            sentence_words=_offsets(map(len, sentences)),
+            pieces=self._with_special_pieces(pieces[ragged_index(piece_ends[start], n_pieces)], n_pieces),
+            piece_offsets=_ends(n_pieces + len(self.prefix) + len(self.suffix)),
+            first_piece=np.where(has_piece, place + len(self.prefix), -1).astype(np.int32),
+            kept=(word >= np.repeat(keep_start, n_words)) & (word < np.repeat(keep_stop, n_words)),
+            word_offsets=_ends(n_words),
+            sentence=sentence,
+            first_word=start - sentence_words[sentence],
+            sentence_words=sentence_words,
         )
 
     def collate(self, encoded: EncodedCorpus, rows: Ints) -> PieceBatch:
@@ -176,14 +166,42 @@ class PieceEncoder:
         word_mask[is_word] = encoded.kept[flat] & (encoded.first_piece[flat] >= 0)
         return PieceBatch(input_ids, in_row.astype(np.int64), first_piece, word_mask, chosen)
 
-    def _pieces(self, sentences: Sequence[Sequence[str]]) -> Iterable[tuple[NDArray[np.int32], NDArray[np.int64]]]:
-        try:
-            encodings = self.tokenizer.encode_batch(sentences, is_pretokenized=True, add_special_tokens=False)
-        except (TypeError, UnicodeEncodeError):  # a lone surrogate somewhere: the tokenizer cannot take it
-            clean = [[word.encode("utf-8", "replace").decode("utf-8") for word in words] for words in sentences]
-            encodings = self.tokenizer.encode_batch(clean, is_pretokenized=True, add_special_tokens=False)
-        for encoding in encodings:
-            yield np.array(encoding.ids, np.int32), np.array(encoding.word_ids, np.int64)
+    def _rows(
+        self, sentence_words: NDArray[np.int64], counts: NDArray[np.int64], piece_ends: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], ...]:
+        """Sentence, first and last word and words that are kept of each row, all words counted through.
+
+        Shapes: five times (rows,) int64.
+        """
+        begins, ends = sentence_words[:-1], sentence_words[1:]
+        sentence = np.flatnonzero(ends > begins)
+        rows = np.stack([sentence, begins[sentence], ends[sentence], begins[sentence], ends[sentence]])
+        if not self.reads_whole_sentences:
+            return tuple(rows)
+        is_long = piece_ends[rows[2]] - piece_ends[rows[1]] > self.budget
+        windows = [
+            (index, *(begins[index] + np.array(window)))
+            for index in sentence[is_long]
+            for window in _windows(counts[begins[index] : ends[index]], self.budget)
+        ]
+        if windows:
+            rows = np.concatenate([rows[:, ~is_long], np.array(windows, dtype=np.int64).T], axis=1)
+            rows = rows[:, np.argsort(rows[0], kind="stable")]
+        return tuple(rows)
+
+    def _with_special_pieces(self, pieces: NDArray[np.int32], n_pieces: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Rows of pieces with what stands before and behind each. Shapes: pieces (all pieces,); n_pieces (rows,)."""
+        if not self.prefix and not self.suffix:
+            return pieces
+        begins = _ends(n_pieces + len(self.prefix) + len(self.suffix))[:-1]
+        body = begins + len(self.prefix)
+        result = np.empty(len(pieces) + len(n_pieces) * (len(self.prefix) + len(self.suffix)), dtype=np.int32)
+        result[ragged_index(body, n_pieces)] = pieces
+        for place, piece in enumerate(self.prefix):
+            result[begins + place] = piece
+        for place, piece in enumerate(self.suffix):
+            result[body + n_pieces + place] = piece
+        return result
 
 
 def load_encoder(folder: Path, *, max_pieces: int) -> PieceEncoder:
@@ -247,9 +265,9 @@ def _windows(counts: Ints, budget: int) -> list[tuple[int, int, int, int]]:
         start, keep_start = next_start, keep_stop
 
 
-def _concatenate(parts: Sequence[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)
-
-
 def _offsets(lengths: Iterable[int]) -> NDArray[np.int64]:
     return np.cumsum(np.fromiter((0, *lengths), dtype=np.int64))
+
+
+def _ends(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])

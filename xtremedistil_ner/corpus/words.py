@@ -1,7 +1,8 @@
 """The one place where raw text becomes words, for labelling and for tagging alike.
 
 BERT's pre-tokenizer: white space separates, and every punctuation character is a word of its own. It is the tokenizers
-library's, so that words and pieces agree on every character; about 25 µs a sentence.
+library's, so that words and pieces agree on every character. It is asked once for each chunk between white space that
+is not only letters and digits, because text repeats itself: 4 µs a sentence of 8 words instead of 17.
 """
 
 from __future__ import annotations
@@ -12,6 +13,12 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 
 _SPLITTER = BertPreTokenizer()
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+_CHUNK = re.compile("[^\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
+"""What stands between the white space of Unicode's White_Space, which is the library's; `str.split` knows more."""
+_MOST_CHUNKS = 50_000
+_LONGEST_CHUNK = 40
+_chunks: dict[str, tuple[tuple[str, int], ...]] = {}
+"""Words of chunks that were seen, with their places in it; values never change, so that threads may share it."""
 
 
 def split_words(text: str) -> list[tuple[str, int, int]]:
@@ -21,6 +28,24 @@ def split_words(text: str) -> list[tuple[str, int, int]]:
 
     Units: start and end count code points of `text`.
     """
-    if not text.isascii():
-        text = _LONE_SURROGATE.sub("\ufffd", text)
-    return [(word, start, end) for word, (start, end) in _SPLITTER.pre_tokenize_str(text)]
+    words = []
+    for match in _CHUNK.finditer(text):
+        chunk = match[0]
+        if chunk.isalnum():  # letters and digits are no punctuation
+            words.append((chunk, *match.span()))
+            continue
+        place = match.start()
+        for word, offset in _chunks.get(chunk) or _split_chunk(chunk):
+            start = place + offset
+            words.append((word, start, start + len(word)))
+    return words
+
+
+def _split_chunk(chunk: str) -> tuple[tuple[str, int], ...]:
+    clean = chunk if chunk.isascii() else _LONE_SURROGATE.sub("\ufffd", chunk)
+    words = tuple((word, start) for word, (start, _) in _SPLITTER.pre_tokenize_str(clean))
+    if len(chunk) <= _LONGEST_CHUNK:
+        if len(_chunks) >= _MOST_CHUNKS:
+            _chunks.clear()
+        _chunks[chunk] = words
+    return words

@@ -15,7 +15,7 @@ import numpy as np
 from xtremedistil_ner.bootstrap import Counts
 from xtremedistil_ner.confusions import Confusion, count_confusions
 from xtremedistil_ner.corpus.labelled import LabelledCorpus
-from xtremedistil_ner.labels import TagIds, decode_tags
+from xtremedistil_ner.labels import TagIds, decode_sentences, decode_tags
 from xtremedistil_ner.models.scored import ScoredModel
 from xtremedistil_ner.scoring import LanguageScores, score_language, span_counts
 
@@ -60,7 +60,7 @@ def score_split(
         words = [sentence.words for sentence in sentences]
         gold = [model.scheme.encode(sentence.tags or ()) for sentence in sentences]
         logits, covered, offsets = model.word_logits(words, None)
-        predicted = [decode_tags(part, model.scheme, model.transitions) for part in np.split(logits, offsets[1:-1])]
+        predicted = np.split(decode_sentences(logits, offsets, model.scheme, model.transitions), offsets[1:-1])
         counts = span_counts(gold, predicted, model.scheme)
         lost = int(np.count_nonzero(~covered))
         result.languages[language] = score_language(

@@ -29,10 +29,10 @@ def tag_documents(tagger: Tagger, documents: Iterable[Document], *, batch: int =
     rest = iter(documents)
     while chunk := list(islice(rest, batch)):
         places = [_places(document) for document in chunk]
-        tagged = tagger.tag_ids([[word for word, _, _ in words] for words in places])
-        for document, words, (ids, scores) in zip(chunk, places, tagged, strict=True):
-            entities = [] if document.text is None else tagger.entities_of(document.text, words, ids, scores)
-            yield TaggedDocument(document, words, tagger.scheme.decode(ids), tuple(entities))
+        found = tagger.tag_ids([[word for word, _, _ in words] for words in places])
+        entities = tagger.entities([document.text or "" for document in chunk], places, found)
+        for document, words, tags, own in zip(chunk, places, found.names(tagger.scheme), entities, strict=True):
+            yield TaggedDocument(document, words, tags, tuple(own) if document.text is not None else ())
 
 
 def _places(document: Document) -> tuple[tuple[str, int, int], ...]:
