@@ -12,14 +12,16 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from tiny_export import make_export
 
-from xtremedistil_ner.errors import CorpusError, UsageError
+from xtremedistil_ner.errors import CorpusError, ResourceError, UsageError
 from xtremedistil_ner.tagger import Entity, Tagger
 from xtremedistil_ner.tagging.documents import Document, format_of, read_documents
-from xtremedistil_ner.tagging.formats import format_tagged
+from xtremedistil_ner.tagging.formats import format_tagged, tag_lines
 from xtremedistil_ner.tagging.run import TaggedDocument, tag_documents
+from xtremedistil_ner.tagging.workers import tag_in_processes
 from xtremedistil_ner.terminal import TaggingProgress
 
 TEXT = "Émile Zola, Paris London"
@@ -286,3 +288,53 @@ def test_a_bar_on_a_terminal_shows_words_per_second(total, monkeypatch):
     os.close(main)
     assert "words/s" in shown
     assert ("100%" in shown) is (total is not None)
+
+
+@pytest.fixture(scope="module")
+def long_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("long") / "long.txt"
+    path.write_text("".join(f"{TEXT} {number}\n\n" for number in range(400)), encoding="utf-8")
+    return path
+
+
+def test_workers_write_what_one_process_writes(export, long_file):
+    tagger = Tagger.from_pretrained(export)
+    for form in ("jsonl", "conll"):
+        alone = list(tag_lines(tagger, read_documents([long_file]), form, batch=64))
+        shared = list(tag_in_processes(export, read_documents([long_file]), form, workers=2, batch=64))
+        assert shared == alone
+        assert sum(document.size for document in shared) == long_file.stat().st_size
+
+
+def test_workers_hold_a_few_chunks_and_no_more(export):
+    read = 0
+
+    def endless():
+        nonlocal read
+        while True:
+            read += 1
+            yield Document("a:1", TEXT)
+
+    lines = tag_in_processes(export, endless(), "jsonl", workers=1, batch=4)
+    for _ in range(8):
+        next(lines)
+    lines.close()
+    assert read <= 8 + 3 * 4
+
+
+def test_what_is_wrong_in_a_worker_is_told_as_by_one_process(export):
+    documents = [Document("a:1", words=("New York",))]
+    with pytest.raises(CorpusError, match="a:1: word 'New York' has no place in a column"):
+        list(tag_in_processes(export, documents, "conll", workers=1))
+    with pytest.raises(UsageError, match="brat is written by one"):
+        list(tag_in_processes(export, documents, "brat", workers=2))
+
+
+def test_workers_that_are_killed_are_named(export):
+    lines = tag_in_processes(export, (Document("a:1", TEXT) for _ in range(10_000)), "jsonl", workers=1, batch=1)
+    next(lines)
+    for child in psutil.Process().children(recursive=True):
+        if "spawn_main" in " ".join(child.cmdline()):
+            child.kill()
+    with pytest.raises(ResourceError, match="worker process ended"):
+        list(lines)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,15 +17,13 @@ from xtremedistil_ner.machine import available_cores
 from xtremedistil_ner.serve.limits import Limits
 from xtremedistil_ner.terminal import TaggingProgress
 
-if TYPE_CHECKING:
-    from xtremedistil_ner.tagging.run import TaggedDocument
-
 Export = Annotated[Path, typer.Argument(metavar="EXPORT", help="Export folder.")]
 GraphOption = Annotated[
     Literal["float32", "int8"] | None, typer.Option(help="An export's graph. [default: float32 where there is one]")
 ]
 
 LIMITS = Limits()
+_LARGE_BYTES = 1_000_000  # a second's work, and a process takes half of that to start
 service_app = typer.Typer(rich_markup_mode=None)
 
 
@@ -48,27 +46,41 @@ def tag(
     ] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Pass over bad lines and count them.")] = False,
     precision: GraphOption = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of the model. [default: one per core]")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of the model. [default: one per core, shared by the workers]")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes. [default: one per core for files above 1 MB]")
+    ] = None,
 ) -> None:
     """Tag text from files or standard input, in order and with bounded memory."""
     from xtremedistil_ner.tagger import Tagger
     from xtremedistil_ner.tagging.documents import read_documents
-    from xtremedistil_ner.tagging.formats import format_tagged
-    from xtremedistil_ner.tagging.run import tag_documents
+    from xtremedistil_ner.tagging.formats import LINE_FORMATS, tag_lines
+    from xtremedistil_ner.tagging.workers import tag_in_processes
 
     paths = files or []
-    shows = sys.stdout.isatty()
-    form = output or ("terminal" if shows else "jsonl")
+    form = output or ("terminal" if sys.stdout.isatty() else "jsonl")
     if form == "brat" and len(paths) > 1:
         raise UsageError("--format brat: one .ann belongs to one text. Give one file at a time.")
-    tagger = Tagger.from_pretrained(export, precision=precision, threads=threads or available_cores())
     skipped = _Skipped()
     documents = read_documents(paths, source, on_bad_line=skipped if skip_bad else None)
+    total = _total_bytes(paths)
+    if workers is None:
+        is_large = bool(paths) and (total is None or total > _LARGE_BYTES)
+        workers = available_cores() if is_large and form in LINE_FORMATS else 1
+    threads = threads or max(1, available_cores() // workers)
     one_by_one = not paths and sys.stdin.isatty()
-    with TaggingProgress(_total_bytes(paths)) as progress:
-        tagged = _watched(tag_documents(tagger, documents, batch=1 if one_by_one else 256), progress)
-        for text in format_tagged(form, tagged, colours=shows and "NO_COLOR" not in os.environ):
-            sys.stdout.write(text)
+    with TaggingProgress(total) as progress:
+        if workers > 1:
+            tagged = tag_in_processes(export, documents, form, workers=workers, precision=precision, threads=threads)
+        else:
+            tagger = Tagger.from_pretrained(export, precision=precision, threads=threads)
+            colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+            tagged = tag_lines(tagger, documents, form, batch=1 if one_by_one else 256, colours=colours)
+        for document in tagged:
+            progress.add(words=document.words, size=document.size)
+            sys.stdout.write(document.text)
             if one_by_one:
                 sys.stdout.flush()
     if skipped.count:
@@ -112,12 +124,6 @@ class _Skipped:
     def __call__(self, error: CorpusError) -> None:
         self.first = self.first or str(error)
         self.count += 1
-
-
-def _watched(tagged: Iterator[TaggedDocument], progress: TaggingProgress) -> Iterator[TaggedDocument]:
-    for found in tagged:
-        progress.add(words=len(found.words), size=found.document.size)
-        yield found
 
 
 def _total_bytes(paths: Sequence[Path]) -> int | None:

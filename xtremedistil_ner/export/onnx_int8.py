@@ -65,18 +65,24 @@ def _quantise_embeddings(graph: onnx.GraphProto) -> None:
         nodes += [
             helper.make_node("Gather", [f"{name}_rows", ids], [f"{target}_int8"]),
             helper.make_node("Cast", [f"{target}_int8"], [f"{target}_unscaled"], to=TensorProto.FLOAT),
-            helper.make_node("Gather", [f"{name}_scales", ids], [f"{target}_scale"]),
+            helper.make_node("Gather", [f"{name}_scales", ids], [f"{target}_scale_half"]),
+            helper.make_node("Cast", [f"{target}_scale_half"], [f"{target}_scale"], to=TensorProto.FLOAT),
             helper.make_node("Mul", [f"{target}_unscaled", f"{target}_scale"], [target]),
         ]
     graph.ClearField("node")
     graph.node.extend(nodes)
 
 
-def _quantise_rows(table: Floats) -> tuple[np.typing.NDArray[np.int8], Floats]:
-    """A table as whole numbers times one scale per row. Shapes: (rows, width); (rows, width) int8, (rows, 1)."""
-    largest = np.abs(table).max(axis=1, keepdims=True)
-    scales = np.where(largest > 0, largest / _LARGEST, 1).astype(np.float32)
-    return np.rint(table / scales).astype(np.int8), scales
+def _quantise_rows(table: Floats) -> tuple[np.typing.NDArray[np.int8], np.typing.NDArray[np.float16]]:
+    """A table as whole numbers times one scale per row, rounded up so that the largest of a row stays in range.
+
+    Shapes: (rows, width); (rows, width) int8, (rows, 1) float16.
+    """
+    exact = np.abs(table).max(axis=1, keepdims=True) / _LARGEST
+    limits = np.finfo(np.float16)
+    nearest = np.clip(exact, limits.smallest_normal, limits.max).astype(np.float16)
+    scales = np.where(nearest < exact, np.nextafter(nearest, np.float16(np.inf)), nearest)
+    return np.clip(np.rint(table / scales.astype(np.float32)), -_LARGEST, _LARGEST).astype(np.int8), scales
 
 
 @contextmanager

@@ -4,17 +4,46 @@ from __future__ import annotations
 
 import json
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from xtremedistil_ner.errors import CorpusError, UsageError
-from xtremedistil_ner.tagging.run import TaggedDocument
+from xtremedistil_ner.tagger import Tagger
+from xtremedistil_ner.tagging.documents import Document
+from xtremedistil_ner.tagging.run import TaggedDocument, tag_documents
 
 OutputFormat = Literal["jsonl", "conll", "brat", "terminal"]
+LINE_FORMATS: tuple[OutputFormat, ...] = ("jsonl", "conll")
+"""The formats in which what is written of a document does not depend on those before it."""
 _WHITE_SPACE = re.compile(r"\s")
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 _STYLES = ("36", "33", "35", "32", "34", "31")  # cyan, yellow, magenta, green, blue, red
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedLines:
+    """A document as it is written. Units: `size` counts the bytes that were read for it."""
+
+    text: str
+    words: int
+    size: int
+
+
+def tag_lines(
+    tagger: Tagger, documents: Iterable[Document], form: OutputFormat, *, batch: int, colours: bool = False
+) -> Iterator[TaggedLines]:
+    """Tag and format documents in order; at most `batch` are held at a time. Raises: as `format_tagged`."""
+    sizes: deque[tuple[int, int]] = deque()
+
+    def noted() -> Iterator[TaggedDocument]:
+        for tagged in tag_documents(tagger, documents, batch=batch):
+            sizes.append((len(tagged.words), tagged.document.size))
+            yield tagged
+
+    for text in format_tagged(form, noted(), colours=colours):
+        yield TaggedLines(text, *sizes.popleft())
 
 
 def format_tagged(form: OutputFormat, tagged: Iterable[TaggedDocument], *, colours: bool = True) -> Iterator[str]:

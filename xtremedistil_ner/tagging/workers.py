@@ -1,0 +1,82 @@
+"""Documents through several processes, in order: what a thread cannot do while another one holds Python's lock.
+
+Each process loads the export once and gives back finished lines, so that the main process only reads and writes. At
+most three chunks a process are held at a time.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from pathlib import Path
+
+from xtremedistil_ner.errors import ResourceError, UsageError
+from xtremedistil_ner.exported import GraphPrecision, choose_graph, verify_export
+from xtremedistil_ner.tagger import Tagger
+from xtremedistil_ner.tagging.documents import Document
+from xtremedistil_ner.tagging.formats import LINE_FORMATS, OutputFormat, TaggedLines, tag_lines
+
+_CHUNKS_AHEAD = 3
+_tagger: Tagger | None = None
+"""The tagger of a worker process, loaded when it starts."""
+
+
+def tag_in_processes(
+    export: Path,
+    documents: Iterable[Document],
+    form: OutputFormat,
+    *,
+    workers: int,
+    precision: GraphPrecision | None = None,
+    threads: int = 1,
+    batch: int = 256,
+) -> Iterator[TaggedLines]:
+    """Tag and format documents in order, in `workers` processes.
+
+    Raises: as `Tagger.from_pretrained` and `tag_lines`; UsageError for a format in which documents are not written by
+    themselves; ResourceError when a process ends by itself.
+    """
+    if form not in LINE_FORMATS:
+        raise UsageError(f"{workers} workers: {form} is written by one. Take one, or {' or '.join(LINE_FORMATS)}.")
+    choose_graph(export, verify_export(export), precision)  # here, where an error says what is wrong
+    context = multiprocessing.get_context("spawn")  # a copy of a process with threads may hang
+    pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(export, precision, threads))
+    waiting: deque[Future[list[TaggedLines]]] = deque()
+    rest = iter(documents)
+    try:
+        while True:
+            while len(waiting) < _CHUNKS_AHEAD * workers and (chunk := list(islice(rest, batch))):
+                waiting.append(pool.submit(_tag_chunk, chunk, form))
+            if not waiting:
+                return
+            yield from waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise ResourceError("A worker process ended: killed, or out of memory. Take fewer --workers.") from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _start(export: Path, precision: GraphPrecision | None, threads: int) -> None:
+    global _tagger
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the main process ends the others
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _tagger = Tagger.from_pretrained(export, precision=precision, threads=threads)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _tag_chunk(chunk: Sequence[Document], form: OutputFormat) -> list[TaggedLines]:
+    assert _tagger is not None
+    return list(tag_lines(_tagger, chunk, form, batch=len(chunk)))
