@@ -158,9 +158,14 @@ class FinetuneSection(_Section):
 class PseudolabelSection(_Section):
     """Soft labels of the transfer set."""
 
-    batch_pieces: int = Field(4096, gt=0, description="piece budget of a batch")
+    batch_pieces: int = Field(4096, gt=0, description="piece budget of a batch; on CPU at most 512 are used")
     shard_sentences: int = Field(8192, gt=0)
     precision: Precision = "auto"
+    runtime: Literal["torch", "onnx-int8"] = Field(
+        "torch",
+        description="`onnx-int8`: int8 matrices on CPU, for teachers that are a BERT, RoBERTa or XLM-R; refused where "
+        "their labels leave those of float32",
+    )
 
 
 class TransformerSection(_Section):
@@ -305,6 +310,12 @@ class Recipe(_Section):
     def _scratch_teacher_is_trained(self) -> Recipe:
         if self.teacher.shape is not None and self.finetune.epochs == 0:
             raise ValueError("a teacher from scratch needs finetune.epochs above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _teacher_has_a_graph(self) -> Recipe:
+        if self.teacher.shape is not None and self.pseudolabel.runtime != "torch":
+            raise ValueError("pseudolabel.runtime: onnx-int8 needs a teacher.checkpoint that is a BERT or RoBERTa")
         return self
 
     @model_validator(mode="after")

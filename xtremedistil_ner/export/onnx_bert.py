@@ -1,4 +1,4 @@
-"""The transformer student as an ONNX graph, written node by node.
+"""A BERT or RoBERTa for token classification, student or teacher, as an ONNX graph written node by node.
 
 Not by torch's exporters: the one that traces freezes lengths unless told otherwise, the newer one wants another
 package, and what either writes changes with every version of torch. The constant parts are folded: every piece is of
@@ -9,13 +9,16 @@ and not bit for bit as a BiLSTM's do.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 from torch import nn
+from transformers import PreTrainedModel
 
+from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.export.onnx_nodes import (
     Weights,
     gelu_nodes,
@@ -25,32 +28,57 @@ from xtremedistil_ner.export.onnx_nodes import (
     make_graph,
     numbers,
 )
-from xtremedistil_ner.models.transformer_student import TransformerShape, TransformerStudent
 
+GRAPH_FAMILIES = ("bert", "roberta", "xlm-roberta")
 _HIDDEN = -1e9
 """Added to the product with a padding piece: far enough below any other for a share of exactly 0, and finite."""
 
 
-def build_bert_graph(network: TransformerStudent, *, metadata: dict[str, str]) -> onnx.ModelProto:
-    """The graph of a student.
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What the nodes need to know beside the weights; `first_position` is that of a row's first piece."""
+
+    hidden_width: int
+    heads: int
+    epsilon: float
+    first_position: int
+
+
+def build_bert_graph(model: PreTrainedModel, *, metadata: dict[str, str]) -> onnx.ModelProto:
+    """The graph of a token classifier of a family in `GRAPH_FAMILIES`.
 
     Shapes: input_ids, attention_mask (batch, pieces) int64; logits (batch, pieces, tags) float32, those of padding
     mean nothing.
+    Raises: ModelError for another family or activation.
     """
-    bert = network.model.bert
-    nodes, weights = _input_nodes(network.shape), _input_weights(bert.embeddings, network.shape)
+    encoder: Any = model.base_model
+    classifier: Any = model.classifier
+    shape = _read_shape(model)
+    nodes, weights = _input_nodes(shape), _input_weights(encoder.embeddings, shape)
     states = "layer_0"
-    for number, layer in enumerate(bert.encoder.layer, start=1):
-        nodes += _attention_nodes(states, f"layer_{number}_attended", f"attention_{number}", network.shape)
-        nodes += _feed_forward_nodes(f"layer_{number}_attended", f"layer_{number}", f"forward_{number}", network.shape)
-        weights |= _layer_weights(layer, number, network.shape)
+    for number, layer in enumerate(encoder.encoder.layer, start=1):
+        nodes += _attention_nodes(states, f"layer_{number}_attended", f"attention_{number}", shape)
+        nodes += _feed_forward_nodes(f"layer_{number}_attended", f"layer_{number}", f"forward_{number}", shape)
+        weights |= _layer_weights(layer, number, shape)
         states = f"layer_{number}"
     nodes += linear_nodes(states, "classifier", "logits")
-    weights |= linear_weights("classifier", network.model.classifier)
+    weights |= linear_weights("classifier", classifier)
     return make_graph(nodes, weights, name="xner-bert", metadata=metadata)
 
 
-def _input_nodes(shape: TransformerShape) -> list[onnx.NodeProto]:
+def _read_shape(model: PreTrainedModel) -> _Shape:
+    config = model.config
+    if config.model_type not in GRAPH_FAMILIES or config.hidden_act != "gelu":
+        raise ModelError(
+            f"No ONNX graph for a {config.model_type!r} with {getattr(config, 'hidden_act', 'no')!r} activation: "
+            f"the graphs are those of {', '.join(GRAPH_FAMILIES)} with 'gelu'. Set pseudolabel.runtime to torch."
+        )
+    # RoBERTa's positions start behind its padding index
+    first_position = 0 if config.model_type == "bert" else int(config.pad_token_id) + 1
+    return _Shape(config.hidden_size, config.num_attention_heads, config.layer_norm_eps, first_position)
+
+
+def _input_nodes(shape: _Shape) -> list[onnx.NodeProto]:
     """From ids to `layer_0`, (batch, pieces, hidden), and from the mask to `hidden_pieces`, (batch, 1, 1, pieces)."""
     return [
         helper.make_node("Shape", ["input_ids"], ["n_pieces"], start=1, end=2),
@@ -65,7 +93,7 @@ def _input_nodes(shape: TransformerShape) -> list[onnx.NodeProto]:
     ]
 
 
-def _attention_nodes(source: str, target: str, name: str, shape: TransformerShape) -> list[onnx.NodeProto]:
+def _attention_nodes(source: str, target: str, name: str, shape: _Shape) -> list[onnx.NodeProto]:
     """Self-attention with its residual and norm. Per head, queries are (pieces, width), keys (width, pieces)."""
     nodes = []
     for part, order in (("query", [0, 2, 1, 3]), ("key", [0, 2, 3, 1]), ("value", [0, 2, 1, 3])):
@@ -88,7 +116,7 @@ def _attention_nodes(source: str, target: str, name: str, shape: TransformerShap
     ]
 
 
-def _feed_forward_nodes(source: str, target: str, name: str, shape: TransformerShape) -> list[onnx.NodeProto]:
+def _feed_forward_nodes(source: str, target: str, name: str, shape: _Shape) -> list[onnx.NodeProto]:
     return [
         *linear_nodes(source, f"{name}_inner", f"{name}_inner_states"),
         *gelu_nodes(f"{name}_inner_states", f"{name}_active", prefix=f"{name}_gelu"),
@@ -98,17 +126,17 @@ def _feed_forward_nodes(source: str, target: str, name: str, shape: TransformerS
     ]
 
 
-def _norm_node(source: str, name: str, target: str, shape: TransformerShape) -> onnx.NodeProto:
+def _norm_node(source: str, name: str, target: str, shape: _Shape) -> onnx.NodeProto:
     return helper.make_node(
         "LayerNormalization", [source, f"{name}_w", f"{name}_b"], [target], axis=-1, epsilon=shape.epsilon
     )
 
 
-def _input_weights(embeddings: Any, shape: TransformerShape) -> Weights:  # noqa: ANN401 - BertEmbeddings
+def _input_weights(embeddings: Any, shape: _Shape) -> Weights:  # noqa: ANN401 - BertEmbeddings
     segment = numbers(embeddings.token_type_embeddings.weight)[0]
     return {
         "embeddings": numbers(embeddings.word_embeddings.weight),
-        "positions": numbers(embeddings.position_embeddings.weight) + segment,
+        "positions": numbers(embeddings.position_embeddings.weight)[shape.first_position :] + segment,
         "first": np.array([0], dtype=np.int64),
         "inner_axes": np.array([1, 2], dtype=np.int64),
         "hidden_score": np.array(_HIDDEN, dtype=np.float32),
@@ -119,7 +147,7 @@ def _input_weights(embeddings: Any, shape: TransformerShape) -> Weights:  # noqa
     }
 
 
-def _layer_weights(layer: Any, number: int, shape: TransformerShape) -> Weights:  # noqa: ANN401 - BertLayer
+def _layer_weights(layer: Any, number: int, shape: _Shape) -> Weights:  # noqa: ANN401 - BertLayer
     attention = layer.attention
     query = linear_weights(f"attention_{number}_query", attention.self.query)
     scale = np.float32((shape.hidden_width // shape.heads) ** -0.5)

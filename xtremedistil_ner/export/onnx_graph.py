@@ -31,5 +31,5 @@ def build_graph(
     if transitions is not None:
         metadata["transitions"] = json.dumps(transitions.tolist())
     if isinstance(network, TransformerStudent):
-        return build_bert_graph(network, metadata=metadata)
+        return build_bert_graph(network.model, metadata=metadata)
     return build_bilstm_graph(network, metadata=metadata)

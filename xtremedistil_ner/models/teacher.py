@@ -203,7 +203,15 @@ def classify_words(teacher: Teacher, batch: PieceBatch, dtype: torch.dtype) -> T
             input_ids=torch.from_numpy(batch.input_ids).to(device),
             attention_mask=torch.from_numpy(batch.attention_mask).to(device),
         ).logits
-    words = gather_words(logits, torch.from_numpy(batch.first_piece).to(device)).float()
+    return word_scores(teacher, logits, batch)
+
+
+def word_scores(teacher: Teacher, logits: Tensor, batch: PieceBatch) -> Tensor:
+    """A model's outputs at the first pieces of words, put together where several mean one tag.
+
+    Shapes: logits (batch, pieces, outputs); result (batch, words, tags) float32, in the scheme's order.
+    """
+    words = gather_words(logits, torch.from_numpy(batch.first_piece).to(logits.device)).float()
     if teacher.columns == tuple((index,) for index in range(words.shape[-1])):
         return words
     return torch.stack([words[..., list(found)].logsumexp(dim=-1) for found in teacher.columns], dim=-1)

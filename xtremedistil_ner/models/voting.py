@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.teacher import Teacher, load_teacher, save_teacher, teacher_scorer
 from xtremedistil_ner.rundir import read_json, write_json
-from xtremedistil_ner.word_logits import score_words
+from xtremedistil_ner.word_logits import Scorer, score_words
 
 VOTERS = "voters.json"
 
@@ -57,27 +57,35 @@ def load_votes(
 
 
 def vote_on_words(
-    votes: Sequence[Vote], sentences: Sequence[Sequence[str]], *, dtype: torch.dtype, batch_pieces: int
+    votes: Sequence[Vote],
+    sentences: Sequence[Sequence[str]],
+    *,
+    dtype: torch.dtype,
+    batch_pieces: int,
+    scorers: Sequence[Scorer] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64]]:
     """Scores of every word by all teachers; a word is left to those whose tokenizers cover it.
+
+    `scorers`, one per vote, compute in place of the teachers' own models; `dtype` is for those.
 
     Shapes: scores (words, tags), the weighted mean of log-probabilities or one teacher's logits, those of `O` for a
     word that nobody covers; covered (words,) bool, by one teacher at least; offsets (sentences + 1,).
     """
     n_tags = len(votes[0].teacher.scheme.tags)
 
-    def scores_of(teacher: Teacher) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.int64]]:
-        scorer = teacher_scorer(teacher, dtype)
+    def scores_of(number: int) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.int64]]:
+        teacher = votes[number].teacher
+        scorer = teacher_scorer(teacher, dtype) if scorers is None else scorers[number]
         return score_words(scorer, teacher.encoder, sentences, n_tags=n_tags, batch_pieces=batch_pieces)
 
-    logits, covered, offsets = scores_of(votes[0].teacher)
+    logits, covered, offsets = scores_of(0)
     if len(votes) == 1:
         return logits, covered, offsets
     total = np.zeros(logits.shape, dtype=np.float64)
     weight = np.zeros(len(logits))
     for index, vote in enumerate(votes):
         if index:
-            logits, covered, _ = scores_of(vote.teacher)
+            logits, covered, _ = scores_of(index)
         own = np.where(covered, vote.weight, 0.0)
         total += own[:, None] * torch.log_softmax(torch.from_numpy(logits).double(), dim=-1).numpy()
         weight += own

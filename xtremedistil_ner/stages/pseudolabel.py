@@ -4,6 +4,10 @@ Every process reads the whole transfer set, which is cheap, and labels the shard
 not. A shard's batches depend on its sentences alone and on CPU one thread computes them, so the bytes of a store do
 not depend on the number of processes. A shard that is there with the right fingerprint is left alone: that is how a
 killed run goes on, and how one language more labels that one only.
+
+On CPU a batch's states should stay in the processor's cache: 512 pieces at a time took 10 % less than 4,096 in
+float32, 28 % less in int8, as long in bf16. Tokenising, batching and writing are left to the same thread: 1.4 % of the
+time at most.
 """
 
 from __future__ import annotations
@@ -20,7 +24,9 @@ import torch
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
 from xtremedistil_ner.corpus.transfer import TransferCounts, held_out_keys, iter_transfer, transfer_languages
 from xtremedistil_ner.errors import CorpusError
+from xtremedistil_ner.export.teacher_graph import int8_scorer, measure_int8, require_bearable
 from xtremedistil_ner.labels import LabelScheme
+from xtremedistil_ner.models.packed_layers import pack_layers
 from xtremedistil_ner.models.voting import Vote, load_votes, vote_on_words
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.rundir import (
@@ -30,12 +36,29 @@ from xtremedistil_ner.rundir import (
     published_fingerprint,
     remove,
     verify,
+    write_json,
 )
 from xtremedistil_ner.schema import Recipe
 from xtremedistil_ner.soft_labels import LanguageCounts, count_lost_words, seal_store, write_shard
-from xtremedistil_ner.training.processes import autocast_dtype, cpu_threads, current_processes
+from xtremedistil_ner.training.processes import Processes, autocast_dtype, cpu_threads, current_processes
+from xtremedistil_ner.word_logits import Scorer
 
 STAGE = "pseudolabel"
+INT8_COST = "int8.json"
+CPU_BATCH_PIECES = 512
+"""At most; `pseudolabel.batch_pieces` may ask for less."""
+_CHECKED_SENTENCES = 1280
+"""Of all languages together, the first of each: some 10,000 words, labelled twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Labeller:
+    """The teachers and how they compute; `scorers`, where there are any, in place of their own models."""
+
+    votes: Sequence[Vote]
+    dtype: torch.dtype
+    batch_pieces: int
+    scorers: Sequence[Scorer] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,34 +75,83 @@ def pseudolabel_transfer_set(recipe: Recipe, run: RunFolder, wanted: str, report
     processes = current_processes()
     corpus = open_corpus(recipe.corpus)
     teacher_files = verify(run.teacher)["files"]
-    votes = load_votes(run.teacher, corpus.scheme, max_pieces=recipe.teacher.max_pieces, device=processes.device)
-    dtype = autocast_dtype(recipe.pseudolabel.precision, processes.device)
     if processes.is_main:
         run.soft_labels.mkdir(parents=True, exist_ok=True)
         (run.soft_labels / MANIFEST).unlink(missing_ok=True)  # unsealed while shards change
+        (run.soft_labels / INT8_COST).unlink(missing_ok=True)
     processes.barrier()
+    device = processes.device if recipe.pseudolabel.runtime == "torch" else torch.device("cpu")
+    threads = 1 if device.type == "cpu" else torch.get_num_threads()
+    with cpu_threads(threads):
+        labeller = _prepare(recipe, corpus, run, device, processes, report)
     labelled_with: list[object] = [
         {name: entry["sha256"] for name, entry in teacher_files.items() if name != "training.json"},
         corpus.scheme.tags,
-        str(dtype),
-        recipe.pseudolabel.batch_pieces,
+        str(labeller.dtype),
+        labeller.batch_pieces,
         *recipe.teacher.model_dump(include={"max_pieces"}, exclude_defaults=True).values(),
+        *recipe.pseudolabel.model_dump(include={"runtime"}, exclude_defaults=True).values(),
     ]
     counts = {name: TransferCounts() for name in transfer_languages(corpus, recipe.transfer)}
     names: list[str] = []
-    threads = 1 if processes.device.type == "cpu" else torch.get_num_threads()
     with cpu_threads(threads):
         for index, part in enumerate(_parts(recipe, corpus, counts)):
             names.append(part.name)
             if index % processes.count == processes.rank:
                 shard_fingerprint = fingerprint("shard", labelled_with, part.language, part.sentences)
-                _label_part(part, run.soft_labels, shard_fingerprint, votes, dtype, recipe, report)
+                _label_part(part, run.soft_labels, shard_fingerprint, labeller, report)
     if not names:
         raise CorpusError("The transfer set is empty: every sentence is in dev or test too. Add text at transfer.path.")
     processes.barrier()
     if processes.is_main:
         _seal(run.soft_labels, names, counts, corpus.scheme, wanted, report)
     processes.barrier()
+
+
+def _prepare(
+    recipe: Recipe,
+    corpus: LabelledCorpus,
+    run: RunFolder,
+    device: torch.device,
+    processes: Processes,
+    report: Reporter,
+) -> _Labeller:
+    """Load the teachers and make them ready.
+
+    Raises: ModelError for teachers that have no int8 graph, or whose labels in int8 are too far from float32.
+    """
+    section = recipe.pseudolabel
+    votes = load_votes(run.teacher, corpus.scheme, max_pieces=recipe.teacher.max_pieces, device=device)
+    batch_pieces = min(section.batch_pieces, CPU_BATCH_PIECES) if device.type == "cpu" else section.batch_pieces
+    dtype = torch.float32 if section.runtime != "torch" else autocast_dtype(section.precision, device)
+    if section.runtime == "torch":
+        for vote in votes:
+            pack_layers(vote.teacher.model, dtype)
+        return _Labeller(votes, dtype, batch_pieces, scorers=None)
+    scorers = [int8_scorer(vote.teacher) for vote in votes]
+    costs, sample = {}, _first_sentences(recipe, corpus)
+    for number, (vote, scorer) in enumerate(zip(votes, scorers, strict=True)):
+        pack_layers(vote.teacher.model, dtype)
+        name = f"{run.teacher / f'voter-{number}' if number else run.teacher}"
+        cost = measure_int8(vote.teacher, scorer, sample, batch_pieces=batch_pieces)
+        measured = {"nats/word": cost.divergence, "other tag": cost.other_tag}
+        report(Event(STAGE, f"{name} in int8 against float32, {cost.words} words", metrics=measured))
+        require_bearable(cost, name=name)
+        costs[f"voter-{number}" if number else "teacher"] = cost.to_json()
+    if processes.is_main:
+        write_json(run.soft_labels / INT8_COST, costs)
+    return _Labeller(votes, dtype, batch_pieces, scorers)
+
+
+def _first_sentences(recipe: Recipe, corpus: LabelledCorpus) -> list[tuple[str, ...]]:
+    """The first sentences of each language of the transfer set."""
+    languages, held_out = transfer_languages(corpus, recipe.transfer), held_out_keys(corpus)
+    each = max(1, _CHECKED_SENTENCES // max(1, len(languages)))
+    found = [
+        iter_transfer(corpus, recipe.transfer, language, held_out=held_out, counts=TransferCounts())
+        for language in languages
+    ]
+    return [sentence.words for sentences in found for sentence in islice(sentences, each)]
 
 
 def _parts(recipe: Recipe, corpus: LabelledCorpus, counts: dict[str, TransferCounts]) -> Iterator[_Part]:
@@ -96,9 +168,7 @@ def _label_part(
     part: _Part,
     folder: Path,
     shard_fingerprint: str,
-    votes: Sequence[Vote],
-    dtype: torch.dtype,
-    recipe: Recipe,
+    labeller: _Labeller,
     report: Reporter,
 ) -> None:
     place = folder / part.name
@@ -106,7 +176,13 @@ def _label_part(
         report(Event(STAGE, f"{part.name}: there already"))
         return
     start = time.monotonic()
-    logits, covered, _ = vote_on_words(votes, part.sentences, dtype=dtype, batch_pieces=recipe.pseudolabel.batch_pieces)
+    logits, covered, _ = vote_on_words(
+        labeller.votes,
+        part.sentences,
+        dtype=labeller.dtype,
+        batch_pieces=labeller.batch_pieces,
+        scorers=labeller.scorers,
+    )
     write_shard(place, part.sentences, logits, covered, language=part.language, fingerprint=shard_fingerprint)
     speed = len(part.sentences) / (time.monotonic() - start)
     report(Event(STAGE, f"{part.name}: {len(part.sentences)} sentences", metrics={"sentences/s": speed}))

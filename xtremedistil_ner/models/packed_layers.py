@@ -1,0 +1,58 @@
+"""A model that only predicts, on CPU: its matrices are cast once, and laid out once as oneDNN multiplies them.
+
+torch gives float32 products to MKL, whose kernels on other processors than Intel's do less than half of what the
+processor can, and autocast casts every weight again in every forward pass. oneDNN does better with both, and its
+layout of a matrix costs nothing when the weights stay as they are. The products are reached through the operators
+that torch's own compiler emits.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+_FAMILIES = ("bert", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta")
+"""Families whose code calls its linear layers and looks at none of their weights."""
+_PIECES = 1024
+"""For how many pieces at a time the layout is made; other numbers work with it as well."""
+
+
+class PackedLinear(nn.Module):
+    """A linear layer whose matrix is laid out for oneDNN; its output has the matrix's dtype.
+
+    Shapes: inputs (..., in), outputs (..., out).
+    """
+
+    def __init__(self, layer: nn.Linear, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype = dtype
+        with torch.no_grad():
+            self.matrix: Tensor = torch.ops.mkldnn._reorder_linear_weight(layer.weight.to(dtype), _PIECES)
+            self.bias = None if layer.bias is None else layer.bias.to(dtype)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """The layer's outputs."""
+        result: Tensor = torch.ops.mkldnn._linear_pointwise(
+            values.to(self.dtype), self.matrix, self.bias, "none", [], ""
+        )
+        return result
+
+
+def pack_layers(model: nn.Module, dtype: torch.dtype) -> None:
+    """Replace the linear layers of a model by packed ones, in place, where that is known to work.
+
+    Elsewhere (another device, another family, a torch or processor without oneDNN's kernels) the model stays as it is.
+    """
+    family = getattr(getattr(model, "config", None), "model_type", "")
+    if family not in _FAMILIES or not _has_kernels(dtype) or next(model.parameters()).device.type != "cpu":
+        return
+    for parent in list(model.modules()):
+        for name, layer in list(parent.named_children()):
+            if type(layer) is nn.Linear:
+                setattr(parent, name, PackedLinear(layer, dtype))
+
+
+def _has_kernels(dtype: torch.dtype) -> bool:
+    if not torch.backends.mkldnn.is_available():
+        return False
+    return dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
