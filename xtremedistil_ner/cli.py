@@ -1,4 +1,4 @@
-"""The command line: `cli.py`, `cli_runs.py` and `cli_service.py` alone print results and end the process.
+"""The command line: `cli.py` and the `cli_*.py` alone print results and end the process.
 
 Heavy imports stand inside the commands, because `--help` must not pay for torch. Results go to standard output,
 progress and errors to standard error; `--json` prints one JSON value and no progress.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from xtremedistil_ner.cli_bench import bench_app
 from xtremedistil_ner.cli_runs import (
     Json,
     Protocol,
@@ -40,7 +41,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 corpus_app = typer.Typer(help="Look at a corpus before a run.", no_args_is_help=True, rich_markup_mode=None)
-for _part in (runs_app, service_app):
+for _part in (runs_app, service_app, bench_app):
     app.registered_commands += _part.registered_commands  # before this file's own, as `--help` lists them
 app.add_typer(corpus_app, name="corpus")
 

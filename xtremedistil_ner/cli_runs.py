@@ -175,16 +175,18 @@ def show_report(
     run: Annotated[Path, typer.Argument(metavar="RUN", exists=True, file_okay=False, help="Folder of a finished run.")],
     as_json: Json = False,
 ) -> None:
-    """Write a run's report.md and report.html again from its report.json, and print it."""
+    """Write a run's report.md and report.html again from its report.json and benchmarks, and print it."""
     from xtremedistil_ner.report.html import format_page
     from xtremedistil_ner.report.markdown import format_report
+    from xtremedistil_ner.report.speed import read_records, speed_tables
     from xtremedistil_ner.report.stored import read_report
 
     report = read_report(run)
-    text = format_report(report)
+    speed = [table for record in read_records(RunFolder(run)) for table in speed_tables(record)]
+    text = format_report(report, speed)
     try:
         write_text(RunFolder(run).report_markdown, text)
-        write_text(RunFolder(run).report_html, format_page(report))
+        write_text(RunFolder(run).report_html, format_page(report, speed))
     except OSError as error:
         raise ResourceError(
             f"{run}: cannot be written ({error.strerror}). Copy the run to a place of yours."

@@ -72,6 +72,11 @@ class RunFolder:
         return self.path / "scores" / f"{model}.npz"
 
     @property
+    def bench(self) -> Path:
+        """What `xner bench` measured of the export, a JSON file per stage."""
+        return self.path / "bench"
+
+    @property
     def export(self) -> Path:
         """What a tagging service loads."""
         return self.path / "export"

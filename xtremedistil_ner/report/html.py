@@ -7,7 +7,7 @@ picture shows stands in the table of languages as well.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from xtremedistil_ner.languages import count_languages
 from xtremedistil_ner.report.tables import (
     SYNTHETIC,
+    Table,
     align_right,
     named,
     percent,
@@ -54,8 +55,8 @@ class Plot:
     marks: tuple[Mark, ...]
 
 
-def format_page(report: Mapping[str, Any]) -> str:
-    """The report as one HTML document."""
+def format_page(report: Mapping[str, Any], more: Sequence[Table] = ()) -> str:
+    """The report as one HTML document, `more` tables behind its own."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -63,7 +64,7 @@ def format_page(report: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    tables = report_tables(report)
+    tables = [*report_tables(report), *more]
     return environment.get_template(_TEMPLATE).render(
         name=report["run"]["name"],
         synthetic=SYNTHETIC if report["synthetic"] else "",

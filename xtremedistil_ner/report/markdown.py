@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xtremedistil_ner.report.tables import SYNTHETIC, Table, align_right, protocol_note, report_tables
 
 
-def format_report(report: Mapping[str, Any]) -> str:
-    """The report as Markdown."""
+def format_report(report: Mapping[str, Any], more: Sequence[Table] = ()) -> str:
+    """The report as Markdown, `more` tables behind its own."""
     lines = [f"# {report['run']['name']}: teacher and student", ""]
     if report["synthetic"]:
         lines += [f"**{SYNTHETIC}**", ""]
     lines += [protocol_note(report), ""]
-    for table in report_tables(report):
+    for table in (*report_tables(report), *more):
         if table.title:
             lines += [f"## {table.title}", ""]
         if table.note:

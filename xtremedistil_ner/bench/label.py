@@ -1,0 +1,116 @@
+"""Stage `label`: a teacher's labels as the pipeline makes them, against batches in the order of the text."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from xtremedistil_ner.bench.models import BenchTeacher
+from xtremedistil_ner.bench.rounds import Clock, Contender, run_rounds, spread
+from xtremedistil_ner.bench.workload import Workload
+from xtremedistil_ner.export.onnx_bert import GRAPH_FAMILIES
+from xtremedistil_ner.export.teacher_graph import int8_scorer
+from xtremedistil_ner.models.packed_layers import pack_layers
+from xtremedistil_ner.models.teacher import Teacher, move, teacher_scorer
+from xtremedistil_ner.progress import Event, Reporter
+from xtremedistil_ner.stages.pseudolabel import CPU_BATCH_PIECES
+from xtremedistil_ner.word_logits import Scorer, plan_batches, score_words
+
+STAGE = "bench"
+BASELINE = "batches of 32 in the order of the text, float32"
+_BATCH = 32
+_SENTENCES = {"cpu": 256, "cuda": 8192}  # of a round; a shard has 8,192
+_CUDA_BATCH_PIECES = 32_768
+_BUDGET_S = 420.0
+
+
+def bench_labelling(
+    teacher: BenchTeacher,
+    workload: Workload,
+    clock: Clock,
+    rounds: int,
+    device: str,
+    machine: Mapping[str, Any],
+    report: Reporter,
+) -> dict[str, Any]:
+    """Everything that stage `label` measures, as JSON has it."""
+    size = _SENTENCES[device]
+    pieces = CPU_BATCH_PIECES if device == "cpu" else _CUDA_BATCH_PIECES
+    runs: dict[str, Callable[[Sequence[Sequence[str]]], object]] = {}
+    precisions = {}
+    for name, precision, label in _labellers(teacher.teacher, pieces, device, report):
+        runs[name], precisions[name] = label, precision
+
+    def contender(name: str) -> Contender:
+        return Contender(name, lambda number: runs[name](workload.part(number, size)), size)
+
+    report(Event(STAGE, "labels"))
+    timings = run_rounds(list(map(contender, runs)), rounds=rounds, clock=clock, budget_s=_BUDGET_S)
+    speeds = {name: timings.per_s(name) for name in runs}
+    encoded = teacher.teacher.encoder.encode(workload.part(0, 8192))
+    sizes = teacher.describe()
+    flop = sizes["flop_per_piece"] * len(encoded.pieces) / (len(encoded.sentence_words) - 1)
+    return {
+        "models": {teacher.name: sizes},
+        "workload": workload.describe(teacher.teacher.encoder),
+        "baseline": BASELINE,
+        "sentences_a_round": size,
+        "sentences_per_s": speeds,
+        "faster_than_baseline": {name: timings.ratio(name, BASELINE) for name in runs if name != BASELINE},
+        "useful_pieces": {
+            name: _useful(encoded.piece_lengths(), in_order=name == BASELINE, batch_pieces=pieces) for name in runs
+        },
+        "gemm_share": {
+            name: speed["median"] * flop / (machine["gemm_gflops"][precisions[name]] * 1e9)
+            for name, speed in speeds.items()
+        },
+        "other_load_cores": spread(timings.other_load),
+    }
+
+
+def _labellers(
+    teacher: Teacher, batch_pieces: int, device: str, report: Reporter
+) -> Iterator[tuple[str, str, Callable[[Sequence[Sequence[str]]], object]]]:
+    """Name, precision and function of each way to label."""
+    if device == "cuda":
+        move(teacher.model, torch.device("cuda"))
+    plain = teacher_scorer(teacher, torch.float32)
+    yield BASELINE, "float32", lambda sentences: _label_in_order(teacher, plain, sentences)
+    for dtype in (torch.float32, torch.bfloat16):
+        precision = str(dtype).removeprefix("torch.")
+        packed = replace(teacher, model=copy.deepcopy(teacher.model))
+        pack_layers(packed.model, dtype)
+        yield f"by length, {precision}", precision, _by_length(packed, teacher_scorer(packed, dtype), batch_pieces)
+    if device == "cpu" and teacher.model.config.model_type in GRAPH_FAMILIES:
+        report(Event(STAGE, "makes the teacher's int8 graph"))
+        yield "by length, ONNX Runtime int8", "int8", _by_length(teacher, int8_scorer(teacher), batch_pieces)
+
+
+def _by_length(teacher: Teacher, scorer: Scorer, batch_pieces: int) -> Callable[[Sequence[Sequence[str]]], object]:
+    def label(sentences: Sequence[Sequence[str]]) -> object:
+        n_tags = len(teacher.scheme.tags)
+        return score_words(scorer, teacher.encoder, sentences, n_tags=n_tags, batch_pieces=batch_pieces)
+
+    return label
+
+
+def _label_in_order(teacher: Teacher, scorer: Scorer, sentences: Sequence[Sequence[str]]) -> None:
+    """What a data loader with dynamic padding does: each batch as long as its longest sentence."""
+    encoded = teacher.encoder.encode(sentences)
+    for start in range(0, encoded.n_rows, _BATCH):
+        scorer(teacher.encoder.collate(encoded, np.arange(start, min(start + _BATCH, encoded.n_rows))))
+
+
+def _useful(lengths: np.ndarray[Any, np.dtype[np.int64]], *, in_order: bool, batch_pieces: int) -> float:
+    """The share of pieces in batches that are no padding. Shapes: lengths (rows,)."""
+    if in_order:
+        batches = [np.arange(start, min(start + _BATCH, len(lengths))) for start in range(0, len(lengths), _BATCH)]
+    else:
+        batches = plan_batches(lengths, batch_pieces=batch_pieces)
+    padded = sum(len(rows) * int(lengths[rows].max()) for rows in batches)
+    return float(lengths.sum() / padded)

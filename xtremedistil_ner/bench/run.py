@@ -1,0 +1,79 @@
+"""One benchmark: the machine first, then a stage, then the record and its plot."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from xtremedistil_ner.bench.label import bench_labelling
+from xtremedistil_ner.bench.machine import describe_machine
+from xtremedistil_ner.bench.models import open_student, open_teacher
+from xtremedistil_ner.bench.peers import PEERS
+from xtremedistil_ner.bench.plot import write_plot
+from xtremedistil_ner.bench.record import build_record, write_record
+from xtremedistil_ner.bench.tag import STAGE, TagSettings, bench_tagging
+from xtremedistil_ner.bench.workload import load_workload
+from xtremedistil_ner.errors import UsageError
+from xtremedistil_ner.progress import Event, Reporter
+
+
+@dataclass(frozen=True, slots=True)
+class BenchSettings:
+    """What is measured, and how. Units: `lengths` in pieces."""
+
+    stage: Literal["tag", "label", "train"]
+    teacher: str | None
+    against: tuple[str, ...]
+    corpus: str
+    split: str
+    batches: tuple[int, ...]
+    lengths: tuple[int, ...]
+    threads: int
+    rounds: int
+    device: Literal["cpu", "cuda"]
+
+
+def run_bench(
+    exports: Sequence[Path], settings: BenchSettings, folder: Path, report: Reporter
+) -> tuple[dict[str, Any], list[Path]]:
+    """Measure one stage and write `<stage>.json`, and `tag.svg` for tagging; the record, and the files.
+
+    Raises: UsageError for a peer or a device that is not there; ModelError; CorpusError.
+    """
+    if unknown := [name for name in settings.against if name not in PEERS]:
+        raise UsageError(f"--against {unknown[0]}: no such peer. Known: {', '.join(PEERS)}.")
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch sees no GPU.")
+    names = _names(exports)
+    students = [open_student(path, name) for path, name in zip(exports, names, strict=True)]
+    teacher = open_teacher(settings.teacher, students[0]) if settings.teacher else None
+    workload = load_workload(settings.corpus, split=settings.split)
+    report(Event(STAGE, "measures the machine"))
+    machine = describe_machine(threads=settings.threads, device=settings.device)
+    if settings.stage == "tag":
+        tag_settings = TagSettings(
+            settings.threads, settings.rounds, settings.batches, settings.lengths, settings.against, settings.device
+        )
+        measured = bench_tagging(students, teacher, workload, tag_settings, machine, report)
+    else:
+        if teacher is None:
+            raise UsageError("--stage label times a teacher. Give --teacher.")
+        clock = time.process_time if settings.threads == 1 and settings.device == "cpu" else time.perf_counter
+        measured = bench_labelling(teacher, workload, clock, settings.rounds, settings.device, machine, report)
+    fingerprints = {student.name: student.manifest.get("fingerprint") for student in students}
+    record = build_record(settings.stage, fingerprints, machine, measured)
+    written = [write_record(folder, record)]
+    if plot := write_plot(folder / f"{settings.stage}.svg", record):
+        written.append(plot)
+    return record, written
+
+
+def _names(exports: Sequence[Path]) -> list[str]:
+    """The folders' own names, or those of their runs where several are called the same."""
+    names = [path.resolve().name for path in exports]
+    return names if len(set(names)) == len(names) else [path.resolve().parent.name for path in exports]
