@@ -18,7 +18,7 @@ from xtremedistil_ner.errors import Interrupted, ModelError
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.loop import micro_batches, step_gradients, train_phases
-from xtremedistil_ner.training.phases import LoopSettings, Phase, Source, learning_rate
+from xtremedistil_ner.training.phases import LoopSettings, PassCost, Phase, Source, learning_rate
 from xtremedistil_ner.training.processes import Processes
 from xtremedistil_ner.training.sampling import BatchPlan
 
@@ -145,12 +145,49 @@ def test_sources_are_each_divided_by_their_own_words_and_added_with_their_weight
         assert torch.allclose(ours.grad, other.grad, atol=1e-6)
 
 
+def test_with_words_per_row_a_word_counts_the_same_in_every_batch():
+    model, oracle = make_model(), make_model()
+    source = replace(make_source(model), words_per_row=2.5)
+    for update in range(2):  # gradients of two batches of other numbers of words
+        step_gradients((source,), update=update, settings=settings_with(), processes=ALONE)
+        (summed_loss(oracle, source.plan.rows(update)) / (8 * 2.5)).backward()
+    assert len({int(LENGTHS[source.plan.rows(update)].sum()) for update in range(2)}) == 2
+    for ours, other in zip(model.parameters(), oracle.parameters(), strict=True):
+        assert torch.allclose(ours.grad, other.grad, atol=1e-6)
+
+
 @pytest.mark.parametrize("budget", [1, 6, 11, 1000])
 def test_micro_batches_hold_every_row_once_and_keep_to_the_budget(budget):
     rows = np.random.default_rng(0).permutation(N_ROWS)
     parts = list(micro_batches(rows, LENGTHS[rows], budget))
     assert sorted(np.concatenate(parts).tolist()) == list(range(N_ROWS))
     assert all(len(part) * LENGTHS[part].max() <= max(budget, LENGTHS[part].max()) for part in parts)
+
+
+def takes(parts, cost):
+    """What passes over rows of such lengths take, in padded pieces."""
+    return sum(cost.per_pass + max(part) * (cost.per_column + len(part)) for part in parts)
+
+
+@pytest.mark.parametrize(("per_pass", "per_column"), [(0, 0), (3, 1), (20, 0), (5, 9), (1000, 1000)])
+@pytest.mark.parametrize("budget", [12, 10**6])
+def test_passes_are_cut_where_that_is_cheapest(per_pass, per_column, budget):
+    """Against all 2^8 ways to cut nine sorted rows of six lengths. The small budget is kept."""
+    lengths = np.array([1, 2, 2, 2, 3, 4, 4, 6, 9])
+    cost = PassCost(per_pass, per_column, most_pieces=10**6)
+    parts = [lengths[rows].tolist() for rows in micro_batches(np.arange(9), lengths, budget, cost=cost)]
+    assert [length for part in parts for length in part] == lengths.tolist()
+    assert all(len(part) * max(part) <= budget for part in parts)
+    if budget > lengths.sum() * 9:
+        cuts = [np.flatnonzero([choice >> place & 1 for place in range(8)]) + 1 for choice in range(2**8)]
+        assert takes(parts, cost) == min(takes([p.tolist() for p in np.split(lengths, cut)], cost) for cut in cuts)
+
+
+def test_a_pass_holds_no_more_pieces_than_it_is_fast_with():
+    cost = PassCost(per_pass=1000, per_column=0, most_pieces=20)
+    parts = list(micro_batches(np.arange(9), np.full(9, 5), 10**6, cost=cost))
+    assert [len(part) for part in parts] == [3, 3, 3]
+    assert [rows.tolist() for rows in micro_batches(np.arange(2), np.full(2, 50), 10, cost=cost)] == [[0], [1]]
 
 
 def test_layers_that_a_phase_does_not_train_do_not_move(tmp_path):

@@ -31,11 +31,12 @@ def rows_of(plan, epoch):
     n_rows=st.integers(1, 60),
     batch=st.integers(1, 17),
     pool=st.integers(1, 5),
+    chunk=st.integers(1, 20),
     seed=st.integers(0, 9),
     epoch=st.integers(0, 3),
 )
-def test_every_row_comes_once_per_epoch(n_rows, batch, pool, seed, epoch):
-    batches = epoch_of(plan_of(n_rows, batch, seed, pool=pool), epoch)
+def test_every_row_comes_once_per_epoch(n_rows, batch, pool, chunk, seed, epoch):
+    batches = epoch_of(plan_of(n_rows, batch, seed, pool=pool, chunk=chunk), epoch)
     assert sorted([row for rows in batches for row in rows]) == list(range(n_rows))
     assert sorted(map(len, batches), reverse=True) == [batch] * (n_rows // batch) + [n_rows % batch] * (
         n_rows % batch > 0
@@ -99,6 +100,15 @@ def test_pools_put_rows_of_similar_length_together():
         return sum(len(batch) * batch.max() - batch.sum() for batch in batches) / lengths.sum()
 
     assert padding(16) < padding(1) / 5
+
+
+def test_a_batch_of_several_chunks_has_rows_of_several_lengths():
+    """Of 400 different lengths, a batch of 40 rows is four chunks of ten neighbours each, from all over the pool."""
+    plan = BatchPlan(np.random.default_rng(1).permutation(400), batch=40, seed=0, pool=10, chunk=10)
+    for rows in epoch_of(plan, 0):
+        lengths = np.sort(plan.lengths[rows])
+        assert (np.diff(lengths) > 1).sum() <= 3
+        assert lengths[-1] - lengths[0] > 40
 
 
 def test_pools_leave_short_and_long_batches_in_random_order():

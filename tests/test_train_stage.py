@@ -182,7 +182,7 @@ def kill_at(message, *, update=0):
     return report
 
 
-D0 = ("train.strategy=D0", *LEARNING)
+D0 = ("train.strategy=D0", *LEARNING, "train.updates=120")
 
 
 @pytest.fixture(scope="module")

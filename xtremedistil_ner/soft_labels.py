@@ -120,7 +120,7 @@ class SoftLabelStore:
 
     def _by_shard(self, positions: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.bool_]]]:
         numbers = np.searchsorted(self._first_word, positions, side="right") - 1
-        for number in np.unique(numbers).tolist():
+        for number in np.flatnonzero(np.bincount(numbers)).tolist():
             yield number, numbers == number
 
 

@@ -25,8 +25,8 @@ Stage = Literal["finetune", "pseudolabel", "train", "evaluate", "export"]
 STAGES: tuple[Stage, ...] = ("finetune", "pseudolabel", "train", "evaluate", "export")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
 _HUB_ID = re.compile(r"(?!.*\.txt$)[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-_FORMAT = 1
-"""Raised when the same inputs begin to give other artefacts, so that old ones count as stale."""
+_FORMATS: dict[Stage, int] = {"finetune": 1, "pseudolabel": 1, "train": 2, "evaluate": 1, "export": 2}
+"""Raised when the same inputs begin to give another artefact of a stage, so that old ones count as stale."""
 
 
 def stage_fingerprints(recipe: Recipe, corpus: LabelledCorpus) -> dict[Stage, str]:
@@ -41,14 +41,24 @@ def stage_fingerprints(recipe: Recipe, corpus: LabelledCorpus) -> dict[Stage, st
         student["transformer"]["checkpoint"] = _checkpoint_identity(recipe.student.transformer.checkpoint)
     result: dict[Stage, str] = {}
     result["finetune"] = _teacher_fingerprint(recipe, corpus, gold, transfer)
-    result["pseudolabel"] = fingerprint("pseudolabel", _FORMAT, result["finetune"], transfer, plain["pseudolabel"])
-    result["train"] = fingerprint("train", _FORMAT, recipe.seed, result["pseudolabel"], gold, student, plain["train"])
+    result["pseudolabel"] = fingerprint(
+        "pseudolabel", _FORMATS["pseudolabel"], result["finetune"], transfer, plain["pseudolabel"]
+    )
+    result["train"] = fingerprint(
+        "train", _FORMATS["train"], recipe.seed, result["pseudolabel"], gold, student, plain["train"]
+    )
     scored = _hashes(corpus, recipe.evaluate.splits)
-    result["evaluate"] = fingerprint("evaluate", _FORMAT, result["train"], scored, plain["evaluate"], recipe.name)
+    result["evaluate"] = fingerprint(
+        "evaluate", _FORMATS["evaluate"], result["train"], scored, plain["evaluate"], recipe.name
+    )
     if recipe.export.onnxruntime_web is not None:
         plain["export"]["onnxruntime_web"] = _runtime_identity(recipe.export.onnxruntime_web)
-    result["export"] = fingerprint("export", _FORMAT, result["evaluate"], plain["export"])
+    result["export"] = _fingerprint("export", result["evaluate"], plain["export"])
     return result
+
+
+def _fingerprint(stage: Stage, *parts: object) -> str:
+    return fingerprint(stage, _FORMATS[stage], *parts)
 
 
 def _teacher_fingerprint(recipe: Recipe, corpus: LabelledCorpus, gold: object, transfer: object) -> str:
@@ -64,10 +74,10 @@ def _teacher_fingerprint(recipe: Recipe, corpus: LabelledCorpus, gold: object, t
             {**_changed(voter), "checkpoint": _checkpoint_identity(voter.checkpoint)} for voter in recipe.teacher.voters
         ]
     if recipe.finetune.epochs == 0:
-        return fingerprint("finetune", _FORMAT, corpus.scheme.tags, section)
+        return _fingerprint("finetune", corpus.scheme.tags, section)
     reads_transfer = recipe.finetune.masked_language_model.updates or shape is not None
     reads = [gold, transfer if reads_transfer else None, recipe.train.dev_sentences]
-    return fingerprint("finetune", _FORMAT, recipe.seed, reads, section, finetune)
+    return _fingerprint("finetune", recipe.seed, reads, section, finetune)
 
 
 def _changed(section: BaseModel) -> dict[str, Any]:

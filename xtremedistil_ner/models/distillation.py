@@ -17,6 +17,7 @@ from torch import Tensor
 
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.errors import CorpusError
+from xtremedistil_ner.models.bilstm import BiLstm
 from xtremedistil_ner.models.crf import tags_that_decoding_can_give
 from xtremedistil_ner.models.student_config import StudentNetwork
 from xtremedistil_ner.models.teacher import Teacher, teacher_states
@@ -31,13 +32,21 @@ from xtremedistil_ner.training.losses import (
     squared_error,
     state_divergence,
 )
-from xtremedistil_ner.training.phases import Source
+from xtremedistil_ner.training.phases import PassCost, Source
 from xtremedistil_ner.training.processes import Processes
 from xtremedistil_ner.training.sampling import BatchPlan
 from xtremedistil_ner.training.strategies import Loss
 
 _DEV_SENTENCES = 1000
 """Dev sentences over which the representation error is measured: it needs the teacher at every look."""
+_POOL, _CHUNK = 50, 32
+"""Fifty batches at a time are sorted by length and dealt out in chunks of 32 rows: a batch of 32 has rows of one
+length, one of 512 of sixteen. Words per row are an average then, or else words of short rows would count for more: dev
+F1 of batches of 32 was 69.1 with their own words, 69.5 with the average, 69.6 in random batches (means of three seeds).
+"""
+_LSTM_ON_CPU = PassCost(per_pass=200, per_column=3, most_pieces=2048)
+"""Fitted to forward and backward passes of (50, 200) on one core: 19 us a piece, 60 us a column, 4 ms a pass; with more
+than 4,096 pieces a piece took two to three times as long. Half or twice the first two made no difference."""
 _REPRESENTATION_LOSSES = {"mse": squared_error, "cosine": cosine_distance, "kld": state_divergence}
 
 
@@ -144,8 +153,16 @@ class Distillation:
         useful = np.flatnonzero(words)
         if not len(useful):
             raise CorpusError(f"No word to learn from for the loss {name!r}. Give more training or transfer text.")
-        plan = BatchPlan(encoded.piece_lengths()[useful], batch=self.batch, seed=self.seed)
-        return Source(name, plan, words[useful], lambda rows: loss(useful[rows]))
+        plan = BatchPlan(encoded.piece_lengths()[useful], batch=self.batch, seed=self.seed, pool=_POOL, chunk=_CHUNK)
+        lstm_on_cpu = isinstance(self.network, BiLstm) and next(self.network.parameters()).device.type == "cpu"
+        return Source(
+            name,
+            plan,
+            words[useful],
+            lambda rows: loss(useful[rows]),
+            words_per_row=float(words[useful].mean()),
+            cost=_LSTM_ON_CPU if lstm_on_cpu else None,
+        )
 
     def _student_words(self, encoded: EncodedCorpus, rows: NDArray[np.int64]) -> tuple[Tensor, PieceBatch]:
         """States of the scored words of some rows, in the mask's order. Shapes: (words, width of the states)."""
@@ -154,9 +171,9 @@ class Distillation:
         hidden = self.network.hidden(
             torch.from_numpy(batch.input_ids).to(device), torch.from_numpy(batch.attention_mask).to(device)
         )
-        row, word = np.nonzero(batch.word_mask)
-        first = torch.from_numpy(batch.first_piece[row, word]).to(device)
-        return hidden[torch.from_numpy(row).to(device), first], batch
+        n_pieces = batch.input_ids.shape[1]
+        places = (np.arange(len(batch.rows))[:, None] * n_pieces + batch.first_piece)[batch.word_mask]
+        return hidden.flatten(0, 1).index_select(0, torch.from_numpy(places).to(device)), batch
 
     def _posterior_loss(self, logits: Tensor, teacher_logits: Tensor, rows: WordRows) -> Tensor:
         legality = legal_transitions(self.teacher.scheme).to(logits.device)

@@ -2,7 +2,7 @@
 
 A job is a list of phases. A phase trains some parameters on some sources, looks at dev at fixed updates, ends early
 when dev stops improving, and hands its best weights on. Losses are sums over words; an update divides each source's
-sum by the words of the whole step, over all processes and micro-batches, so that neither changes the gradient.
+sum by one number for the whole step, over all processes and micro-batches, so that neither changes the gradient.
 
 Gradients are added up over processes in one flat buffer and not by DistributedDataParallel: phases change which
 parameters train, and DDP orders its buckets by the first backward pass it sees, which after a resume is another one,
@@ -19,6 +19,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from types import FrameType
 from typing import Any
 
@@ -30,7 +31,8 @@ from torch import Tensor, nn
 from xtremedistil_ner.errors import Interrupted, ModelError
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.training.checkpoints import CheckpointFolder, TrainingState
-from xtremedistil_ner.training.phases import LoopSettings, Phase, Rows, Source, learning_rate
+from xtremedistil_ner.training.deferred_adamw import DeferredAdamW, TouchedRows, attached, separate_tables
+from xtremedistil_ner.training.phases import LoopSettings, PassCost, Phase, Rows, Source, learning_rate
 from xtremedistil_ner.training.processes import Processes, autocast
 from xtremedistil_ner.training.sampling import mix_seed
 
@@ -88,8 +90,13 @@ class _PhaseJob:
             parameter.requires_grad_(name in phase.trained)
             parameter.grad = None
         self.parameters = {name: value for name, value in model.named_parameters() if name in phase.trained}
+        self.tables = _deferred_tables(model, phase) if processes.device.type == "cpu" else {}
+        self.dense = {name: value for name, value in self.parameters.items() if name not in self.tables}
         self.optimizer = torch.optim.AdamW(
-            list(self.parameters.values()), lr=phase.learning_rate, weight_decay=phase.weight_decay, fused=True
+            [{"params": list(self.dense.values())}],
+            lr=phase.learning_rate,
+            weight_decay=phase.weight_decay,
+            fused=True,
         )
         self.best: dict[str, Tensor] = {}
         self.loss = torch.zeros((), device=processes.device)
@@ -97,6 +104,10 @@ class _PhaseJob:
 
     def run(self, tensors: Mapping[str, Tensor]) -> None:
         """Run what is left of the phase; `tensors` come from a checkpoint inside it, or are none."""
+        with attached(self.tables.values()):
+            self._run(tensors)
+
+    def _run(self, tensors: Mapping[str, Tensor]) -> None:
         state, phase = self.state, self.phase
         if tensors and state.update:
             self._restore(tensors)
@@ -131,16 +142,29 @@ class _PhaseJob:
         for parameter in self.parameters.values():
             parameter.grad = None
         self.loss += step_gradients(phase.sources, update=state.total, settings=self.settings, processes=self.processes)
-        sum_gradients(list(self.parameters.values()), self.processes)
-        nn.utils.clip_grad_norm_(list(self.parameters.values()), MAX_GRADIENT_NORM)
+        touched = self._sum_gradients()
+        rows = [of_table.weights for of_table in touched.values()]
+        nn.utils.clip_grad_norm_([*self.dense.values(), *rows], MAX_GRADIENT_NORM)
         self.optimizer.step()
+        for name, table in self.tables.items():
+            table.step(touched[name])
         state.update += 1
         state.total += 1
         self.updates_since_look += 1
         self.report(Event(self.settings.stage, phase.name, done=state.update, total=phase.updates, unit="updates"))
 
+    def _sum_gradients(self) -> dict[str, TouchedRows]:
+        """Add up gradients over processes; those of the tables are taken out."""
+        if self.processes.count == 1:
+            return {name: table.touched() for name, table in self.tables.items()}
+        shared = {name: table.shared() for name, table in self.tables.items()}
+        sum_gradients([*self.dense.values(), *shared.values()], self.processes)
+        return {name: table.touched_by_any(shared[name]) for name, table in self.tables.items()}
+
     def _look(self) -> None:
         """Check the loss since the last look, score the model on dev, keep the weights if they are the phase's best."""
+        for table in self.tables.values():
+            table.catch_up_all()
         self.processes.sum_tensor(self.loss)
         loss = float(self.loss) / max(self.updates_since_look, 1)
         self._require_finite("loss", loss)
@@ -175,17 +199,19 @@ class _PhaseJob:
             return
         tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
-        for name, parameter in self.parameters.items():
-            for key, value in self.optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer/{name}/{key}"] = value
+        moments = {name: self.optimizer.state.get(parameter, {}) for name, parameter in self.dense.items()}
+        for name, values in (moments | {name: table.state for name, table in self.tables.items()}).items():
+            tensors |= {f"optimizer/{name}/{key}": value for key, value in values.items()}
         self.checkpoints.save(self.state, tensors)
 
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
         device = self.processes.device
         self.best = {name: value.to(device) for name, value in _under(tensors, "best/").items()}
-        for name, parameter in self.parameters.items():
+        for name, parameter in self.dense.items():
             moments = _under(tensors, f"optimizer/{name}/")
             self.optimizer.state[parameter] = {key: value.to(device) for key, value in moments.items()}
+        for name, table in self.tables.items():
+            table.restore(_under(tensors, f"optimizer/{name}/"), done=self.state.update)
 
     def _everyone_stops(self) -> bool:
         """Whether some process was told to stop: asked together, every few updates when there are several."""
@@ -196,36 +222,82 @@ class _PhaseJob:
         return bool(self.processes.sum_array(np.array([self.stopped()], dtype=np.int64))[0])
 
 
+def _deferred_tables(model: nn.Module, phase: Phase) -> dict[str, DeferredAdamW]:
+    """The optimisers of the embedding tables that a phase trains; none with weight decay, which moves every row."""
+    if phase.weight_decay:
+        return {}
+    rates = [learning_rate(phase, update) for update in range(phase.updates)]
+    return {name: DeferredAdamW(table, rates) for name, table in separate_tables(model, phase.trained).items()}
+
+
 def step_gradients(sources: Sequence[Source], *, update: int, settings: LoopSettings, processes: Processes) -> Tensor:
     """Add this process's part of an update's gradient; this process's part of the loss, per word. Shapes: result ()."""
     total = torch.zeros((), device=processes.device)
     for number, source in enumerate(sources):
         rows = source.plan.rows(update)
-        words = int(source.words[rows].sum())
-        if not words:
+        divisor = source.divisor(rows)
+        if not divisor:
             continue
         mine = rows[processes.rank :: processes.count]
-        for micro, part in enumerate(micro_batches(mine, source.plan.lengths[mine], settings.micro_batch_pieces)):
-            torch.manual_seed(mix_seed(settings.seed, update, processes.rank, number, micro))
+        parts = micro_batches(mine, source.plan.lengths[mine], settings.micro_batch_pieces, cost=source.cost)
+        for micro, part in enumerate(parts):
+            _seed(mix_seed(settings.seed, update, processes.rank, number, micro), processes.device)
             with autocast(settings.dtype, processes.device):
-                loss = source.loss(part) * (source.weight / words)
+                loss = source.loss(part) * (source.weight / divisor)
             loss.backward()
             total += loss.detach()
     return total
 
 
-def micro_batches(rows: Rows, lengths: NDArray[Any], budget: int) -> Iterator[Rows]:
-    """Cut rows, sorted by length, into parts of at most `budget` padded pieces, of about equal cost.
+def micro_batches(rows: Rows, lengths: NDArray[Any], budget: int, *, cost: PassCost | None = None) -> Iterator[Rows]:
+    """Cut rows, sorted by length, into parts of at most `budget` padded pieces: large ones, or the cheapest by `cost`.
 
     Shapes: rows, lengths (batch,).
     """
     order = np.argsort(lengths, kind="stable")
     rows, lengths = rows[order], lengths[order]
+    if cost is not None:
+        yield from (rows[start:stop] for start, stop in _cheapest_parts(lengths, budget, cost))
+        return
     start = 0
     for stop in range(1, len(rows) + 1):
         if stop == len(rows) or (stop + 1 - start) * int(lengths[stop]) > budget:
             yield rows[start:stop]
             start = stop
+
+
+def _cheapest_parts(lengths: NDArray[Any], budget: int, cost: PassCost) -> list[tuple[int, int]]:
+    """Borders of the parts into which sorted lengths are cut at least cost. Shapes: lengths (batch,)."""
+    longest, counts = np.unique(lengths, return_counts=True)
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    rows_per_pass = np.maximum(min(cost.most_pieces, budget) // longest, 1)
+    least = np.zeros(len(ends))
+    opened_at = np.zeros(len(ends), dtype=np.int64)
+    for stop in range(1, len(ends)):
+        width, most = longest[stop - 1], rows_per_pass[stop - 1]
+        n_rows = ends[stop] - ends[:stop]
+        passes = -(-n_rows // most)
+        totals = least[:stop] + n_rows * width + passes * (cost.per_pass + cost.per_column * width)
+        opened_at[stop] = np.argmin(totals)
+        least[stop] = totals[opened_at[stop]]
+    parts: list[tuple[int, int]] = []
+    stop = len(ends) - 1
+    while stop:
+        start = int(opened_at[stop])
+        n_rows = int(ends[stop] - ends[start])
+        passes = -(-n_rows // int(rows_per_pass[stop - 1]))
+        borders = [int(ends[start]) + n_rows * part // passes for part in range(passes + 1)]
+        parts = [*pairwise(borders), *parts]
+        stop = start
+    return parts
+
+
+def _seed(seed: int, device: torch.device) -> None:
+    """Seed the generators that a pass draws from; torch's own call formats a stack trace each time (1 ms)."""
+    if device.type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 def sum_gradients(parameters: Sequence[nn.Parameter], processes: Processes) -> None:

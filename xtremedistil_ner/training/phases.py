@@ -18,11 +18,25 @@ Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
+class PassCost:
+    """What a forward and backward pass takes beside its padded pieces, by which the rows of a step are cut into passes.
+
+    Units: all in the time of one padded piece: `per_pass` for the pass itself, `per_column` for each position of its
+    longest row. `most_pieces`: padded pieces from which on a piece takes longer.
+    """
+
+    per_pass: int
+    per_column: int
+    most_pieces: int
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """Rows to train on and their loss.
 
     Shapes: `words` (rows,) int64, what a row adds to the divisor; `loss` takes rows (micro-batch,) and gives their
-    summed loss ().
+    summed loss (). With `words_per_row` every row adds that instead, so that a word of a batch of short rows counts
+    as much as one of a batch of long rows. Without a `cost` the passes are as large as they may be.
     """
 
     name: str
@@ -30,6 +44,13 @@ class Source:
     words: NDArray[np.int64]
     loss: Callable[[Rows], Tensor]
     weight: float = 1.0
+    words_per_row: float | None = None
+    cost: PassCost | None = None
+
+    def divisor(self, rows: Rows) -> float:
+        """What the summed loss of an update is divided by; 0 without a word. Shapes: rows (batch,)."""
+        words = int(self.words[rows].sum())
+        return words if self.words_per_row is None or not words else len(rows) * self.words_per_row
 
 
 @dataclass(frozen=True, slots=True)

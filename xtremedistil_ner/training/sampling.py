@@ -23,7 +23,8 @@ class BatchPlan:
     An epoch is a permutation of the rows; with a sampling temperature above 1, of as many rows drawn so that a
     language with share p of them gets p**(1/T), normalised: small languages are repeated, large ones thinned.
     `pool` batches at a time are sorted by length and dealt out again as whole batches, so that a batch's rows have
-    similar lengths; 1 leaves batches random.
+    similar lengths; 1 leaves batches random. With `chunk` it is so many rows that are dealt out together, and a batch
+    has rows of several lengths.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class BatchPlan:
         batch: int,
         seed: int,
         pool: int = 1,
+        chunk: int | None = None,
         languages: Mapping[str, NDArray[np.int64]] | None = None,
         temperature: float = 1.0,
     ) -> None:
@@ -40,6 +42,7 @@ class BatchPlan:
         self.batch = batch
         self.seed = seed
         self.pool = pool
+        self.chunk = min(chunk or batch, batch)
         self._quota = _quota(languages or {}, temperature) if temperature > 1 else {}
         self._languages = languages or {}
         self.n_rows = sum(self._quota.values()) if self._quota else len(lengths)
@@ -71,10 +74,10 @@ class BatchPlan:
 
     def _bucket(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
         by_length = rows[np.argsort(self.lengths[rows], kind="stable")]
-        batches = [by_length[start : start + self.batch] for start in range(0, len(rows), self.batch)]
-        whole = [batch for batch in batches if len(batch) == self.batch]
+        chunks = [by_length[start : start + self.chunk] for start in range(0, len(rows), self.chunk)]
+        whole = [chunk for chunk in chunks if len(chunk) == self.chunk]
         dealt = [whole[index] for index in random.permutation(len(whole))]
-        return np.concatenate([*dealt, *(batch for batch in batches if len(batch) < self.batch)])
+        return np.concatenate([*dealt, *(chunk for chunk in chunks if len(chunk) < self.chunk)])
 
 
 def _quota(languages: Mapping[str, NDArray[np.int64]], temperature: float) -> dict[str, int]:
