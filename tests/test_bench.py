@@ -11,7 +11,7 @@ from tiny_export import make_export
 from tiny_student import make_network
 from transformers import BertConfig, BertForTokenClassification
 
-from xtremedistil_ner.bench import label, machine, models, rounds, tag
+from xtremedistil_ner.bench import label, machine, models, rounds, tag, train
 from xtremedistil_ner.bench.machine import describe_machine
 from xtremedistil_ner.bench.memory import tagging_memory
 from xtremedistil_ner.bench.models import flop_per_piece
@@ -76,6 +76,11 @@ def test_what_is_fast_runs_often_enough_to_be_timed_and_what_is_slow_once_a_roun
     np.testing.assert_allclose(timings.seconds["fast"], 0.01)
 
 
+def test_what_times_itself_is_believed():
+    contender = Contender("a", lambda number: 3.0, 6, times_itself=True)
+    assert run_rounds([contender], rounds=3).seconds == {"a": [0.5, 0.5, 0.5]}
+
+
 def test_a_budget_ends_the_rounds_but_not_before_the_third():
     clock, order = FakeClock(), []
     timings = run_rounds([Contender("a", clock.work("a", 1.0, order), 1)], rounds=50, clock=clock, budget_s=0.0)
@@ -133,6 +138,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(tag, "_CALLS", 10)
     monkeypatch.setattr(tag, "_MEMORY_TEXTS", 10)
     monkeypatch.setattr(label, "_SENTENCES", {"cpu": 40})
+    monkeypatch.setattr(train, "_SENTENCES", 200)
     monkeypatch.setitem(models.SHAPES, "tiny", TINY)
 
 
@@ -194,6 +200,16 @@ def test_labelling_is_measured_against_batches_in_the_order_of_the_text(quick, t
     assert useful[record["baseline"]] < useful["by length, float32"] <= 1
     (table,) = speed_tables(record)[1:]
     assert len(table.rows) == 4
+
+
+def test_training_is_measured_against_random_padded_batches(quick, tmp_path):
+    export = make_export(tmp_path / "tiny", formats=("onnx",))
+    record, _ = run_bench([export], settings(stage="train", teacher=None, batches=(8,)), tmp_path / "bench", silent)
+    (cell,) = record["cells"]
+    assert (cell["name"], cell["batch"]) == ("export", 8)
+    assert 0 < cell["loader_share"] < 1
+    assert cell["faster_than_baseline"]["median"] > 0
+    assert len(speed_tables(record)) == 2
 
 
 def test_points_of_the_plot_are_words_per_second_and_scores(quick, tmp_path):

@@ -21,11 +21,15 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """Something to be timed. Units: `run(round)` does the work of `amount` sentences."""
+    """Something to be timed. Units: `run(round)` does the work of `amount` sentences.
+
+    What `times_itself` returns the seconds that count, of all that it does.
+    """
 
     name: str
-    run: Callable[[int], object]
+    run: Callable[[int], Any]
     amount: int
+    times_itself: bool = False
 
 
 @dataclass(slots=True)
@@ -71,10 +75,7 @@ def run_rounds(
         for place in range(len(contenders)):
             contender = contenders[(place + number) % len(contenders)]
             count = repeats[contender.name]
-            begin = clock()
-            for _ in range(count):
-                contender.run(number)
-            timings.seconds[contender.name].append((clock() - begin) / count / contender.amount)
+            timings.seconds[contender.name].append(_time(contender, number, count, clock) / contender.amount)
         timings.other_load.append(load.cores())
     return timings
 
@@ -107,8 +108,20 @@ def percentiles_ms(run: Callable[[Any], object], inputs: Sequence[Any]) -> dict[
     return {"p50_ms": float(p50), "p99_ms": float(p99), "calls": len(inputs)}
 
 
+def _time(contender: Contender, number: int, count: int, clock: Clock) -> float:
+    """Seconds of one of `count` runs."""
+    if contender.times_itself:
+        return float(contender.run(number))
+    begin = clock()
+    for _ in range(count):
+        contender.run(number)
+    return (clock() - begin) / count
+
+
 def _repeats(contender: Contender, clock: Clock) -> int:
     contender.run(0)
+    if contender.times_itself:
+        return 1
     begin = clock()
     contender.run(0)
     return max(1, round(_LEAST_S / max(clock() - begin, 1e-4)))

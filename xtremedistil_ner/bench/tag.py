@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -49,17 +48,13 @@ _CALLS = 1000
 class TagSettings:
     """What is timed. `against` are peers; `batches` and `lengths` the cells of the grid, lengths in pieces."""
 
+    clock: Clock
     threads: int
     rounds: int
     batches: tuple[int, ...]
     lengths: tuple[int, ...]
     against: tuple[str, ...]
     device: Literal["cpu", "cuda"] = "cpu"
-
-    @property
-    def clock(self) -> Clock:
-        """Process CPU time where that is what a user waits for, else wall time."""
-        return time.process_time if self.threads == 1 and self.device == "cpu" else time.perf_counter
 
 
 @dataclass(frozen=True, slots=True)
