@@ -161,6 +161,14 @@ def test_a_student_that_does_not_fit_is_found_before_anything_is_trained_or_labe
     assert not (tmp_path / "run" / "recipe.yaml").exists(), "the folder is as it was"
 
 
+def test_a_teacher_that_has_no_graph_is_found_before_it_is_fine_tuned(finished_run, tmp_path):
+    origin = f"teacher={{checkpoint: {finished_run / 'run' / 'teacher'}, max_pieces: 16}}"
+    recipe = load_recipe(finished_run / "tiny.yaml", overrides=[origin, "pseudolabel.runtime=onnx-int8"])
+    with pytest.raises(RecipeError, match="takes teachers of bert, .* is a modernbert"):
+        run_pipeline(recipe, tmp_path / "run", report=silent)
+    assert not (tmp_path / "run" / "teacher").exists()
+
+
 def test_a_student_is_not_looked_at_when_it_is_not_asked_for(finished_run, tmp_path):
     recipe = load_recipe(finished_run / "tiny.yaml", overrides=["student.embedding_width=17"])
     taken = {"take_from": finished_run / "run", "report": silent}

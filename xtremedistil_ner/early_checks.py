@@ -1,6 +1,7 @@
 """What would end a run after hours, or never be noticed, and can be found out in its first minute.
 
-Splits that are missing or broken; settings that nothing would read; a student that does not go with its teacher.
+Splits that are missing or broken; settings that nothing would read; a runtime or a student that does not go with its
+teacher.
 """
 
 from __future__ import annotations
@@ -40,6 +41,22 @@ def require_student(recipe: Recipe, teacher_folder: Path | None) -> None:
     from xtremedistil_ner.models.fitting import require_fitting_student  # transformers is heavy
 
     require_fitting_student(recipe, teacher_folder)
+
+
+def require_runtime(recipe: Recipe) -> None:
+    """Raises: RecipeError for a runtime that has no graph of a teacher's family; ModelError for a missing checkpoint."""
+    if recipe.pseudolabel.runtime == "torch":
+        return
+    from xtremedistil_ner.export.onnx_bert import GRAPH_FAMILIES  # torch is heavy
+    from xtremedistil_ner.models.pretrained import load_config
+
+    for teacher in (recipe.teacher, *recipe.teacher.voters):
+        family = load_config(teacher.checkpoint or "", revision=teacher.revision).model_type
+        if family not in GRAPH_FAMILIES:
+            raise RecipeError(
+                f"pseudolabel.runtime: {recipe.pseudolabel.runtime} takes teachers of {', '.join(GRAPH_FAMILIES)}, and "
+                f"{teacher.checkpoint} is a {family}. Take torch."
+            )
 
 
 def require_read_settings(recipe: Recipe) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from xtremedistil_ner.corpus.hub_reader import pin_revisions
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
-from xtremedistil_ner.early_checks import read_every_split, require_read_settings, require_splits, require_student
+from xtremedistil_ner.early_checks import read_every_split, require_read_settings, require_runtime, require_splits, require_student
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.progress import Event, Reporter, silent
 from xtremedistil_ner.recipe import format_recipe
@@ -173,6 +173,8 @@ def _check_early(job: _Job, corpus: LabelledCorpus) -> None:
         return
     require_read_settings(job.recipe)
     read_every_split(job.recipe, corpus)
+    if steps["pseudolabel"].state in _DUE:
+        require_runtime(job.recipe)
     teacher = steps["finetune"].state
     if steps["train"].state in _DUE and teacher != "not asked":
         run = {"reused": job.run, "taken": job.take_from}.get(teacher)
