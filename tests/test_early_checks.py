@@ -164,7 +164,7 @@ def test_a_student_that_does_not_fit_is_found_before_anything_is_trained_or_labe
 def test_a_teacher_that_has_no_graph_is_found_before_it_is_fine_tuned(finished_run, tmp_path):
     origin = f"teacher={{checkpoint: {finished_run / 'run' / 'teacher'}, max_pieces: 16}}"
     recipe = load_recipe(finished_run / "tiny.yaml", overrides=[origin, "pseudolabel.runtime=onnx-int8"])
-    with pytest.raises(RecipeError, match="takes teachers of bert, .* is a modernbert"):
+    with pytest.raises(RecipeError, match=r"takes teachers of bert, .* is a modernbert"):
         run_pipeline(recipe, tmp_path / "run", report=silent)
     assert not (tmp_path / "run" / "teacher").exists()
 

@@ -44,18 +44,19 @@ def require_student(recipe: Recipe, teacher_folder: Path | None) -> None:
 
 
 def require_runtime(recipe: Recipe) -> None:
-    """Raises: RecipeError for a runtime that has no graph of a teacher's family; ModelError for a missing checkpoint."""
+    """Raises: RecipeError for a runtime without a graph of a teacher's family; ModelError for a missing checkpoint."""
     if recipe.pseudolabel.runtime == "torch":
         return
     from xtremedistil_ner.export.onnx_bert import GRAPH_FAMILIES  # torch is heavy
     from xtremedistil_ner.models.pretrained import load_config
 
-    for teacher in (recipe.teacher, *recipe.teacher.voters):
-        family = load_config(teacher.checkpoint or "", revision=teacher.revision).model_type
+    voters = [(voter.checkpoint, voter.revision) for voter in recipe.teacher.voters]
+    for checkpoint, revision in [(recipe.teacher.checkpoint or "", recipe.teacher.revision), *voters]:
+        family = load_config(checkpoint, revision=revision).model_type
         if family not in GRAPH_FAMILIES:
             raise RecipeError(
                 f"pseudolabel.runtime: {recipe.pseudolabel.runtime} takes teachers of {', '.join(GRAPH_FAMILIES)}, and "
-                f"{teacher.checkpoint} is a {family}. Take torch."
+                f"{checkpoint} is a {family}. Take torch."
             )
 
 

@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from xtremedistil_ner.corpus.hub_reader import pin_revisions
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
-from xtremedistil_ner.early_checks import read_every_split, require_read_settings, require_runtime, require_splits, require_student
+from xtremedistil_ner.early_checks import (
+    read_every_split,
+    require_read_settings,
+    require_runtime,
+    require_splits,
+    require_student,
+)
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.progress import Event, Reporter, silent
 from xtremedistil_ner.recipe import format_recipe
