@@ -33,7 +33,7 @@ from xtremedistil_ner.training.losses import (
     state_divergence,
 )
 from xtremedistil_ner.training.phases import PassCost, Source
-from xtremedistil_ner.training.processes import Processes
+from xtremedistil_ner.training.processes import Processes, put_on
 from xtremedistil_ner.training.sampling import BatchPlan
 from xtremedistil_ner.training.strategies import Loss
 
@@ -109,7 +109,7 @@ class Distillation:
 
         def loss(rows: NDArray[np.int64]) -> Tensor:
             hidden, batch = self._student_words(encoded, rows)
-            gold = torch.from_numpy(tags[encoded.scored_positions(batch)].astype(np.int64)).to(hidden.device)
+            gold = put_on(hidden.device, tags[encoded.scored_positions(batch)].astype(np.int64))
             logits = self.network.classify(hidden)
             if self.network.crf is None:
                 return label_loss(logits, gold)
@@ -128,8 +128,9 @@ class Distillation:
                 return self._representation_loss(encoded, batch, hidden)
             positions = encoded.scored_positions(batch)
             covered = self.store.covered_at(positions)
-            teacher_logits = torch.from_numpy(self.store.logits_at(positions[covered])).to(hidden.device)
-            student_logits = self.network.classify(hidden[torch.from_numpy(covered).to(hidden.device)])
+            teacher_logits = put_on(hidden.device, self.store.logits_at(positions[covered]))
+            places = put_on(hidden.device, np.flatnonzero(covered))  # a mask would make a GPU count it first
+            student_logits = self.network.classify(hidden.index_select(0, places))
             if name == "hard":
                 return label_loss(student_logits, teacher_logits.argmax(dim=-1))
             if self.logit_loss == "posterior":
@@ -168,12 +169,10 @@ class Distillation:
         """States of the scored words of some rows, in the mask's order. Shapes: (words, width of the states)."""
         batch = self.encoder.collate(encoded, rows)
         device = next(self.network.parameters()).device
-        hidden = self.network.hidden(
-            torch.from_numpy(batch.input_ids).to(device), torch.from_numpy(batch.attention_mask).to(device)
-        )
+        hidden = self.network.hidden(put_on(device, batch.input_ids), put_on(device, batch.attention_mask))
         n_pieces = batch.input_ids.shape[1]
         places = (np.arange(len(batch.rows))[:, None] * n_pieces + batch.first_piece)[batch.word_mask]
-        return hidden.flatten(0, 1).index_select(0, torch.from_numpy(places).to(device)), batch
+        return hidden.flatten(0, 1).index_select(0, put_on(device, places)), batch
 
     def _posterior_loss(self, logits: Tensor, teacher_logits: Tensor, rows: WordRows) -> Tensor:
         legality = legal_transitions(self.teacher.scheme).to(logits.device)

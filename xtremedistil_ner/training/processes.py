@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,6 +78,14 @@ def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype:
         supported = device.type == "cuda" and torch.cuda.is_bf16_supported()
         return torch.bfloat16 if supported else torch.float32
     return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def put_on(device: torch.device, array: NDArray[Any]) -> torch.Tensor:
+    """An array as a tensor on a device; a GPU copies it from pinned memory while the host goes on."""
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor
 
 
 @contextmanager
