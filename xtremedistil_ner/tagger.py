@@ -26,7 +26,7 @@ from xtremedistil_ner.pieces import PieceBatch, PieceEncoder, load_encoder
 from xtremedistil_ner.word_logits import Scorer, score_words
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_BATCH_PIECES = 384  # of 256 to 1,024: a batch of a (50, 200) student then stays in 1 MB of second-level cache
+BATCH_PIECES = 384  # of 256 to 1,024: a batch of a (50, 200) student then stays in 1 MB of second-level cache
 _CHUNK_SENTENCES = 2048  # bounds memory, however many texts one call brings
 
 
@@ -129,7 +129,7 @@ class Tagger:
     def tag_ids(self, sentences: Sequence[Sequence[str]]) -> WordTags:
         """Tags of every word and their probabilities."""
         logits, _, offsets = score_words(
-            self.scorer, self.encoder, sentences, n_tags=len(self.scheme.tags), batch_pieces=_BATCH_PIECES
+            self.scorer, self.encoder, sentences, n_tags=len(self.scheme.tags), batch_pieces=BATCH_PIECES
         )
         ids = decode_sentences(logits, offsets, self.scheme, self.transitions)
         probabilities = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +15,8 @@ import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import nn
+
+from xtremedistil_ner.tagger import BATCH_PIECES
 
 RunBatch = Callable[[NDArray[np.int64]], object]
 """Logits of a batch without padding. Shapes: input_ids (batch, pieces) int64."""
@@ -44,6 +49,16 @@ def onnx_runner(graph: Path, *, threads: int, device: str = "cpu") -> RunBatch:
     return run
 
 
+def in_tagger_batches(run: RunBatch) -> RunBatch:
+    """A runner as a tagger uses it: a batch above its budget of pieces goes through in parts."""
+
+    def run_parts(input_ids: NDArray[np.int64]) -> object:
+        rows = max(1, BATCH_PIECES // input_ids.shape[1])
+        return [run(input_ids[start : start + rows]) for start in range(0, len(input_ids), rows)]
+
+    return run_parts
+
+
 def has_openvino() -> bool:
     """Whether OpenVINO is installed."""
     return find_spec("openvino") is not None
@@ -63,7 +78,9 @@ def quantise_for_openvino(graph: Path, target: Path, *, vocabulary_size: int) ->
     ids = [random.integers(0, vocabulary_size, (4, 32)) for _ in range(8)]
     samples = nncf.Dataset([{"input_ids": batch, "attention_mask": np.ones_like(batch)} for batch in ids])
     model = openvino.Core().read_model(str(graph))
-    quantised = nncf.quantize(model, samples, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(ids))
+    nncf.set_log_level(logging.ERROR)
+    with contextlib.redirect_stdout(io.StringIO()):  # it draws progress bars there, in the middle of our JSON
+        quantised = nncf.quantize(model, samples, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(ids))
     openvino.save_model(quantised, target)
     return target
 

@@ -22,6 +22,7 @@ from xtremedistil_ner.bench.runtimes import (
     RunBatch,
     has_nncf,
     has_openvino,
+    in_tagger_batches,
     onnx_runner,
     openvino_runner,
     quantise_for_openvino,
@@ -117,11 +118,12 @@ def bench_tagging(
 
 
 def _student_runners(student: BenchStudent, settings: TagSettings) -> Iterator[_Runner]:
+    is_on_cpu = settings.device == "cpu"
     for precision, path in student.graphs.items():
-        if settings.device == "cpu" or precision == "float32":
+        if is_on_cpu or precision == "float32":
             run = onnx_runner(path, threads=settings.threads, device=settings.device)
-            yield _Runner(student.name, "ONNX Runtime", precision, run)
-    if settings.device == "cpu" and has_openvino() and "float32" in student.graphs:
+            yield _Runner(student.name, "ONNX Runtime", precision, in_tagger_batches(run) if is_on_cpu else run)
+    if is_on_cpu and has_openvino() and "float32" in student.graphs:
         run = openvino_runner(student.graphs["float32"], threads=settings.threads)
         yield _Runner(student.name, "OpenVINO", "float32", run)
     if (student.folder / WEIGHTS_FILE).is_file():
