@@ -77,7 +77,7 @@ def tag(
         else:
             tagger = Tagger.from_pretrained(export, precision=precision, threads=threads)
             colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-            tagged = tag_lines(tagger, documents, form, batch=1 if one_by_one else 256, colours=colours)
+            tagged = tag_lines(tagger, documents, form, batch=1 if one_by_one else 1024, colours=colours)
         for document in tagged:
             progress.add(words=document.words, size=document.size)
             sys.stdout.write(document.text)

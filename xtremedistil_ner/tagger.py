@@ -116,7 +116,7 @@ class Tagger:
             result += self.tag_ids(sentences[start : start + _CHUNK_SENTENCES]).names(self.scheme)
         return result
 
-    def tag_stream(self, lines: Iterable[str], batch: int = 256) -> Iterator[list[Entity]]:
+    def tag_stream(self, lines: Iterable[str], batch: int = 1024) -> Iterator[list[Entity]]:
         """Entities of each line, in order; at most `batch` lines are held at a time."""
         if batch < 1:
             raise UsageError(f"batch is {batch}. Give a positive number.")

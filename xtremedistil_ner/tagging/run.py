@@ -1,4 +1,4 @@
-"""Documents through a tagger, in order, some hundred at a time: memory does not grow with the input."""
+"""Documents through a tagger, in order, a thousand at a time: memory does not grow with the input."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TaggedDocument:
     entities: tuple[Entity, ...] = ()
 
 
-def tag_documents(tagger: Tagger, documents: Iterable[Document], *, batch: int = 256) -> Iterator[TaggedDocument]:
+def tag_documents(tagger: Tagger, documents: Iterable[Document], *, batch: int = 1024) -> Iterator[TaggedDocument]:
     """Tag documents in order; at most `batch` are held at a time. Words that are given are taken as they are."""
     rest = iter(documents)
     while chunk := list(islice(rest, batch)):

@@ -36,7 +36,7 @@ def tag_in_processes(
     workers: int,
     precision: GraphPrecision | None = None,
     threads: int = 1,
-    batch: int = 256,
+    batch: int = 1024,
 ) -> Iterator[TaggedLines]:
     """Tag and format documents in order, in `workers` processes.
 
