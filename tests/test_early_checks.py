@@ -13,7 +13,7 @@ from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe import load_recipe
 
 CHECKPOINT = "teacher={checkpoint: some-org/some-encoder}"
-TRANSFORMER = "student.kind=transformer"
+TRANSFORMER, CNN = "student.kind=transformer", "student.kind=cnn"
 HAS_EFFECT = [
     ("train.temperature=2.0", ("train.logit_loss=soft_cross_entropy",), ()),
     ("train.temperature=2.0", ("train.logit_loss=posterior",), ("train.logit_loss=posterior", "train.strategy=hard")),
@@ -25,7 +25,11 @@ HAS_EFFECT = [
     ("student.embedding_width=9", (), (TRANSFORMER,)),
     ("student.hidden_width=9", (), (TRANSFORMER,)),
     ("student.head=direct", (), (TRANSFORMER,)),
+    ("student.head=direct", (CNN,), (TRANSFORMER,)),
+    ("student.cnn.layers=2", (CNN,), ()),
+    ("student.cnn.kernel=3", (CNN,), (TRANSFORMER,)),
     ("student.transformer.layers=3", (TRANSFORMER,), ()),
+    ("student.transformer.layers=3", (TRANSFORMER,), (CNN,)),
     ("student.transformer.layers=3", (TRANSFORMER, "student.transformer.start=teacher"), ()),
     ("student.transformer.layers=3", (TRANSFORMER,), (TRANSFORMER, "student.transformer.teacher_layers=[1]")),
     ("student.transformer.hidden_width=8", (TRANSFORMER,), (TRANSFORMER, "student.transformer.start=teacher")),
@@ -102,6 +106,7 @@ def checkpoints(tmp_path_factory):
 
 MISFITS = [
     ("bert", ("student.embedding_width=13",), RecipeError, r"student\.embedding_width 13: .* at most 12 columns"),
+    ("bert", (CNN, "student.embedding_width=13"), RecipeError, r"student\.embedding_width 13: .* at most 12 columns"),
     ("", ("student.embedding_width=17",), RecipeError, r"student\.embedding_width 17: .* at most 16 columns"),
     ("bert", (TRANSFORMER,), RecipeError, r"student\.transformer\.hidden_width 256: .* at most 12 columns"),
     ("bert", ("train.teacher_layer=4",), RecipeError, r"train\.teacher_layer 4: .* layers 0 to 3"),

@@ -141,6 +141,13 @@ def test_a_sentence_piece_teacher_and_no_vocabulary_end_with_what_to_give(place,
         distil(place, tmp_path / "run", "xlm-roberta")
 
 
+def test_a_convolutional_student_is_distilled_scored_and_exported(place, tmp_path):
+    run, report = distil(place, tmp_path / "run", "bert", "student.kind=cnn", "student.embedding_width=8")
+    config = json.loads((run / "export" / "config.json").read_text(encoding="utf-8"))
+    assert (config["architectures"], config["layers"]) == (["CnnForTokenClassification"], 3)
+    assert_the_export_tags_as_reported(place, run, report)
+
+
 STARTS = {
     "scratch": ("{{layers: 1, hidden_width: 8, heads: 2}}", {"num_hidden_layers": 1, "hidden_size": 8}),
     "checkpoint": ("{{start: checkpoint, checkpoint: {place}/small-bert}}", {"num_hidden_layers": 2, "hidden_size": 8}),

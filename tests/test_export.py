@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 from huggingface_hub import ModelCard
-from tiny_student import SCHEME, save_tiny_student
+from tiny_student import SCHEME, make_cnn, save_tiny_student
 from tiny_transformer import SHAPE, save_tiny_transformer
 
 from xtremedistil_ner.errors import ModelError
@@ -181,6 +181,15 @@ def test_the_card_of_a_bilstm_says_what_to_import(student, tmp_path):
     assert "One bidirectional LSTM" in " ".join(text.split())
 
 
+def test_the_card_of_a_convolutional_student_says_what_it_is_and_what_to_import(tmp_path):
+    save_tiny_student(tmp_path / "student", make=make_cnn)
+    text = (export(tmp_path / "student", tmp_path / "export") / "README.md").read_text(encoding="utf-8")
+    assert ModelCard(text).data.library_name == "xtremedistil-ner"
+    assert "import xtremedistil_ner.hf" in text
+    assert "3 layers of width 7, each over 3 pieces" in " ".join(text.split())
+    assert "LSTM" not in text
+
+
 @pytest.mark.parametrize("corpus", [{"hub": {"id": "some-org/names"}, "path": None}, {"path": None}])
 def test_the_card_names_a_corpus_without_a_path(student, tmp_path, corpus):
     target = export(student, tmp_path / "export", report=REPORT | {"run": {"recipe": {"corpus": corpus}}})
@@ -188,12 +197,12 @@ def test_the_card_names_a_corpus_without_a_path(student, tmp_path, corpus):
     assert name == ("some-org/names" if "hub" in corpus else "demo")
 
 
-@pytest.mark.parametrize("kind", ["bilstm", "transformer"])
+@pytest.mark.parametrize("kind", ["bilstm", "cnn", "transformer"])
 def test_every_snippet_of_the_card_runs_inside_the_folder(tmp_path, monkeypatch, capsys, kind):
     if kind == "transformer":
         save_tiny_transformer(tmp_path / "student", shape=replace(SHAPE, positions=64))
     else:
-        save_tiny_student(tmp_path / "student")
+        save_tiny_student(tmp_path / "student", **({"make": make_cnn} if kind == "cnn" else {}))
     target = export(tmp_path / "student", tmp_path / "export")
     snippets = re.findall(r"```python\n(.*?)```", (target / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
     assert len(snippets) == 3  # the fourth is a shell's: test_serve.py runs it

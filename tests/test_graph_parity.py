@@ -12,8 +12,11 @@ from tiny_student import SCHEME, VOCABULARY
 from tiny_transformer import SHAPE, make_transformer
 
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
+from xtremedistil_ner.models.cnn import Cnn, CnnShape
 
 LONGEST = 257
+TIE = 1e-6
+"""Of 900,000 pieces three had two best logits of random weights nearer than this, one pair within rounding (8e-8)."""
 pytestmark = pytest.mark.slow
 
 
@@ -30,11 +33,31 @@ def make_bilstm(head, *, hidden_width=40):
     return BiLstm(shape).eval()
 
 
+def make_cnn():
+    torch.manual_seed(0)
+    shape = CnnShape(
+        vocabulary_size=len(VOCABULARY),
+        embedding_width=50,
+        hidden_width=100,
+        representation_width=384,
+        tags=len(SCHEME.tags),
+        layers=3,
+        kernel=5,
+        head="direct",
+    )
+    return Cnn(shape).eval()
+
+
 def make_bert():
     return make_transformer(replace(SHAPE, positions=LONGEST))
 
 
-NETWORKS = {"projected": lambda: make_bilstm("projected"), "direct": lambda: make_bilstm("direct"), "bert": make_bert}
+NETWORKS = {
+    "projected": lambda: make_bilstm("projected"),
+    "direct": lambda: make_bilstm("direct"),
+    "cnn": make_cnn,
+    "bert": make_bert,
+}
 
 
 def batches():
@@ -58,14 +81,16 @@ def test_a_graph_has_torchs_logits_and_tags_at_every_size_of_a_batch(name):
             expected = network(torch.from_numpy(input_ids), torch.from_numpy(mask)).numpy()
         real = mask.astype(bool)
         worst = max(worst, float(np.abs(found - expected)[real].max()))
-        np.testing.assert_array_equal(found[real].argmax(-1), expected[real].argmax(-1))
+        second, best = np.sort(expected, axis=-1)[..., -2:].transpose(2, 0, 1)
+        decided = real & (best - second > TIE)
+        np.testing.assert_array_equal(found[decided].argmax(-1), expected[decided].argmax(-1))
     assert worst <= 1e-5
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_row_has_the_same_bits_alone_and_in_any_batch(name):
     """BiLSTMs of the papers' width: which kernel multiplies may depend on it."""
-    network = make_bert() if name == "bert" else make_bilstm(name, hidden_width=200)
+    network = NETWORKS[name]() if name in ("bert", "cnn") else make_bilstm(name, hidden_width=200)
     session = open_session(network)
     for input_ids, mask in batches():
         together = run(session, input_ids, mask)

@@ -11,7 +11,7 @@ import pytest
 from onnx import numpy_helper
 from onnx_session import assert_interface, run
 from tiny_export import make_export
-from tiny_student import MAX_PIECES, SCHEME, make_network, ragged_batch
+from tiny_student import MAX_PIECES, SCHEME, make_cnn, make_network, ragged_batch
 from tiny_transformer import make_transformer
 
 from xtremedistil_ner.errors import ModelError
@@ -22,8 +22,8 @@ from xtremedistil_ner.tagger import Tagger
 
 NETWORKS = pytest.mark.parametrize(
     "make",
-    [make_network, lambda: make_network("direct"), make_transformer],
-    ids=["projected", "direct", "transformer"],
+    [make_network, lambda: make_network("direct"), make_cnn, make_transformer],
+    ids=["projected", "direct", "cnn", "transformer"],
 )
 LENGTHS = [3, 9, 1, 6, 9, 2]
 

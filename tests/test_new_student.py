@@ -12,6 +12,7 @@ from xtremedistil_ner.models.transformer_student import choose_layers
 from xtremedistil_ner.recipe import load_recipe
 from xtremedistil_ner.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
 
+CNN = ("student.kind=cnn", "student.embedding_width=8", "student.cnn={layers: 2, kernel: 3}")
 TRANSFORMER = ("student.kind=transformer", "student.transformer.hidden_width=8", "student.transformer.heads=2")
 FROM_TEACHER = ("student.kind=transformer", "student.transformer={start: teacher, layers: 3}")
 
@@ -103,6 +104,13 @@ def test_a_random_transformer_starts_from_the_teachers_pieces(recipe_with, bert_
     assert network.embeddings.weight.square().mean().sqrt().item() == pytest.approx(0.02, rel=1e-3)
 
 
+def test_convolutions_start_from_the_embeddings_that_an_lstm_starts_from(recipe_with, bert_folder):
+    teacher, tokenizer = load(bert_folder), pruned_tokenizer()
+    bilstm, cnn = (new_student(recipe_with(*fields), tokenizer, teacher) for fields in (CNN[1:2], CNN))
+    assert torch.equal(cnn.embeddings.weight, bilstm.embeddings.weight)
+    assert (cnn.shape.layers, cnn.shape.kernel, cnn.shape.hidden_width) == (2, 3, 6)
+
+
 def test_random_embeddings_are_drawn_as_berts_are(recipe_with, bert_folder):
     network = new_student(recipe_with(*TRANSFORMER, "student.embeddings=random"), pruned_tokenizer(), load(bert_folder))
     assert 0.015 < network.embeddings.weight.std() < 0.025
@@ -122,7 +130,7 @@ def test_embeddings_wider_than_the_teachers_must_be_random(recipe_with, bert_fol
     assert new_student(recipe_with(*overrides, "student.embeddings=random"), tokenizer, teacher)
 
 
-@pytest.mark.parametrize("overrides", [TRANSFORMER, FROM_TEACHER, ()])
+@pytest.mark.parametrize("overrides", [TRANSFORMER, FROM_TEACHER, CNN, ()])
 def test_every_strategy_starts_from_the_same_weights(recipe_with, bert_folder, overrides):
     with_projection, without = (
         new_student(

@@ -151,7 +151,8 @@ def test_an_override_that_contradicts_the_rest_of_its_section_is_named_and_the_s
     path_and_hub = problems_of(MINIMAL, "corpus.path=a", "corpus.hub.id=b/c")
     assert [problem.partition(": take")[0] for problem in path_and_hub] == ["--set: corpus: give path or hub, not both"]
     options = ("student.kind=transformer", "student.crf=true")
-    assert problems_of(MINIMAL, *options) == ["--set: recipe: student.crf is an option of the bilstm student."]
+    assert problems_of(MINIMAL, *options) == ["--set: recipe: student.crf is an option of the bilstm and cnn students."]
+    assert problems_of(MINIMAL, "student.cnn.kernel=4") == ["--set: student.cnn: kernel 4 is not odd."]
 
 
 def test_one_name_where_a_list_belongs_is_answered_with_an_example():

@@ -27,6 +27,7 @@ SMALL = (
 )
 SMALL_STUDENT = {
     "bilstm": ("student.embedding_width=8", "student.hidden_width=6"),
+    "cnn": ("student.embedding_width=8", "student.hidden_width=6"),
     "transformer": ("student.transformer={layers: 1, hidden_width: 8, heads: 2}",),
 }
 SMALL_SHAPE = "teacher.shape={layers: 1, hidden_width: 16, heads: 2, vocabulary_size: 120}"

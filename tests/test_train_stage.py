@@ -100,6 +100,19 @@ def test_a_transformer_student_goes_through_its_own_layers(finished_run, no_dev,
     assert done == [plan.name for plan in plans]
 
 
+def test_a_convolutional_student_unfreezes_layer_by_layer(finished_run, no_dev, tmp_path):
+    events = []
+    fields = ("student.kind=cnn", "student.cnn={layers: 2, kernel: 3}", "student.crf=true", "train.strategy=D4.2")
+    run, _ = train(finished_run, tmp_path / "run", *fields, no_dev, report=events.append)
+    layers = ("classifier", "projection", "layer 2", "layer 1", "embeddings")
+    plans = plan_phases("D4.2", updates=12, layers=layers, head="projected")
+    done = list(dict.fromkeys(event.message for event in events if event.unit == "updates"))
+    assert done == [plan.name for plan in plans]
+    student = load_student(run.student)
+    assert (student.network.shape.layers, student.network.shape.kernel) == (2, 3)
+    assert student.transitions is not None
+
+
 @pytest.mark.parametrize(
     "losses",
     [

@@ -99,9 +99,10 @@ def _teacher_readers(recipe: Recipe) -> Iterator[tuple[bool, str, tuple[str, ...
 
 def _student_readers(recipe: Recipe) -> Iterator[tuple[bool, str, tuple[str, ...]]]:
     section, start = recipe.student, recipe.student.transformer
-    is_transformer, part = section.kind == "transformer", "student.transformer."
+    is_transformer, is_cnn, part = section.kind == "transformer", section.kind == "cnn", "student.transformer."
     sizes = ("student.embedding_width", "student.hidden_width", "student.head")
-    yield not is_transformer, "student.kind: bilstm", sizes
+    yield not is_transformer, "student.kind: bilstm or cnn", sizes
+    yield is_cnn, "student.kind: cnn", tuple(f"student.cnn.{name}" for name in type(section.cnn).model_fields)
     yield is_transformer, "student.kind: transformer", tuple(part + name for name in type(start).model_fields)
     if is_transformer:
         is_new = start.start == "scratch"

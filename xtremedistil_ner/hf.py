@@ -1,4 +1,4 @@
-"""The BiLSTM student for transformers: importing this module registers it with the Auto classes.
+"""The students of our own for transformers: importing this module registers them with the Auto classes.
 
     import xtremedistil_ner.hf
     from transformers import pipeline
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import TokenClassifierOutput
 
+from xtremedistil_ner.models import bilstm, cnn
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
-from xtremedistil_ner.models.student_config import MODEL_TYPE
+from xtremedistil_ner.models.cnn import Cnn, CnnShape
 
 _IGNORED_LABEL = -100
 
@@ -25,7 +26,7 @@ _IGNORED_LABEL = -100
 class BiLstmConfig(PreTrainedConfig):
     """Sizes and tags of a BiLSTM student; the defaults are the small student of the papers."""
 
-    model_type = MODEL_TYPE
+    model_type = bilstm.MODEL_TYPE
     attribute_map: ClassVar[dict[str, str]] = {"vocab_size": "vocabulary_size", "hidden_size": "hidden_width"}
 
     vocabulary_size: int = 30_000
@@ -45,6 +46,42 @@ class BiLstmConfig(PreTrainedConfig):
             hidden_width=self.hidden_width,
             representation_width=self.representation_width,
             tags=len(self.id2label or ()),
+            head="direct" if self.head == "direct" else "projected",
+            dropout=self.dropout,
+        )
+
+
+class CnnConfig(PreTrainedConfig):
+    """Sizes and tags of a convolutional student; the defaults are those of a recipe."""
+
+    model_type = cnn.MODEL_TYPE
+    attribute_map: ClassVar[dict[str, str]] = {
+        "vocab_size": "vocabulary_size",
+        "hidden_size": "hidden_width",
+        "num_hidden_layers": "layers",
+    }
+
+    vocabulary_size: int = 30_000
+    embedding_width: int = 50
+    hidden_width: int = 200
+    representation_width: int = 768
+    layers: int = 3
+    kernel: int = 5
+    head: str = "projected"
+    dropout: float | int = 0.2
+    max_pieces: int = 256
+    pad_token_id: int | None = 0
+
+    def shape(self) -> CnnShape:
+        """The sizes of the network."""
+        return CnnShape(
+            vocabulary_size=self.vocabulary_size,
+            embedding_width=self.embedding_width,
+            hidden_width=self.hidden_width,
+            representation_width=self.representation_width,
+            tags=len(self.id2label or ()),
+            layers=self.layers,
+            kernel=self.kernel,
             head="direct" if self.head == "direct" else "projected",
             dropout=self.dropout,
         )
@@ -73,13 +110,7 @@ class BiLstmForTokenClassification(PreTrainedModel):
         Shapes: input_ids, attention_mask, labels (batch, pieces) int64, padding on the right; logits
         (batch, pieces, tags).
         """
-        if attention_mask is None:
-            attention_mask = input_ids.new_ones(input_ids.shape)
-        logits = self.network(input_ids, attention_mask)
-        loss = None
-        if labels is not None:
-            loss = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED_LABEL)
-        return TokenClassifierOutput(loss=loss, logits=logits)
+        return _classify_pieces(self.network, input_ids, attention_mask, labels)
 
     def _init_weights(self, module: nn.Module) -> None:
         """Torch's own initialisation: the inherited one sets the forget gates' biases to zero.
@@ -91,5 +122,46 @@ class BiLstmForTokenClassification(PreTrainedModel):
             module.reset_parameters()
 
 
-AutoConfig.register(MODEL_TYPE, BiLstmConfig, exist_ok=True)
+class CnnForTokenClassification(PreTrainedModel):
+    """A convolutional student behind the interface that transformers' pipelines and trainers expect."""
+
+    config_class = CnnConfig
+    main_input_name = "input_ids"
+
+    def __init__(self, config: CnnConfig) -> None:
+        super().__init__(config)
+        self.network = Cnn(config.shape())
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None = None,
+        labels: Tensor | None = None,
+        **_: Any,  # noqa: ANN401 - what a tokenizer or a pipeline adds, such as token_type_ids
+    ) -> TokenClassifierOutput:
+        """As a BiLSTM student's."""
+        return _classify_pieces(self.network, input_ids, attention_mask, labels)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Torch's own initialisation, as `new_student` has it."""
+        if isinstance(module, nn.Conv1d | nn.Embedding | nn.Linear):
+            module.reset_parameters()
+
+
+def _classify_pieces(
+    network: BiLstm | Cnn, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor | None
+) -> TokenClassifierOutput:
+    if attention_mask is None:
+        attention_mask = input_ids.new_ones(input_ids.shape)
+    logits = network(input_ids, attention_mask)
+    loss = None
+    if labels is not None:
+        loss = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED_LABEL)
+    return TokenClassifierOutput(loss=loss, logits=logits)
+
+
+AutoConfig.register(bilstm.MODEL_TYPE, BiLstmConfig, exist_ok=True)
 AutoModelForTokenClassification.register(BiLstmConfig, BiLstmForTokenClassification, exist_ok=True)
+AutoConfig.register(cnn.MODEL_TYPE, CnnConfig, exist_ok=True)
+AutoModelForTokenClassification.register(CnnConfig, CnnForTokenClassification, exist_ok=True)

@@ -194,16 +194,30 @@ class TransformerSection(_Section):
         return self
 
 
-class StudentSection(_Section):
-    """The student: a transformer or a BiLSTM; (50, 200) is the papers' 35x student, (300, 600) their best one."""
+class CnnSection(_Section):
+    """Convolutions with residual sums; the pieces that layer i, from 0, looks at are 2**i apart."""
 
-    kind: Literal["bilstm", "transformer"] = "bilstm"
+    layers: int = Field(3, gt=0, le=8)
+    kernel: int = Field(5, gt=1, description="pieces of a convolution, an odd number")
+
+    @model_validator(mode="after")
+    def _has_a_middle(self) -> CnnSection:
+        if self.kernel % 2 == 0:
+            raise ValueError(f"kernel {self.kernel} is not odd")
+        return self
+
+
+class StudentSection(_Section):
+    """The student: a BiLSTM ((50, 200) is the papers' 35x student, (300, 600) their best), a CNN or a transformer."""
+
+    kind: Literal["bilstm", "cnn", "transformer"] = "bilstm"
     embedding_width: int = Field(50, gt=0)
-    hidden_width: int = Field(200, gt=0, description="per direction")
+    hidden_width: int = Field(200, gt=0, description="of a BiLSTM per direction")
     head: Literal["projected", "direct"] = Field(
         "projected", description="a projection to the teacher's width, or none"
     )
     crf: bool = Field(False, description="transition scores between tags, learnt with the gold labels")
+    cnn: CnnSection = CnnSection()
     transformer: TransformerSection = TransformerSection()
     dropout: float = Field(0.2, ge=0, lt=1)
     vocabulary: str | None = Field(
@@ -321,7 +335,7 @@ class Recipe(_Section):
     @model_validator(mode="after")
     def _student_fits(self) -> Recipe:
         if self.student.kind == "transformer" and self.student.crf:
-            raise ValueError("student.crf is an option of the bilstm student")
+            raise ValueError("student.crf is an option of the bilstm and cnn students")
         if self.student.crf and self.train.strategy == "hard":
             raise ValueError("student.crf learns from gold labels, and strategy hard has none")
         return self

@@ -129,7 +129,7 @@ def flop_per_piece(model: nn.Module) -> float:
     """
     weights = 0
     for module in model.modules():
-        if isinstance(module, nn.Linear):
+        if isinstance(module, nn.Linear | nn.Conv1d):
             weights += module.weight.numel()
         elif isinstance(module, nn.LSTM):
             weights += sum(weight.numel() for name, weight in module.named_parameters() if name.startswith("weight_"))

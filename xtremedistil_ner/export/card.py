@@ -17,6 +17,7 @@ from xtremedistil_ner.exported import GRAPH_FILES
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.languages import language_name
 from xtremedistil_ner.models.bilstm import BiLstmShape
+from xtremedistil_ner.models.cnn import CnnShape
 from xtremedistil_ner.models.transformer_student import TransformerShape
 
 _SYNTHETIC = """
@@ -26,7 +27,7 @@ _SYNTHETIC = """
 
 
 def format_card(
-    shape: BiLstmShape | TransformerShape,
+    shape: BiLstmShape | CnnShape | TransformerShape,
     scheme: LabelScheme,
     *,
     files: Collection[str],
@@ -55,11 +56,17 @@ def format_card(
     return text + format_limits(max_pieces) + format_use(shape, files, max_pieces=max_pieces, has_crf=has_crf)
 
 
-def _format_shape(shape: BiLstmShape | TransformerShape) -> str:
+def _format_shape(shape: BiLstmShape | CnnShape | TransformerShape) -> str:
     if isinstance(shape, TransformerShape):
         return (
             f"A BERT: {shape.layers} layers of width {shape.hidden_width} with {shape.heads} heads, "
             f"{shape.vocabulary_size:,} piece embeddings."
+        )
+    if isinstance(shape, CnnShape):
+        return (
+            f"A convolutional network: {shape.vocabulary_size:,} piece embeddings of width {shape.embedding_width}, "
+            f"{shape.layers} layers of width {shape.hidden_width}, each over {shape.kernel} pieces whose distance is "
+            "twice that of the layer before."
         )
     return (
         f"One bidirectional LSTM: {shape.vocabulary_size:,} piece embeddings of width {shape.embedding_width}, "

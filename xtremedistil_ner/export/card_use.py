@@ -9,6 +9,7 @@ from collections.abc import Collection
 
 from xtremedistil_ner.exported import GRAPH_FILES
 from xtremedistil_ner.models.bilstm import BiLstmShape
+from xtremedistil_ner.models.cnn import CnnShape
 from xtremedistil_ner.models.student import WEIGHTS_FILE
 from xtremedistil_ner.models.transformer_student import TransformerShape
 
@@ -80,7 +81,7 @@ _CRF = """
 This student has a CRF: `xner` alone adds its transition scores (`transitions` in `config.json`) to the logits and takes
 the best path, as the scores above were made. Whatever else loads it takes each word's best tag."""
 
-_BILSTM = {
+_OWN = {
     "{windows}": (
         "`xner` alone reads long\n"
         "texts in the windows that the model was trained on, and never answers an `I-` tag that continues nothing."
@@ -111,7 +112,9 @@ def format_limits(max_pieces: int) -> str:
     return _LIMITS.replace("{max_pieces}", str(max_pieces))
 
 
-def format_use(shape: BiLstmShape | TransformerShape, files: Collection[str], *, max_pieces: int, has_crf: bool) -> str:
+def format_use(
+    shape: BiLstmShape | CnnShape | TransformerShape, files: Collection[str], *, max_pieces: int, has_crf: bool
+) -> str:
     """How to load what the export has: one snippet for each way."""
     text = '\n## Use\n\nRun these inside this folder, or give its path instead of `"."`. They share pieces and scores.'
     text += " {windows}" + (_CRF if has_crf else "") + "\n"
@@ -122,6 +125,6 @@ def format_use(shape: BiLstmShape | TransformerShape, files: Collection[str], *,
         text += _TRANSFORMERS
     if graphs:
         text += _ONNX.replace("{graph}", graphs[0]) + _HTTP
-    for place, words in (_TRANSFORMER if isinstance(shape, TransformerShape) else _BILSTM).items():
+    for place, words in (_TRANSFORMER if isinstance(shape, TransformerShape) else _OWN).items():
         text = text.replace(place, words)
     return text.replace("{max_pieces}", str(max_pieces)).replace("{stride}", str(max_pieces // 4))

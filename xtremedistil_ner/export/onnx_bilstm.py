@@ -8,7 +8,6 @@ bit for bit the same alone and in any batch. All dimensions are symbolic; paddin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import numpy as np
 import onnx
@@ -16,15 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
-from xtremedistil_ner.export.onnx_nodes import (
-    Floats,
-    gelu_nodes,
-    gelu_weights,
-    linear_nodes,
-    linear_weights,
-    make_graph,
-    numbers,
-)
+from xtremedistil_ner.export.onnx_nodes import Floats, Weights, head_nodes, make_graph, numbers
 from xtremedistil_ner.models.bilstm import BiLstm
 
 
@@ -35,7 +26,7 @@ def build_bilstm_graph(network: BiLstm, *, metadata: dict[str, str]) -> onnx.Mod
     mean nothing.
     """
     hidden_width = network.shape.hidden_width
-    weights = {
+    weights: Weights = {
         "embeddings": numbers(network.embeddings.weight),
         **_lstm_weights([network.forward_lstm, network.backward_lstm]),
         "merged": np.array([0, 0, 2 * hidden_width], dtype=np.int64),
@@ -56,15 +47,9 @@ def build_bilstm_graph(network: BiLstm, *, metadata: dict[str, str]) -> onnx.Mod
         helper.make_node("Transpose", ["states_by_step"], ["states"], perm=[2, 0, 1, 3]),
         helper.make_node("Reshape", ["states", "merged"], ["hidden"]),
     ]
-    hidden = "hidden"
-    if network.shape.head == "projected":
-        nodes += linear_nodes("hidden", "projection", "projected") + gelu_nodes("projected", "represented")
-        weights |= linear_weights("projection", cast("nn.Linear", network.projection))
-        weights |= gelu_weights()
-        hidden = "represented"
-    nodes += linear_nodes(hidden, "classifier", "logits")
-    weights |= linear_weights("classifier", network.classifier)
-    return make_graph(nodes, weights, name="xner-bilstm", metadata=metadata)
+    projection = network.projection if network.shape.head == "projected" else None
+    top, top_weights = head_nodes("hidden", projection, network.classifier)
+    return make_graph(nodes + top, weights | top_weights, name="xner-bilstm", metadata=metadata)
 
 
 def _lstm_weights(directions: Sequence[nn.LSTM]) -> dict[str, NDArray[np.generic]]:

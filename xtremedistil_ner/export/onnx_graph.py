@@ -9,7 +9,9 @@ import onnx
 
 from xtremedistil_ner.export.onnx_bert import build_bert_graph
 from xtremedistil_ner.export.onnx_bilstm import build_bilstm_graph
+from xtremedistil_ner.export.onnx_cnn import build_cnn_graph
 from xtremedistil_ner.labels import LabelScheme, Transitions
+from xtremedistil_ner.models.cnn import Cnn
 from xtremedistil_ner.models.student_config import StudentNetwork
 from xtremedistil_ner.models.transformer_student import TransformerStudent
 
@@ -32,4 +34,6 @@ def build_graph(
         metadata["transitions"] = json.dumps(transitions.tolist())
     if isinstance(network, TransformerStudent):
         return build_bert_graph(network.model, metadata=metadata)
+    if isinstance(network, Cnn):
+        return build_cnn_graph(network, metadata=metadata)
     return build_bilstm_graph(network, metadata=metadata)

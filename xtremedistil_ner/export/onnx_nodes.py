@@ -1,4 +1,4 @@
-"""What the ONNX graphs of both kinds of student are made of, and the contract that both keep."""
+"""What the ONNX graphs of all kinds of student are made of, and the contract that all keep."""
 
 from __future__ import annotations
 
@@ -75,6 +75,21 @@ def linear_nodes(source: str, name: str, target: str) -> list[onnx.NodeProto]:
 def linear_weights(name: str, layer: nn.Linear) -> Weights:
     """Matrix and bias of a linear layer, the matrix as ONNX multiplies it."""
     return {f"{name}_w": np.ascontiguousarray(numbers(layer.weight).T), f"{name}_b": numbers(layer.bias)}
+
+
+def head_nodes(
+    source: str, projection: nn.Linear | None, classifier: nn.Linear
+) -> tuple[list[onnx.NodeProto], Weights]:
+    """From states to `logits`: the projection with its GELU, if there is one, and the classifier; and their weights."""
+    nodes: list[onnx.NodeProto] = []
+    weights: Weights = {}
+    if projection is not None:
+        nodes += linear_nodes(source, "projection", "projected") + gelu_nodes("projected", "represented")
+        weights |= linear_weights("projection", projection)
+        weights |= gelu_weights()
+        source = "represented"
+    nodes += linear_nodes(source, "classifier", "logits")
+    return nodes, weights | linear_weights("classifier", classifier)
 
 
 def numbers(parameter: Tensor) -> Floats:

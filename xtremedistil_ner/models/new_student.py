@@ -8,6 +8,7 @@ layers and its rows for the pieces that are left after pruning.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from xtremedistil_ner.errors import RecipeError
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
+from xtremedistil_ner.models.cnn import Cnn, CnnShape
 from xtremedistil_ner.models.crf import Crf
 from xtremedistil_ner.models.embeddings import carry_embeddings, reduce_by_svd, reduce_for_layer_norm
 from xtremedistil_ner.models.student_config import StudentNetwork
@@ -42,8 +44,8 @@ def new_student(recipe: Recipe, tokenizer: Tokenizer, teacher: Teacher) -> Stude
     pieces = sorted(ids, key=ids.__getitem__)
     representation_width = teacher.width if needs_projection(recipe.train.strategy) else None
     torch.manual_seed(recipe.seed)
-    if recipe.student.kind == "bilstm":
-        return _new_bilstm(recipe.student, pieces, teacher, with_projection=representation_width is not None)
+    if recipe.student.kind != "transformer":
+        return _new_own(recipe.student, pieces, teacher, with_projection=representation_width is not None)
     if recipe.student.transformer.start == "scratch":
         return _new_transformer(recipe.student, pieces, teacher, representation_width)
     return _student_of_bert(recipe, pieces, teacher, representation_width)
@@ -61,18 +63,26 @@ def require_width(section: StudentSection, *, teacher_width: int) -> None:
         )
 
 
-def _new_bilstm(section: StudentSection, pieces: Sequence[str], teacher: Teacher, *, with_projection: bool) -> BiLstm:
-    shape = BiLstmShape(
-        vocabulary_size=len(pieces),
-        embedding_width=section.embedding_width,
-        hidden_width=section.hidden_width,
-        representation_width=teacher.width,
-        tags=len(teacher.scheme.tags),
-        head=section.head,
-        dropout=section.dropout,
-    )
+def _new_own(
+    section: StudentSection, pieces: Sequence[str], teacher: Teacher, *, with_projection: bool
+) -> BiLstm | Cnn:
+    """A student of one of our own kinds."""
+    sizes: dict[str, Any] = {
+        "vocabulary_size": len(pieces),
+        "embedding_width": section.embedding_width,
+        "hidden_width": section.hidden_width,
+        "representation_width": teacher.width,
+        "tags": len(teacher.scheme.tags),
+        "head": section.head,
+        "dropout": section.dropout,
+    }
     crf = Crf(teacher.scheme) if section.crf else None
-    network = BiLstm(shape, with_projection=with_projection, crf=crf)
+    network: BiLstm | Cnn
+    if section.kind == "cnn":
+        shape = CnnShape(**sizes, layers=section.cnn.layers, kernel=section.cnn.kernel)
+        network = Cnn(shape, with_projection=with_projection, crf=crf)
+    else:
+        network = BiLstm(BiLstmShape(**sizes), with_projection=with_projection, crf=crf)
     require_width(section, teacher_width=teacher.width)
     if section.embeddings == "svd":
         carried = carry_embeddings(pieces, teacher.encoder.tokenizer, piece_embeddings(teacher))

@@ -1,10 +1,10 @@
 """A trained student on disk, in transformers' layout, and as a scorer.
 
-The folder has `config.json`, `model.safetensors`, `tokenizer.json` and `tokenizer_config.json`. A BiLSTM loads with
-transformers' own classes after `import xtremedistil_ner.hf`; a transformer is a stock BERT, needs nothing of ours, and
-has a `vocab.txt` beside the rest for what reads no `tokenizer.json`. Loading here is stricter than there: one missing,
-unexpected, misshapen or half-precision weight is an error that names it, where `from_pretrained` only warns.
-Equal weights give equal bytes; no file has a time or a library version in it.
+The folder has `config.json`, `model.safetensors`, `tokenizer.json` and `tokenizer_config.json`. A BiLSTM or a
+convolutional student loads with transformers' own classes after `import xtremedistil_ner.hf`; a transformer is a stock
+BERT, needs nothing of ours, and has a `vocab.txt` beside the rest for what reads no `tokenizer.json`. Loading here is
+stricter than there: one missing, unexpected, misshapen or half-precision weight is an error that names it, where
+`from_pretrained` only warns. Equal weights give equal bytes; no file has a time or a library version in it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ WEIGHTS_FILE = "model.safetensors"
 STUDENT_FILES = ("config.json", WEIGHTS_FILE, "tokenizer.json", "tokenizer_config.json")
 _VOCABULARY_FILE = "vocab.txt"
 _PREFIX = "network."  # the attribute of the transformers class that holds the network
-_NO_LENGTH_LIMIT = 10**30  # transformers' sign for it: a BiLSTM reads rows of any length, nothing is truncated
+_NO_LENGTH_LIMIT = 10**30  # transformers' sign for it: our own students read rows of any length, nothing is truncated
 
 
 @dataclass(frozen=True, slots=True)

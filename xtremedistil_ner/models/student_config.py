@@ -1,7 +1,7 @@
 """`config.json` of a student: what kind it is, its sizes, its tags and its window.
 
-A BiLSTM is `xner-bilstm`. A transformer is a stock `bert`, which a teacher may be as well: a student says in
-`max_pieces` how long the windows are that it was trained on, a key that is nobody else's.
+A BiLSTM is `xner-bilstm`, a convolutional student `xner-cnn`. A transformer is a stock `bert`, which a teacher may be
+as well: a student says in `max_pieces` how long the windows are that it was trained on, a key that is nobody else's.
 """
 
 from __future__ import annotations
@@ -16,29 +16,34 @@ import numpy as np
 
 from xtremedistil_ner.errors import ModelError, UsageError
 from xtremedistil_ner.labels import LabelScheme, Transitions
-from xtremedistil_ner.models import transformer_student
+from xtremedistil_ner.models import bilstm, cnn, transformer_student
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
+from xtremedistil_ner.models.cnn import Cnn, CnnShape
 from xtremedistil_ner.models.transformer_student import CONFIG_KEYS, TransformerShape, TransformerStudent
 
-MODEL_TYPE = "xner-bilstm"
-_ARCHITECTURE = "BiLstmForTokenClassification"
-StudentNetwork = BiLstm | TransformerStudent
+StudentNetwork = BiLstm | Cnn | TransformerStudent
+_OWN_TYPES = (bilstm.MODEL_TYPE, cnn.MODEL_TYPE)
+_NAMES: dict[type[StudentNetwork], tuple[str, str]] = {
+    BiLstm: (bilstm.MODEL_TYPE, bilstm.ARCHITECTURE),
+    Cnn: (cnn.MODEL_TYPE, cnn.ARCHITECTURE),
+    TransformerStudent: (transformer_student.MODEL_TYPE, transformer_student.ARCHITECTURE),
+}
 
 
 def is_student(config: Mapping[str, Any]) -> bool:
     """Whether a `config.json` is a student's."""
     kind = config.get("model_type")
-    return kind == MODEL_TYPE or (kind == transformer_student.MODEL_TYPE and "max_pieces" in config)
+    return kind in _OWN_TYPES or (kind == transformer_student.MODEL_TYPE and "max_pieces" in config)
 
 
 def student_config(network: StudentNetwork, scheme: LabelScheme, *, max_pieces: int, pad_id: int) -> dict[str, Any]:
     """The entries of `config.json` by which transformers and `load_student` build the network again."""
-    stock = isinstance(network, TransformerStudent)
+    model_type, architecture = _NAMES[type(network)]
     shape = network.shape.to_dict()
     del shape["tags"]  # transformers counts them in id2label
     return {
-        "model_type": transformer_student.MODEL_TYPE if stock else MODEL_TYPE,
-        "architectures": [transformer_student.ARCHITECTURE if stock else _ARCHITECTURE],
+        "model_type": model_type,
+        "architectures": [architecture],
         **shape,
         "id2label": {str(index): tag for index, tag in enumerate(scheme.tags)},
         "label2id": {tag: index for index, tag in enumerate(scheme.tags)},
@@ -59,10 +64,10 @@ def read_config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: missing or broken ({error}). Give the folder of a student.") from error
     kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind not in (MODEL_TYPE, transformer_student.MODEL_TYPE):
+    known = (*_OWN_TYPES, transformer_student.MODEL_TYPE)
+    if kind not in known:
         raise ModelError(
-            f"{path}: model_type is {kind!r}, neither {MODEL_TYPE!r} nor {transformer_student.MODEL_TYPE!r}. "
-            "Give the folder of a student."
+            f"{path}: model_type is {kind!r}, none of {', '.join(map(repr, known))}. Give the folder of a student."
         )
     return dict(config)
 
@@ -107,8 +112,10 @@ def read_network(config: Mapping[str, Any], n_tags: int, path: Path) -> StudentN
 
     Raises: ModelError naming every size that is none.
     """
-    if config["model_type"] == MODEL_TYPE:
+    if config["model_type"] == bilstm.MODEL_TYPE:
         return BiLstm(BiLstmShape(**_read_shape(config, fields(BiLstmShape), {}, n_tags, path)))
+    if config["model_type"] == cnn.MODEL_TYPE:
+        return _read_cnn(config, n_tags, path)
     shape = TransformerShape(**_read_shape(config, fields(TransformerShape), CONFIG_KEYS, n_tags, path))
     if config.get("hidden_act") != "gelu" or shape.hidden_width % shape.heads:
         raise ModelError(
@@ -129,6 +136,13 @@ def read_max_pieces(config: Mapping[str, Any], network: StudentNetwork, path: Pa
         expected = "a positive number" if limit is None else f"a number from 1 to {limit}"
         raise ModelError(f"{path}: max_pieces is {value!r}, not {expected}.")
     return value
+
+
+def _read_cnn(config: Mapping[str, Any], n_tags: int, path: Path) -> Cnn:
+    sizes = CnnShape(**_read_shape(config, fields(CnnShape), {}, n_tags, path))
+    if sizes.kernel % 2 == 0:
+        raise ModelError(f"{path}: no shape of a student: kernel is {sizes.kernel}, expected an odd number.")
+    return Cnn(sizes)
 
 
 def _read_shape(

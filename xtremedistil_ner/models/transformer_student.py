@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertForTokenClassification
 
 from xtremedistil_ner.errors import RecipeError
+from xtremedistil_ner.models.head import project
 from xtremedistil_ner.schema import StudentSection
 
 MODEL_TYPE = "bert"
@@ -109,13 +110,11 @@ class TransformerStudent(nn.Module):
         return states
 
     def represent(self, hidden: Tensor) -> Tensor:
-        """Student states in the teacher's space, GELU(W h + b), with dropout on h.
+        """Student states in the teacher's space, as `project` has them.
 
         Shapes: hidden (..., hidden); result (..., representation_width).
         """
-        if self.projection is None:
-            raise ValueError("this student has no projection")
-        return nn.functional.gelu(self.projection(self.model.dropout(hidden)))
+        return project(hidden, self.projection, self.model.dropout)
 
     def classify(self, hidden: Tensor) -> Tensor:
         """Logits of states. Shapes: hidden (..., hidden); result (..., tags)."""
