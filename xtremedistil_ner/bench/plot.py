@@ -22,10 +22,14 @@ def write_plot(path: Path, record: Mapping[str, Any]) -> Path | None:
     figure, axes = pyplot.subplots(figsize=(7, 4.5), layout="constrained")
     for precision, marker in (("float32", "o"), ("int8", "s")):
         own = [point for point in points if point[1] == precision]
-        if own:
-            axes.scatter([point[2] for point in own], [100 * point[3] for point in own], marker=marker, label=precision)
-        for name, _, speed, score in own:
-            axes.annotate(name, (speed, 100 * score), textcoords="offset points", xytext=(5, 4), fontsize=8)
+        axes.scatter([point[2] for point in own], [100 * point[3] for point in own], marker=marker, label=precision)
+    for name in dict.fromkeys(point[0] for point in points):
+        speeds = [point[2] for point in points if point[0] == name]
+        score = 100 * next(point[3] for point in points if point[0] == name)
+        axes.plot(speeds, [score] * len(speeds), color="grey", linewidth=0.8, zorder=0)
+        place = {"textcoords": "offset points", "xytext": (-6, 3), "ha": "right", "fontsize": 8}
+        axes.annotate(name, (min(speeds), score), **place)
+    axes.margins(x=0.15)
     synthetic = " (synthetic text)" if record["workload"]["synthetic"] else ""
     axes.set(xscale="log", xlabel=f"words/s, raw text to entities, one process{synthetic}", ylabel="macro-F1, %")
     axes.grid(visible=True, alpha=0.3)
