@@ -75,7 +75,7 @@ def _one_cell(record: Mapping[str, Any], cell: Mapping[str, Any]) -> Table:
                 *(ratio_cell(ratios.get(teacher)) for teacher in columns),
             )
         )
-    note = f"{_about_teachers(record)} Students run in a tagger's batches, a large one in parts.{_about_load(cell)}"
+    note = f"{_about_teachers(record)} Students run in a tagger's batches, a large one in parts.{_about_load(cell)}".strip()
     title = f"Batches of {cell['batch']} x {cell['length']} pieces"
     return Table(title, ("model", "sentences/s", "of the GEMM rate", *columns.values()), tuple(rows), note)
 
