@@ -75,9 +75,9 @@ def _one_cell(record: Mapping[str, Any], cell: Mapping[str, Any]) -> Table:
                 *(ratio_cell(ratios.get(teacher)) for teacher in columns),
             )
         )
-    note = f"{_about_teachers(record)} Students run in a tagger's batches, a large one in parts.{_about_load(cell)}".strip()
+    note = f"{_about_teachers(record)} Students run in a tagger's batches, a large one in parts.{_about_load(cell)}"
     title = f"Batches of {cell['batch']} x {cell['length']} pieces"
-    return Table(title, ("model", "sentences/s", "of the GEMM rate", *columns.values()), tuple(rows), note)
+    return Table(title, ("model", "sentences/s", "of the GEMM rate", *columns.values()), tuple(rows), note.strip())
 
 
 def _all_cells(record: Mapping[str, Any]) -> Table:
