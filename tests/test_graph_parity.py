@@ -15,8 +15,9 @@ from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
 from xtremedistil_ner.models.cnn import Cnn, CnnShape
 
 LONGEST = 257
-TIE = 1e-6
-"""Of 900,000 pieces three had two best logits of random weights nearer than this, one pair within rounding (8e-8)."""
+TIES = {"cnn": 1e-6}
+"""Where two best logits are nearer than this either tag is right: of 900,000 pieces, random weights had one pair within
+rounding (8e-8)."""
 pytestmark = pytest.mark.slow
 
 
@@ -82,7 +83,7 @@ def test_a_graph_has_torchs_logits_and_tags_at_every_size_of_a_batch(name):
         real = mask.astype(bool)
         worst = max(worst, float(np.abs(found - expected)[real].max()))
         second, best = np.sort(expected, axis=-1)[..., -2:].transpose(2, 0, 1)
-        decided = real & (best - second > TIE)
+        decided = real & (best - second >= TIES.get(name, 0.0))
         np.testing.assert_array_equal(found[decided].argmax(-1), expected[decided].argmax(-1))
     assert worst <= 1e-5
 

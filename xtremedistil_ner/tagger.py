@@ -97,7 +97,7 @@ class Tagger:
         cls, graph: Path, tokenizer: Path, *, threads: int = 1, device: Literal["cpu", "cuda"] = "cpu"
     ) -> Tagger:
         """A tagger from an ONNX file and the folder of its tokenizer, before there is a manifest to check them by."""
-        session = _open_session(graph, threads, device)
+        session = open_session(graph, threads=threads, device=device)
         scheme, max_pieces, transitions = _read_metadata(session, graph)
         encoder = load_encoder(tokenizer, max_pieces=max_pieces)
         return cls(session_scorer(session, n_tags=len(scheme.tags)), encoder, scheme, transitions)
@@ -171,7 +171,13 @@ def session_scorer(session: onnxruntime.InferenceSession, *, n_tags: int) -> Sco
     return score
 
 
-def _open_session(path: Path, threads: int, device: Literal["cpu", "cuda"]) -> onnxruntime.InferenceSession:
+def open_session(
+    graph: Path | bytes, *, threads: int, device: Literal["cpu", "cuda"] = "cpu"
+) -> onnxruntime.InferenceSession:
+    """A graph, from its file or as bytes, ready to run on a device.
+
+    Raises: ModelError for what ONNX Runtime cannot load; UsageError for CUDA without an ONNX Runtime that has it.
+    """
     if threads < 1:
         raise UsageError(f"threads is {threads}. Give a positive number.")
     provider = _PROVIDERS[device]
@@ -183,10 +189,12 @@ def _open_session(path: Path, threads: int, device: Literal["cpu", "cuda"]) -> o
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors; they are raised as well
+    source = graph if isinstance(graph, bytes) else str(graph)
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+        session = onnxruntime.InferenceSession(source, options, providers=[provider])
     except Exception as error:  # its exception classes have no common parent but this
-        raise ModelError(f"{path}: ONNX Runtime cannot load it ({error}). Export again.") from error
+        name = "a graph in memory" if isinstance(graph, bytes) else graph
+        raise ModelError(f"{name}: ONNX Runtime cannot load it ({error}). Export again.") from error
     if provider not in session.get_providers():  # it goes on with the CPU, and only a log line says so
         raise UsageError(f"device {device}: ONNX Runtime cannot start {provider}. Check driver, CUDA and cuDNN.")
     return session

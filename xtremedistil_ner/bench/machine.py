@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from onnx import TensorProto, helper, numpy_helper
+
+from xtremedistil_ner.tagger import open_session
 
 _WIDTHS = (256, 512, 1024)
 _MEASURE_S = 0.4
@@ -93,9 +94,7 @@ def _onnx_product(width: int, kind: int, threads: int) -> Callable[[], object]:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_session(model.SerializeToString(), threads=threads)
     return lambda: session.run(None, {"left": fed})
 
 

@@ -13,6 +13,7 @@ from transformers import BertConfig, BertForTokenClassification, PreTrainedModel
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.exported import GRAPH_FILES, GraphPrecision, verify_export
 from xtremedistil_ner.labels import LabelScheme
+from xtremedistil_ner.models.scored import count_parameters
 from xtremedistil_ner.models.student_config import read_config, read_network, read_scheme
 from xtremedistil_ner.models.teacher import Teacher, load_teacher
 from xtremedistil_ner.pieces import load_encoder
@@ -22,8 +23,6 @@ SHAPES: dict[str, dict[str, Any]] = {
     "minilm-12": {"vocab_size": 250_037, "hidden_size": 384, "intermediate_size": 1536},
 }
 """Differences of published encoders from BERT's base size: mBERT, and multilingual MiniLM with 12 layers."""
-
-
 _MAX_PIECES = 512
 
 
@@ -74,7 +73,7 @@ class BenchTeacher:
     @property
     def parameters(self) -> int:
         """All its weights."""
-        return sum(weight.numel() for weight in self.model.parameters())
+        return count_parameters(self.model)
 
     def describe(self) -> dict[str, Any]:
         """Its sizes, as JSON has them."""

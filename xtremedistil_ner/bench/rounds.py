@@ -62,7 +62,8 @@ def run_rounds(
 ) -> Timings:
     """Time all contenders in each of some rounds, each time in another order.
 
-    A fast contender runs several times in a round, and each runs once before the first. No round begins after
+    A fast contender runs several times in a round; before the first each runs to warm up, and once more to be told how
+    fast it is. No round begins after
     `budget_s`, but for the first three.
     """
     repeats = {contender.name: _repeats(contender, clock) for contender in contenders}

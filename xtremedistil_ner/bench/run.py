@@ -15,13 +15,14 @@ from xtremedistil_ner.bench.machine import describe_machine
 from xtremedistil_ner.bench.models import open_student, open_teacher
 from xtremedistil_ner.bench.peers import PEERS
 from xtremedistil_ner.bench.plot import write_plot
-from xtremedistil_ner.bench.record import build_record, write_record
 from xtremedistil_ner.bench.rounds import Clock
 from xtremedistil_ner.bench.tag import STAGE, TagSettings, bench_tagging
 from xtremedistil_ner.bench.train import bench_training
 from xtremedistil_ner.bench.workload import load_workload
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.progress import Event, Reporter
+from xtremedistil_ner.report.speed import RECORD_SCHEMA
+from xtremedistil_ner.rundir import write_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +84,16 @@ def run_bench(
         device = settings.device
         measured = bench_labelling(teacher, workload, settings.clock, settings.rounds, device, machine, report)
     fingerprints = {student.name: student.manifest.get("fingerprint") for student in students}
-    record = build_record(settings.stage, fingerprints, machine, measured)
-    written = [write_record(folder, record)]
+    record = {
+        "schema": RECORD_SCHEMA,
+        "stage": settings.stage,
+        "exports": fingerprints,
+        "machine": machine,
+        **measured,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / f"{settings.stage}.json"]
+    write_json(written[0], record)
     if plot := write_plot(folder / f"{settings.stage}.svg", record):
         written.append(plot)
     return record, written

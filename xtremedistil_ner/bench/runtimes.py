@@ -8,15 +8,14 @@ import logging
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from xtremedistil_ner.tagger import BATCH_PIECES
+from xtremedistil_ner.tagger import BATCH_PIECES, open_session
 
 RunBatch = Callable[[NDArray[np.int64]], object]
 """Logits of a batch without padding. Shapes: input_ids (batch, pieces) int64."""
@@ -35,13 +34,9 @@ def torch_runner(model: nn.Module, *, dtype: torch.dtype = torch.float32, device
     return run
 
 
-def onnx_runner(graph: Path, *, threads: int, device: str = "cpu") -> RunBatch:
+def onnx_runner(graph: Path, *, threads: int, device: Literal["cpu", "cuda"] = "cpu") -> RunBatch:
     """A graph in ONNX Runtime."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    provider = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
-    session = onnxruntime.InferenceSession(str(graph), options, providers=[provider])
+    session = open_session(graph, threads=threads, device=device)
 
     def run(input_ids: NDArray[np.int64]) -> object:
         return session.run(["logits"], {"input_ids": input_ids, "attention_mask": np.ones_like(input_ids)})[0]

@@ -32,6 +32,7 @@ from xtremedistil_ner.bench.workload import Workload, batch_of
 from xtremedistil_ner.export.onnx_bert import GRAPH_FAMILIES, build_bert_graph
 from xtremedistil_ner.export.onnx_graph import write_graph
 from xtremedistil_ner.export.onnx_int8 import quantise_graph
+from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.student import WEIGHTS_FILE, load_student
 from xtremedistil_ner.pieces import load_encoder
 from xtremedistil_ner.progress import Event, Reporter
@@ -99,7 +100,8 @@ def bench_tagging(
                 cell = _cell(runners, teacher, pieces, batch, length, settings)
                 grid.append({**cell, "gemm_share": _gemm_shares(runners, sizes, cell, machine)})
         report(Event(STAGE, "raw text"))
-        raw = _raw_text(students, teacher, workload, settings)
+        taggers = _taggers(students, settings)
+        raw = _raw_text(taggers, students[0].scheme, teacher, workload, settings)
     finally:
         torch.set_num_threads(before)
     report(Event(STAGE, "single texts, memory"))
@@ -108,7 +110,7 @@ def bench_tagging(
         "workload": workload.describe(encoder),
         "grid": grid,
         "raw_text": raw,
-        "single_texts": _single_texts(students, workload, settings),
+        "single_texts": _single_texts(taggers, workload),
         "memory_bytes": {
             f"{student.name} {precision}": tagging_memory(student.folder, precision, workload.texts(0, _MEMORY_TEXTS))
             for student in students
@@ -202,11 +204,8 @@ def _gemm_shares(
     return shares
 
 
-def _raw_text(
-    students: Sequence[BenchStudent], teacher: BenchTeacher | None, workload: Workload, settings: TagSettings
-) -> dict[str, Any]:
-    """Raw text to entities with offsets. Each round has text that was not read before, as long as there is any."""
-    taggers: dict[str, TagTexts] = {
+def _taggers(students: Sequence[BenchStudent], settings: TagSettings) -> dict[str, TagTexts]:
+    return {
         f"{student.name} {precision}": Tagger.from_pretrained(
             student.folder, precision=precision, threads=settings.threads, device=settings.device
         ).tag
@@ -214,22 +213,31 @@ def _raw_text(
         for precision in student.graphs
         if settings.device == "cpu" or precision == "float32"
     }
-    slow = {}
+
+
+def _raw_text(
+    ours: Mapping[str, TagTexts],
+    scheme: LabelScheme,
+    teacher: BenchTeacher | None,
+    workload: Workload,
+    settings: TagSettings,
+) -> dict[str, Any]:
+    """Raw text to entities with offsets. Each round has text that was not read before, as long as there is any."""
+    fast, slow = dict(ours), {}
     if "spacy" in settings.against:
-        taggers["spaCy CNN"] = spacy_pipeline(students[0].scheme)
+        fast["spaCy CNN"] = spacy_pipeline(scheme)
     if "hf-pipeline" in settings.against and teacher is not None:
         slow[f"transformers pipeline of {teacher.name}"] = transformers_pipeline(teacher)
 
     def contender(name: str, tag: TagTexts, size: int) -> Contender:
         return Contender(name, lambda number: tag(workload.texts(number + 1, size)), size)
 
-    contenders = [contender(name, tag, _TEXTS) for name, tag in taggers.items()]
-    contenders += [contender(name, tag, _SLOW_TEXTS) for name, tag in slow.items()]
-    for one in contenders[: len(taggers)]:
+    contenders = [contender(name, tag, _TEXTS) for name, tag in fast.items()]
+    for one in contenders:
         one.run(-1)  # the caches of a process that has run for a while
+    contenders += [contender(name, tag, _SLOW_TEXTS) for name, tag in slow.items()]
     timings = run_rounds(contenders, rounds=settings.rounds, clock=settings.clock)
-    peers = [one.name for one in contenders[len(taggers) - ("spacy" in settings.against) :]]
-    ours = [one.name for one in contenders if one.name not in peers]
+    peers = [one.name for one in contenders if one.name not in ours]
     return {
         "sentences_per_s": {one.name: timings.per_s(one.name) for one in contenders},
         "faster_than": {name: {peer: timings.ratio(name, peer) for peer in peers} for name in ours},
@@ -237,15 +245,11 @@ def _raw_text(
     }
 
 
-def _single_texts(
-    students: Sequence[BenchStudent], workload: Workload, settings: TagSettings
-) -> dict[str, Mapping[str, float]]:
-    """Latency of one text at a time through a tagger, in wall time."""
-    found: dict[str, Mapping[str, float]] = {}
-    for student in students:
-        for precision in student.graphs:
-            tagger = Tagger.from_pretrained(student.folder, precision=precision, threads=settings.threads)
-            texts = workload.texts(0, _CALLS)
-            tagger.tag(texts[: _CALLS // 10])
-            found[f"{student.name} {precision}"] = percentiles_ms(tagger.tag, [[text] for text in texts])
+def _single_texts(taggers: Mapping[str, TagTexts], workload: Workload) -> dict[str, dict[str, float]]:
+    """Latency of one text at a time, in wall time."""
+    texts = workload.texts(0, _CALLS)
+    found = {}
+    for name, tag in taggers.items():
+        tag(texts[: _CALLS // 10])
+        found[name] = percentiles_ms(tag, [[text] for text in texts])
     return found

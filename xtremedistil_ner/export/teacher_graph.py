@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 
@@ -19,6 +18,7 @@ from xtremedistil_ner.export.onnx_bert import build_bert_graph
 from xtremedistil_ner.export.onnx_int8 import quantise_graph
 from xtremedistil_ner.models.teacher import Teacher, teacher_scorer, word_scores
 from xtremedistil_ner.pieces import PieceBatch
+from xtremedistil_ner.tagger import open_session
 from xtremedistil_ner.word_logits import Scorer, score_words
 
 MAX_DIVERGENCE = 0.01
@@ -56,9 +56,7 @@ def int8_scorer(teacher: Teacher) -> Scorer:
             "The teacher in float32 has more than the 2 GB that one ONNX graph can hold. "
             "Set pseudolabel.runtime to torch."
         ) from error
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_session(graph.SerializeToString(), threads=1)
 
     def score(batch: PieceBatch) -> NDArray[np.float32]:
         feed = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
