@@ -26,7 +26,7 @@ def cpu_bf16() -> str:
     """The flags by which this processor multiplies bf16 natively; empty where it has none, or may not use them."""
     path = Path("/proc/cpuinfo")
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    return "" if bf16_cap(os.environ) else " ".join(bf16_flags(text))
+    return "" if bf16_cap(os.environ) else ", ".join(bf16_flags(text))
 
 
 def bf16_flags(cpuinfo: str) -> list[str]:

@@ -134,9 +134,10 @@ def taken_precision(run: RunFolder, stage: Stage) -> str | None:
         "train": run.student / MANIFEST,
     }
     path = paths.get(stage)
-    if path is None or not path.is_file():
-        return None
-    found = read_json(path).get("precision")
+    if stage == "evaluate" and run.report.is_file():
+        found = read_json(run.report).get("run", {}).get("precision", {}).get(stage)
+    else:
+        found = read_json(path).get("precision") if path is not None and path.is_file() else None
     return None if found is None else str(found)
 
 
@@ -155,7 +156,8 @@ def describe_device(device: torch.device) -> str:
     """What `precision: auto` is on a device, and why."""
     if not has_native_bf16(device):
         return f"auto is float32: {_why_no_bf16(device)}"
-    return f"auto is bf16: {'the GPU' if device.type == 'cuda' else cpu_bf16()} multiplies it natively"
+    found = "the GPU has it natively" if device.type == "cuda" else f"the processor has {cpu_bf16()}"
+    return f"auto is bf16: {found}"
 
 
 def _why_no_bf16(device: torch.device) -> str:
@@ -163,7 +165,7 @@ def _why_no_bf16(device: torch.device) -> str:
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)} has no native bf16"
     cap = bf16_cap(os.environ)
-    return f"{cap} leaves none" if cap else "this processor has no native bf16 (avx512_bf16, amx_bf16)"
+    return f"{cap} switches native bf16 off" if cap else "this processor has no native bf16 (avx512_bf16, amx_bf16)"
 
 
 def _refusal(run: RunFolder, stage: TrainedStage, *, is_begun: bool, device: torch.device) -> str:
