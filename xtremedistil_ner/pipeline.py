@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -53,12 +53,16 @@ _DUE = ("missing", "stale")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What became of one stage. Units: seconds of this call, 0 when nothing ran."""
+    """What became of one stage. Units: seconds of this call, 0 when nothing ran.
+
+    `precision` is what it computes or computed in, empty where that is not known or nothing is computed.
+    """
 
     name: Stage
     state: Literal["reused", "taken", "done", "missing", "stale", "not asked"]
     reason: str
     seconds: float = 0.0
+    precision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ def run_pipeline(
         steps = [_look_at(job, stage) for stage in STAGES]
         if _has_hours_ahead(steps):
             require_read_settings(recipe)
+        steps = [_with_precision(job, step) for step in steps]
         return PipelineResult(tuple(steps), None)
 
     from xtremedistil_ner.training.launch import started_from_outside  # torch is heavy; a dry run must not pay
@@ -123,7 +128,7 @@ def run_pipeline(
         if group.is_main:
             write_text(job.run.recipe, format_recipe(recipe))
         steps = [_bring_up_to_date(job, stage, group) for stage in STAGES]
-    return PipelineResult(tuple(steps), _current_report(job))
+    return PipelineResult(tuple(_with_precision(job, step) for step in steps), _current_report(job))
 
 
 def _asked_stages(only: str | None, until: str | None) -> frozenset[str]:
@@ -168,6 +173,20 @@ def _look_at(job: _Job, stage: Stage) -> Step:
     return Step(stage, "stale", "its recipe fields, data or an earlier stage changed")
 
 
+def _with_precision(job: _Job, step: Step) -> Step:
+    """A step and what its stage computed in, or will.
+
+    Raises: ResourceError for a stage that is due in bf16 on a device without it.
+    """
+    from xtremedistil_ner.training.precision import planned_precision, taken_precision  # torch is heavy
+
+    if step.state in _DUE:
+        decided_by = job.wanted["finetune" if step.name == "pseudolabel" else step.name]
+        return replace(step, precision=planned_precision(job.recipe, job.run, step.name, decided_by))
+    run = job.take_from if step.state == "taken" and job.take_from is not None else job.run
+    return replace(step, precision=taken_precision(run, step.name) or "")
+
+
 def _has_hours_ahead(steps: Sequence[Step]) -> bool:
     return any(step.name in _LONG_STAGES and step.state in _DUE for step in steps)
 
@@ -178,6 +197,8 @@ def _check_early(job: _Job, corpus: LabelledCorpus) -> None:
     if not _has_hours_ahead(list(steps.values())):
         return
     require_read_settings(job.recipe)
+    for step in steps.values():
+        _with_precision(job, step)
     read_every_split(job.recipe, corpus)
     if steps["pseudolabel"].state in _DUE:
         require_runtime(job.recipe)

@@ -90,6 +90,10 @@ class RunFolder:
         """A stage's resumable state: training checkpoints, encoded text. Removed when the stage is done."""
         return self.path / "work" / stage
 
+    def begun(self, stage: str) -> Path:
+        """The precision in which a stage was begun, beside what it has made: shards outlive their stage."""
+        return (self.soft_labels if stage == "pseudolabel" else self.work(stage)) / "precision.json"
+
 
 def sha256_file(path: Path) -> str:
     """Hexadecimal sha256 of a file's bytes."""

@@ -283,8 +283,8 @@ def format_findings(findings: Sequence[Finding]) -> str:
 
 def format_result(result: PipelineResult, out: Path) -> str:
     """What a run did, and the scores of its report if it has one."""
-    rows = [("stage", "seconds", "state", "why")]
-    rows += [(step.name, f"{step.seconds:.1f}", step.state, step.reason) for step in result.steps]
+    rows = [("stage", "seconds", "precision", "state", "why")]
+    rows += [(step.name, f"{step.seconds:.1f}", step.precision, step.state, step.reason) for step in result.steps]
     parts = [format_table(rows)]
     if result.report is not None:
         parts.append(format_models(result.report))

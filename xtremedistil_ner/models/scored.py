@@ -23,7 +23,8 @@ from xtremedistil_ner.pieces import PieceEncoder
 from xtremedistil_ner.rundir import MANIFEST, RunFolder, student_folders, verify
 from xtremedistil_ner.schema import Precision, TeacherSection
 from xtremedistil_ner.tagger import Tagger
-from xtremedistil_ner.training.processes import autocast_dtype, current_processes
+from xtremedistil_ner.training.precision import dtype_of, precision_on
+from xtremedistil_ner.training.processes import current_processes
 from xtremedistil_ner.word_logits import Scorer, score_words
 
 Words = Sequence[Sequence[str]]
@@ -106,7 +107,7 @@ def open_model(
         limit = longest_window(load_config(folder, revision=None))
         max_pieces = min(limit, TeacherSection.model_fields["max_pieces"].default)
     votes = load_votes(folder, scheme, max_pieces=max_pieces, device=device)
-    return _voting_models(votes, autocast_dtype(precision, device))
+    return _voting_models(votes, dtype_of(precision_on(device, precision)))
 
 
 def count_parameters(network: torch.nn.Module) -> int:

@@ -28,7 +28,7 @@ from xtremedistil_ner.models.pretrained import (
     silent_transformers,
 )
 from xtremedistil_ner.pieces import PieceBatch, PieceEncoder
-from xtremedistil_ner.training.processes import autocast
+from xtremedistil_ner.training.precision import autocast
 from xtremedistil_ner.word_logits import Scorer
 
 _ENCODER_MAY_LACK = ("classifier.", "score.", "head.")

@@ -231,17 +231,19 @@ def _about_languages(data: Mapping[str, Any]) -> list[str]:
 
 
 def _stages(run: Mapping[str, Any]) -> Table:
+    stages, precision = run["stages"], run.get("precision", {})
     sizes = {_MADE_BY.get(name, name): count for name, count in run["bytes"].items()} if "bytes" in run else {}
     rows = [
         (
             name,
-            f"{entry['seconds']:.0f}",
-            str(entry["processes"]),
+            f"{stages[name]['seconds']:.0f}" if name in stages else "",
+            str(stages[name]["processes"]) if name in stages else "",
+            precision.get(name, ""),
             f"{sizes[name] / 1e6:,.1f}" if name in sizes else "",
         )
-        for name, entry in run["stages"].items()
+        for name in dict.fromkeys((*stages, *precision))
     ]
-    return Table("Time and size", ("stage", "seconds", "processes", "MB"), tuple(rows))
+    return Table("Time and size", ("stage", "seconds", "processes", "precision", "MB"), tuple(rows))
 
 
 def size_change(compression: float) -> str:

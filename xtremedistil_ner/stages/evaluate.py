@@ -32,7 +32,14 @@ from xtremedistil_ner.report.stored import SplitCounts, find_counts, find_entry,
 from xtremedistil_ner.rundir import RunFolder, fingerprint, read_json, verify, write_json, write_text
 from xtremedistil_ner.schema import CorpusSection, EvaluateSection, Recipe
 from xtremedistil_ner.soft_labels import open_store
-from xtremedistil_ner.training.processes import autocast_dtype, current_processes
+from xtremedistil_ner.training.precision import (
+    Computed,
+    dtype_of,
+    name_scoring_precision,
+    precision_on,
+    taken_precision,
+)
+from xtremedistil_ner.training.processes import current_processes
 
 STAGE = "evaluate"
 _SCORING = 1
@@ -200,7 +207,7 @@ def _identity(recipe: Recipe, corpus: LabelledCorpus, folder: Path) -> str:
     """What decides an entry of the report: the model's bytes, the sentences, and how they are scored."""
     files = {name: file["sha256"] for name, file in verify(folder)["files"].items() if name != "training.json"}
     section = recipe.evaluate
-    dtype = autocast_dtype(recipe.pseudolabel.precision, current_processes().device)
+    dtype = dtype_of(_scoring_precision(recipe))
     how = [section.splits, section.bootstrap, section.protocol, recipe.seed, recipe.teacher.max_pieces, str(dtype)]
     return fingerprint("scores", _SCORING, files, _hashes(corpus, section.splits), how)
 
@@ -240,8 +247,21 @@ def _how_it_was_made(recipe: Recipe, run: RunFolder, wanted: str, split: str) ->
         "recipe": recipe.model_dump(mode="json"),
         "versions": _versions(),
         "stages": read_json(run.timings) if run.timings.exists() else {},
+        "precision": _precision_of_stages(recipe, run),
         "bytes": {part.name: _bytes_of(part) for part in (run.teacher, run.soft_labels, run.student)},
     }
+
+
+def _scoring_precision(recipe: Recipe) -> Computed:
+    """What a run's teacher is scored in here; another machine may have made its labels."""
+    return precision_on(current_processes().device, recipe.pseudolabel.precision)
+
+
+def _precision_of_stages(recipe: Recipe, run: RunFolder) -> dict[str, str]:
+    """What each stage computed in, where that is known."""
+    taken = {stage: taken_precision(run, stage) for stage in ("finetune", "pseudolabel", "train")}
+    taken["evaluate"] = name_scoring_precision(_scoring_precision(recipe))
+    return {stage: precision for stage, precision in taken.items() if precision}
 
 
 def _versions() -> dict[str, str]:

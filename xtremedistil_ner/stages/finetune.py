@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -41,12 +41,13 @@ from xtremedistil_ner.training.encoded_files import encode_to_folder, open_encod
 from xtremedistil_ner.training.loop import train_phases
 from xtremedistil_ner.training.losses import label_loss
 from xtremedistil_ner.training.phases import LoopSettings, Phase, Source
-from xtremedistil_ner.training.processes import Processes, autocast_dtype, current_processes
+from xtremedistil_ner.training.precision import begin_stage, dtype_of
+from xtremedistil_ner.training.processes import Processes, current_processes
 from xtremedistil_ner.training.sampling import BatchPlan
 from xtremedistil_ner.training.selection import DevSet
 from xtremedistil_ner.vocabulary import prune_vocabulary, read_vocabulary, train_vocabulary, wordpiece_tokenizer
 
-STAGE = "finetune"
+STAGE: Final = "finetune"
 _POOL = 16
 """Batches sorted by length together: padding falls from 67 to 18 % at 32 WikiANN sentences a batch."""
 _MICRO_BATCH_PIECES = 8192
@@ -61,6 +62,7 @@ class _Job:
     corpus: LabelledCorpus
     work: Path
     wanted: str
+    dtype: torch.dtype
     processes: Processes
     report: Reporter
 
@@ -72,9 +74,13 @@ def finetune_teacher(recipe: Recipe, run: RunFolder, fingerprint: str, report: R
     corpus = open_corpus(recipe.corpus)
     work = run.work(STAGE)
     voters = list(_voters(recipe, corpus)) if processes.is_main else []  # before training: one may not fit
-    teacher, history = _make_teacher(_Job(recipe, corpus, work, fingerprint, processes, report))
+    details, dtype = {"fingerprint": fingerprint}, torch.float32
+    if recipe.finetune.epochs:
+        precision = begin_stage(recipe, run, STAGE, fingerprint, processes=processes, report=report)
+        details["precision"], dtype = precision, dtype_of(precision)
+    teacher, history = _make_teacher(_Job(recipe, corpus, work, fingerprint, dtype, processes, report))
     if processes.is_main:
-        with publish(run.teacher, {"fingerprint": fingerprint}) as folder:
+        with publish(run.teacher, details) as folder:
             save_votes(folder, [Vote(teacher, recipe.teacher.weight), *voters])
             write_json(folder / "training.json", {"looks": history})
         remove(work)
@@ -118,7 +124,6 @@ def _voters(recipe: Recipe, corpus: LabelledCorpus) -> Iterator[Vote]:
 def _train_classifier(job: _Job, teacher: Teacher) -> list[dict[str, Any]]:
     recipe, corpus, processes = job.recipe, job.corpus, job.processes
     section, scheme = recipe.finetune, corpus.scheme
-    dtype = autocast_dtype(section.precision, processes.device)
     sentences = [sentence for language in corpus.languages for sentence in corpus.sentences(language, "train")]
     encoded = teacher.encoder.encode([sentence.words for sentence in sentences])
     gold = np.concatenate([scheme.encode(sentence.tags or ()) for sentence in sentences])
@@ -126,7 +131,7 @@ def _train_classifier(job: _Job, teacher: Teacher) -> list[dict[str, Any]]:
         teacher,
         encoded,
         gold,
-        dtype=dtype,
+        dtype=job.dtype,
         plan=BatchPlan(
             encoded.piece_lengths(),
             batch=section.batch_sentences,
@@ -143,7 +148,7 @@ def _train_classifier(job: _Job, teacher: Teacher) -> list[dict[str, Any]]:
         processes=processes,
         batch_pieces=_MICRO_BATCH_PIECES,
     )
-    scorer = teacher_scorer(teacher, dtype)
+    scorer = teacher_scorer(teacher, job.dtype)
     per_epoch = source.plan.batches_per_epoch
     updates = section.epochs * per_epoch
     phase = Phase(
@@ -163,7 +168,7 @@ def _train_classifier(job: _Job, teacher: Teacher) -> list[dict[str, Any]]:
     return train_phases(
         teacher.model,
         [phase],
-        settings=LoopSettings(STAGE, recipe.seed, dtype, _MICRO_BATCH_PIECES, _CHECKPOINT_EVERY_S),
+        settings=LoopSettings(STAGE, recipe.seed, job.dtype, _MICRO_BATCH_PIECES, _CHECKPOINT_EVERY_S),
         processes=processes,
         checkpoints=CheckpointFolder(job.work / "classifier", job=job.wanted),
         report=job.report,
@@ -209,11 +214,10 @@ def _train_masked_language_model(job: _Job, teacher: Teacher) -> None:
         evaluate_every=max(1, section.updates // 20),
         patience=1,
     )
-    dtype = autocast_dtype(recipe.finetune.precision, processes.device)
     train_phases(
         model,
         [phase],
-        settings=LoopSettings(STAGE, recipe.seed, dtype, _MICRO_BATCH_PIECES, _CHECKPOINT_EVERY_S),
+        settings=LoopSettings(STAGE, recipe.seed, job.dtype, _MICRO_BATCH_PIECES, _CHECKPOINT_EVERY_S),
         processes=processes,
         checkpoints=CheckpointFolder(job.work / "masked", job=f"{job.wanted}-mlm"),
         report=job.report,
