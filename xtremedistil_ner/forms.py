@@ -18,7 +18,7 @@ def require_form(path: Path, value: Any, form: type[Form], *, remedy: str) -> Fo
     Raises: ArtefactError naming the file and the first key that does not fit.
     """
     try:
-        return TypeAdapter(form).validate_python(value, strict=True)
+        return TypeAdapter(form).validate_python(value)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
         key = ".".join(map(str, found[0]["loc"]))[:200]

@@ -1,7 +1,11 @@
-"""The keys of `report.json` that tables, comparisons and cards read. Others may stand beside them."""
+"""The keys of `report.json` that its readers rely on; others may stand beside them.
+
+A comparison reads less than tables and cards do: it takes reports of earlier versions, and shortened ones.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -13,6 +17,72 @@ class _Form(BaseModel):
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
+class ComparedLanguage(_Form):
+    """Scores of one language, as far as a comparison reads them."""
+
+    f1: Share
+
+
+class ComparedSplit(_Form):
+    """Scores on another split."""
+
+    macro_f1: Share
+
+
+class ComparedModel(_Form):
+    """An entry of `models`."""
+
+    parameters: int
+    macro_f1: Share
+    std_f1: Share
+    languages: Mapping[str, ComparedLanguage]
+    identity: str = ""
+    dev: ComparedSplit | None = None
+    test: ComparedSplit | None = None
+    train: ComparedSplit | None = None
+
+
+class ComparedRetention(_Form):
+    """What the student kept of the teacher's F1."""
+
+    macro: Share
+    languages: Mapping[str, Share]
+    macro_low: Share = None
+    macro_high: Share = None
+
+
+class ComparedData(_Form):
+    """Which sentences were scored."""
+
+    scored: Mapping[str, Mapping[str, str]] = {}
+
+
+class ComparedStage(_Form):
+    """What a stage cost."""
+
+    seconds: float
+
+
+class ComparedMaking(_Form):
+    """How the report was made."""
+
+    name: str
+    split: str = "test"
+    strategy: str | None = None
+    stages: Mapping[str, ComparedStage] = {}
+
+
+class ComparedReport(_Form):
+    """A report, as far as a comparison reads it."""
+
+    synthetic: bool
+    models: Mapping[str, ComparedModel]
+    retention: ComparedRetention
+    compression: float
+    data: ComparedData = ComparedData()
+    run: ComparedMaking
+
+
 class TypeForm(_Form):
     """Scores of one type."""
 
@@ -20,15 +90,14 @@ class TypeForm(_Form):
     support: int
 
 
-class LanguageForm(_Form):
+class LanguageForm(ComparedLanguage):
     """Scores of one language."""
 
-    f1: Share
     f1_low: Share
     f1_high: Share
     support: int
     words_lost: int
-    types: dict[str, TypeForm]
+    types: Mapping[str, TypeForm]
 
 
 class ConfusionForm(_Form):
@@ -40,38 +109,20 @@ class ConfusionForm(_Form):
     count: int
 
 
-class PaperLanguageForm(_Form):
-    """Scores of one language by the papers' protocol."""
-
-    f1: Share
-
-
 class PaperProtocolForm(_Form):
     """Scores by the papers' protocol."""
 
     macro_f1: Share
-    languages: dict[str, PaperLanguageForm]
+    languages: Mapping[str, ComparedLanguage]
 
 
-class SplitForm(_Form):
-    """The scores of a model on one split."""
-
-    parameters: int
-    macro_f1: Share
-    std_f1: Share
-    languages: dict[str, LanguageForm]
-
-
-class ModelForm(SplitForm):
+class ModelForm(ComparedModel):
     """An entry of `models`."""
 
-    errors: dict[str, int] = {}
-    confusions: list[ConfusionForm] = []
+    languages: Mapping[str, LanguageForm]
+    errors: Mapping[str, int] = {}
+    confusions: Sequence[ConfusionForm] = ()
     paper_protocol: PaperProtocolForm | None = None
-    identity: str = ""
-    dev: SplitForm | None = None
-    test: SplitForm | None = None
-    train: SplitForm | None = None
 
 
 class BoundsForm(_Form):
@@ -81,14 +132,10 @@ class BoundsForm(_Form):
     high: Share
 
 
-class RetentionForm(_Form):
-    """What the student kept of the teacher's F1."""
+class RetentionForm(ComparedRetention):
+    """What the student kept of the teacher's F1, per language too."""
 
-    macro: Share
-    languages: dict[str, Share]
-    macro_low: Share = None
-    macro_high: Share = None
-    intervals: dict[str, BoundsForm] = {}
+    intervals: Mapping[str, BoundsForm] = {}
 
 
 class TransferForm(_Form):
@@ -102,19 +149,18 @@ class TransferForm(_Form):
     lost_words: int
 
 
-class DataForm(_Form):
+class DataForm(ComparedData):
     """What was read, and what was lost on the way."""
 
-    transfer: dict[str, TransferForm]
-    repaired_tags: dict[str, int]
-    skipped_lines: dict[str, int] = {}
-    corpus: dict[str, Any] = {}
-    languages_lacking: list[str] = []
-    languages_not_scored: list[str] = []
-    scored: dict[str, dict[str, str]] = {}
+    transfer: Mapping[str, TransferForm]
+    repaired_tags: Mapping[str, int]
+    skipped_lines: Mapping[str, int] = {}
+    corpus: Mapping[str, Any] = {}
+    languages_lacking: Sequence[str] = ()
+    languages_not_scored: Sequence[str] = ()
 
 
-class PapersMeanForm(_Form):
+class PapersValuesForm(_Form):
     """The papers' values of one language, or their mean."""
 
     mbert_joint: Share
@@ -125,38 +171,34 @@ class PapersForm(_Form):
     """The papers' values."""
 
     note: str
-    languages: dict[str, PapersMeanForm]
-    mean: PapersMeanForm
-    mean_of_these: PapersMeanForm
+    languages: Mapping[str, PapersValuesForm]
+    mean: PapersValuesForm
+    mean_of_these: PapersValuesForm
 
 
-class StageForm(_Form):
+class StageForm(ComparedStage):
     """What a stage cost."""
 
-    seconds: float
     processes: int
 
 
-class RunForm(_Form):
+class MakingForm(ComparedMaking):
     """How the report was made."""
 
-    name: str
     split: str
     strategy: str
+    stages: Mapping[str, StageForm]
     fingerprint: str = ""
-    stages: dict[str, StageForm] = {}
-    bytes: dict[str, int] = {}
-    recipe: dict[str, Any] = {}
-    versions: dict[str, str] = {}
+    bytes: Mapping[str, int] = {}
+    recipe: Mapping[str, Any] = {}
+    versions: Mapping[str, str] = {}
 
 
-class ReportForm(_Form):
-    """The whole report."""
+class ReportForm(ComparedReport):
+    """A whole report, as tables and cards read it."""
 
-    synthetic: bool
-    models: dict[str, ModelForm]
+    models: Mapping[str, ModelForm]
     retention: RetentionForm
-    compression: float
     data: DataForm
     papers: PapersForm | None = None
-    run: RunForm
+    run: MakingForm

@@ -17,7 +17,7 @@ import numpy as np
 from xtremedistil_ner.bootstrap import Counts
 from xtremedistil_ner.errors import ArtefactError
 from xtremedistil_ner.forms import require_form
-from xtremedistil_ner.report.form import ReportForm
+from xtremedistil_ner.report.form import ComparedReport, ReportForm
 from xtremedistil_ner.rundir import REMEDY, RunFolder, read_json, whole_file
 
 SplitCounts = Mapping[str, Mapping[str, Counts]]
@@ -27,8 +27,8 @@ _IDENTITY = "identity"
 _GIVE = "Give the folder of a finished run, or its report.json."
 
 
-def read_report(path: Path) -> dict[str, Any]:
-    """The report of a run folder, or of a `report.json` by itself.
+def read_report(path: Path, form: type[ComparedReport] = ReportForm) -> dict[str, Any]:
+    """The report of a run folder, or of a `report.json` by itself, with the keys that `form` demands.
 
     Raises: ArtefactError when it is missing, broken or of another schema.
     """
@@ -41,7 +41,7 @@ def read_report(path: Path) -> dict[str, Any]:
     models = report.get("models")
     if report.get("schema") != 1 or not (isinstance(models, dict) and {"teacher", "student"} <= {*models}):
         raise ArtefactError(f"{file}: not a report of schema 1. {_GIVE}")
-    require_form(file, report, ReportForm, remedy="Remove the file and evaluate again: `xner distil` on the run.")
+    require_form(file, report, form, remedy="Remove the file and evaluate again: `xner distil` on the run.")
     return report
 
 
