@@ -1,4 +1,4 @@
-"""The command line: `cli.py` and the `cli_*.py` alone print results and end the process.
+"""The command line: `cli.py` and the `cli_*.py` alone print results; `process_end.py` ends the process.
 
 Heavy imports stand inside the commands, because `--help` must not pay for torch. Results go to standard output,
 progress and errors to standard error; `--json` prints one JSON value and no progress.
@@ -6,12 +6,10 @@ progress and errors to standard error; `--json` prints one JSON value and no pro
 
 from __future__ import annotations
 
-import io
-import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -25,11 +23,9 @@ from xtremedistil_ner.cli_runs import (
     runs_app,
 )
 from xtremedistil_ner.cli_service import GraphOption, service_app
-from xtremedistil_ner.errors import CorpusError, Interrupted, ResourceError, XnerError
+from xtremedistil_ner.errors import CorpusError, ResourceError
+from xtremedistil_ner.process_end import open_streams, require_unicode, run_as_process
 from xtremedistil_ner.terminal import TerminalReporter, format_check, format_findings, format_scores, format_stats
-
-if TYPE_CHECKING:
-    from types import FrameType
 
 CorpusPath = Annotated[str, typer.Argument(metavar="PATH", help="Corpus folder or URL, or `demo`.")]
 
@@ -47,20 +43,15 @@ app.add_typer(corpus_app, name="corpus")
 
 
 def main() -> None:
-    """Run `xner`: an `XnerError` becomes one message and its exit code, anything else keeps its traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8")
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        app(prog_name="xner")
-    except XnerError as error:
-        typer.echo(f"xner: {error}", err=True)
-        sys.exit(error.exit_code)
+    """Run `xner` and end the process."""
+    run_as_process(run)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise Interrupted("Stopped. What was finished is kept; the same command goes on from there.")
+def run() -> None:
+    """Run the command that the process was started with."""
+    open_streams()
+    require_unicode(sys.argv)
+    app(prog_name="xner")
 
 
 @app.callback(invoke_without_command=True)

@@ -17,7 +17,7 @@ from xtremedistil_ner.machine import available_cores
 from xtremedistil_ner.serve.limits import Limits
 from xtremedistil_ner.terminal import TaggingProgress
 
-Export = Annotated[Path, typer.Argument(metavar="EXPORT", help="Export folder.")]
+Export = Annotated[Path, typer.Argument(metavar="EXPORT", help="Export folder, or a run folder that has one.")]
 GraphOption = Annotated[
     Literal["float32", "int8"] | None, typer.Option(help="An export's graph. [default: float32 where there is one]")
 ]
@@ -60,6 +60,8 @@ def tag(
     from xtremedistil_ner.tagging.workers import tag_in_processes
 
     paths = files or []
+    if not paths and sys.stdin is None:
+        raise UsageError("Standard input is closed. Give a file.")
     form = output or ("terminal" if sys.stdout.isatty() else "jsonl")
     if form == "brat" and len(paths) > 1:
         raise UsageError("--format brat: one .ann belongs to one text. Give one file at a time.")

@@ -29,19 +29,22 @@ from xtremedistil_ner.early_checks import (
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.progress import Event, Reporter, silent
 from xtremedistil_ner.recipe import format_recipe
+from xtremedistil_ner.report.stored import read_report
+from xtremedistil_ner.run_lock import clear_leftovers, require_places, run_lock
 from xtremedistil_ner.rundir import (
     RunFolder,
+    clear,
     published_fingerprint,
-    read_json,
+    read_timings,
     remove,
     report_fingerprint,
-    run_lock,
     write_json,
     write_text,
 )
 from xtremedistil_ner.schema import Recipe
 from xtremedistil_ner.soft_labels import store_fingerprint
 from xtremedistil_ner.staleness import STAGES, Stage, stage_fingerprints
+from xtremedistil_ner.stop_signals import signals_held, stop_if_told
 
 if TYPE_CHECKING:
     from xtremedistil_ner.training.processes import Processes
@@ -102,7 +105,8 @@ def run_pipeline(
     `take_from` is another run folder whose teacher and soft labels are linked in where their fingerprints fit, and
     whose scores of the same models on the same sentences are not computed again.
 
-    Raises: XnerError of the stage that fails; what was done before stays and is reused.
+    Raises: XnerError of the stage that fails, Interrupted after SIGINT or SIGTERM; what was done before stays and is
+    reused.
     """
     asked = _asked_stages(only, until)
     recipe = pin_revisions(recipe)
@@ -111,6 +115,7 @@ def run_pipeline(
     wanted = stage_fingerprints(recipe, corpus)
     other = None if take_from is None else RunFolder(take_from)
     job = _Job(recipe, RunFolder(out), wanted, asked, other, processes, report)
+    require_places(job.run)
     if dry_run:
         steps = [_look_at(job, stage) for stage in STAGES]
         if _has_hours_ahead(steps):
@@ -122,7 +127,9 @@ def run_pipeline(
     from xtremedistil_ner.training.processes import current_processes, no_peers
 
     group = current_processes() if started_from_outside() else no_peers()
-    with run_lock(out) if group.is_main else nullcontext():
+    with signals_held(), run_lock(out) if group.is_main else nullcontext():
+        if group.is_main:
+            clear_leftovers(job.run)
         group.barrier()
         _check_early(job, corpus)
         if group.is_main:
@@ -210,6 +217,7 @@ def _check_early(job: _Job, corpus: LabelledCorpus) -> None:
 
 def _bring_up_to_date(job: _Job, stage: Stage, group: Processes) -> Step:
     """Reuse, link or make one artefact; every process of an outside launcher calls it."""
+    stop_if_told()
     step = _look_at(job, stage)
     group.barrier()  # nobody changes what another process still looks at
     report = job.report if group.is_main else silent
@@ -222,6 +230,8 @@ def _bring_up_to_date(job: _Job, stage: Stage, group: Processes) -> Step:
         _take_time(job.run, job.take_from, stage)
     if step.state in ("reused", "taken"):
         report(Event(stage, step.reason))
+        if group.is_main:
+            remove(job.run.work(stage))  # of a process that was killed when it had published
     group.barrier()
     return step
 
@@ -281,30 +291,25 @@ def _require_inputs(job: _Job, stage: Stage) -> None:
 
 def _link_artefact(source: Path, target: Path) -> None:
     temporary = target.with_name(f".{target.name}.writing")
-    if temporary.exists():
-        shutil.rmtree(temporary)
+    clear(temporary)
     try:
         shutil.copytree(source, temporary, copy_function=os.link)
     except (OSError, shutil.Error):  # another file system
-        shutil.rmtree(temporary, ignore_errors=True)
+        clear(temporary)
         shutil.copytree(source, temporary)
     remove(target)
     temporary.rename(target)
 
 
 def _note_time(run: RunFolder, stage: Stage, seconds: float, count: int) -> None:
-    write_json(run.timings, {**_timings(run), stage: {"seconds": round(seconds, 1), "processes": count}})
+    write_json(run.timings, {**read_timings(run), stage: {"seconds": round(seconds, 1), "processes": count}})
 
 
 def _take_time(run: RunFolder, other: RunFolder, stage: Stage) -> None:
     """What a linked artefact cost is what it cost the run that made it."""
-    if stage in _timings(other):
-        write_json(run.timings, {**_timings(run), stage: _timings(other)[stage]})
-
-
-def _timings(run: RunFolder) -> dict[str, Any]:
-    return read_json(run.timings) if run.timings.exists() else {}
+    if (time_of := read_timings(other).get(stage)) is not None:
+        write_json(run.timings, {**read_timings(run), stage: time_of})
 
 
 def _current_report(job: _Job) -> dict[str, Any] | None:
-    return read_json(job.run.report) if report_fingerprint(job.run.report) == job.wanted["evaluate"] else None
+    return read_report(job.run.path) if report_fingerprint(job.run.report) == job.wanted["evaluate"] else None

@@ -13,6 +13,7 @@ from typing import Any
 
 from xtremedistil_ner.bootstrap import macro_difference
 from xtremedistil_ner.errors import UsageError
+from xtremedistil_ner.report.form import ComparedReport
 from xtremedistil_ner.report.stored import find_counts, read_report
 from xtremedistil_ner.report.tables import Table, named, percent
 from xtremedistil_ner.rundir import RunFolder
@@ -44,7 +45,7 @@ def open_runs(paths: Sequence[Path]) -> list[ComparedRun]:
         if folder in folders[:number]:
             raise UsageError(f"{paths[number]}: this run is given twice. Give each run once.")
     return [
-        ComparedRun(label, read_report(path), RunFolder(path) if path.is_dir() else None)
+        ComparedRun(label, read_report(path, ComparedReport), RunFolder(path) if path.is_dir() else None)
         for label, path in zip(_labels(folders), paths, strict=True)
     ]
 

@@ -115,8 +115,11 @@ def _types(report: Mapping[str, Any]) -> Table:
     kinds = sorted({kind for languages in models for scores in languages for kind in scores["types"]})
     rows = []
     for kind in kinds:
-        f1 = [[s["types"][kind]["f1"] for s in languages if s["types"][kind]["support"]] for languages in models]
-        rows.append((kind, *(percent(sum(found) / len(found)) if found else "–" for found in f1)))
+        f1 = [
+            [s["types"][kind]["f1"] for s in languages if s["types"].get(kind, {}).get("support")]
+            for languages in models
+        ]
+        rows.append((kind, *(percent(sum(own) / len(own)) if own else "–" for own in f1)))
     return Table("Types", ("type", *_COMPARED), tuple(rows), "Mean F1 over the languages that have the type.")
 
 
@@ -130,14 +133,14 @@ def _confusions(report: Mapping[str, Any]) -> Table:
         (
             f"{gold or 'nothing'} → {predicted or 'nothing'}",
             kind,
-            f"{teacher[key]:,}" if key in teacher else f"≤ {min(teacher.values()):,}" if unlisted else "0",
+            f"{teacher[key]:,}" if key in teacher else f"≤ {min(teacher.values()):,}" if unlisted and teacher else "0",
             f"{count:,}",
         )
         for key, count in list(student.items())[:_SHOWN_CONFUSIONS]
         for gold, predicted, kind in (key,)
     ]
     sums = [
-        ("all", kind, *(f"{m['errors'][kind]:,}" for m in models))
+        ("all", kind, *(f"{m['errors'].get(kind, 0):,}" for m in models))
         for kind in models[1].get("errors", {})
         if "errors" in models[0]
     ]
@@ -231,7 +234,7 @@ def _about_languages(data: Mapping[str, Any]) -> list[str]:
 
 
 def _stages(run: Mapping[str, Any]) -> Table:
-    stages, precision = run["stages"], run.get("precision", {})
+    stages, precision = run.get("stages", {}), run.get("precision", {})
     sizes = {_MADE_BY.get(name, name): count for name, count in run["bytes"].items()} if "bytes" in run else {}
     rows = [
         (

@@ -9,7 +9,7 @@ from pathlib import Path
 import uvicorn
 
 from xtremedistil_ner.errors import Interrupted, ResourceError
-from xtremedistil_ner.exported import GraphPrecision, choose_graph, verify_export
+from xtremedistil_ner.exported import GraphPrecision, choose_graph, find_export, verify_export
 from xtremedistil_ner.serve.app import Service, create_app
 from xtremedistil_ner.serve.limits import Limits
 from xtremedistil_ner.tagger import Tagger
@@ -34,6 +34,7 @@ def serve_export(
 
     Raises: ModelError for a folder that is not what was exported; ResourceError when the address is taken.
     """
+    export = find_export(export)
     manifest = verify_export(export)
     tagger = Tagger.from_graph(choose_graph(export, manifest, precision), export)
     service = Service(tagger, manifest, name=export.resolve().name, limits=limits, workers=workers)

@@ -29,7 +29,7 @@ from xtremedistil_ner.report.html import format_page
 from xtremedistil_ner.report.markdown import format_report
 from xtremedistil_ner.report.paper import papers_beside
 from xtremedistil_ner.report.stored import SplitCounts, find_counts, find_entry, save_counts
-from xtremedistil_ner.rundir import RunFolder, fingerprint, read_json, verify, write_json, write_text
+from xtremedistil_ner.rundir import RunFolder, fingerprint, read_timings, verify, write_json, write_text
 from xtremedistil_ner.schema import CorpusSection, EvaluateSection, Recipe
 from xtremedistil_ner.soft_labels import open_store
 from xtremedistil_ner.training.precision import (
@@ -246,8 +246,8 @@ def _how_it_was_made(recipe: Recipe, run: RunFolder, wanted: str, split: str) ->
         "seed": recipe.seed,
         "recipe": recipe.model_dump(mode="json"),
         "versions": _versions(),
-        "stages": read_json(run.timings) if run.timings.exists() else {},
         "precision": _precision_of_stages(recipe, run),
+        "stages": read_timings(run),
         "bytes": {part.name: _bytes_of(part) for part in (run.teacher, run.soft_labels, run.student)},
     }
 
