@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -23,11 +23,24 @@ from xtremedistil_ner.cli_runs import (
     runs_app,
 )
 from xtremedistil_ner.cli_service import GraphOption, service_app
-from xtremedistil_ner.errors import CorpusError, ResourceError
+from xtremedistil_ner.errors import CorpusError, ResourceError, UsageError, quoted
 from xtremedistil_ner.process_end import open_streams, require_unicode, run_as_process
-from xtremedistil_ner.terminal import TerminalReporter, format_check, format_findings, format_scores, format_stats
+from xtremedistil_ner.terminal import (
+    TerminalReporter,
+    format_check,
+    format_findings,
+    format_scores,
+    format_stats,
+    format_unread,
+)
+
+if TYPE_CHECKING:
+    from xtremedistil_ner.schema import ColumnsSection
 
 CorpusPath = Annotated[str, typer.Argument(metavar="PATH", help="Corpus folder or URL, or `demo`.")]
+Columns = Annotated[
+    str | None, typer.Option(help="Columns of words and tags, such as `word=1,tag=2`. [default: as the files show]")
+]
 
 app = typer.Typer(
     help="Distil large multilingual entity taggers into small, fast ones.",
@@ -54,6 +67,22 @@ def run() -> None:
     app(prog_name="xner")
 
 
+def _read_columns(text: str | None) -> dict[str, ColumnsSection]:
+    """The columns that an option names, such as `word=2,tag=3`, as a keyword argument; none without it.
+
+    Raises: UsageError for anything else.
+    """
+    if text is None:
+        return {}
+    from xtremedistil_ner.schema import ColumnsSection
+
+    parts = [part.partition("=") for part in text.replace(" ", "").split(",")]
+    try:
+        return {"columns": ColumnsSection.model_validate({name: int(number) for name, _, number in parts})}
+    except ValueError as error:  # pydantic's too
+        raise UsageError(f"--columns {quoted(text)}: no two columns. Write for example word=1,tag=2.") from error
+
+
 @app.callback(invoke_without_command=True)
 def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
@@ -69,12 +98,13 @@ def evaluate(
     corpus: Annotated[str, typer.Option(metavar="PATH", help="Corpus folder or URL, or `demo`.")],
     split: Annotated[Literal["train", "dev", "test"], typer.Option(help="Split to score.")] = "test",
     langs: Annotated[str, typer.Option(help="`all`, or codes such as `en,de`.")] = "all",
+    columns: Columns = None,
     protocol: Annotated[Protocol, typer.Option(help="`paper`: the papers' way of scoring beside it.")] = "strict",
     precision: GraphOption = None,
     as_json: Json = False,
 ) -> None:
     """Score a model per language: strict entity F1 of whole sentences."""
-    codes = read_languages(langs)
+    codes, options = read_languages(langs), _read_columns(columns)
     from xtremedistil_ner.stages.evaluate import evaluate_model
 
     with TerminalReporter(quiet=as_json) as report:
@@ -83,6 +113,7 @@ def evaluate(
             corpus=corpus,
             split=split,
             languages=codes,
+            **options,
             paper_protocol=protocol == "paper",
             graph=precision,
             report=report,
@@ -91,22 +122,22 @@ def evaluate(
 
 
 @corpus_app.command("check")
-def corpus_check(path: CorpusPath) -> None:
-    """Read every file of a corpus and list what is wrong with it."""
+def corpus_check(path: CorpusPath, columns: Columns = None) -> None:
+    """Read every file of a corpus, and list what is wrong with it and what no run would read."""
     from xtremedistil_ner.corpus.check import check_corpus
 
-    check = check_corpus(path)
+    check = check_corpus(path, **_read_columns(columns))
     if check.problems:
-        raise CorpusError("\n".join(check.problems))
+        raise CorpusError("\n".join((*check.problems, *format_unread(check))))
     typer.echo(format_check(check, path))
 
 
 @corpus_app.command("stats")
-def corpus_stats(path: CorpusPath) -> None:
+def corpus_stats(path: CorpusPath, columns: Columns = None) -> None:
     """Count sentences, words and entities per language and split."""
     from xtremedistil_ner.corpus import check
 
-    typer.echo(format_stats(check.corpus_stats(path)))
+    typer.echo(format_stats(check.corpus_stats(path, **_read_columns(columns))))
 
 
 @app.command()

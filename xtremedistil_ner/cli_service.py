@@ -55,7 +55,7 @@ def tag(
 ) -> None:
     """Tag text from files or standard input, in order and with bounded memory."""
     from xtremedistil_ner.tagger import Tagger
-    from xtremedistil_ner.tagging.documents import read_documents
+    from xtremedistil_ner.tagging.documents import STANDARD_INPUT, format_of, read_documents
     from xtremedistil_ner.tagging.formats import LINE_FORMATS, tag_lines
     from xtremedistil_ner.tagging.workers import tag_in_processes
 
@@ -86,8 +86,10 @@ def tag(
             if one_by_one:
                 sys.stdout.flush()
     if skipped.count:
-        lines = "line" if skipped.count == 1 else "lines"
-        typer.echo(f"{skipped.count} bad {lines} passed over; the first: {skipped.first}", err=True)
+        forms = {source or format_of(path) for path in paths or [STANDARD_INPUT]}
+        unit = "sentence" if forms == {"conll"} else "line" if "conll" not in forms else "line or sentence"
+        plural = "" if skipped.count == 1 else "s"
+        typer.echo(f"{skipped.count} bad {unit}{plural} passed over; the first: {skipped.first}", err=True)
 
 
 @service_app.command()
@@ -118,7 +120,7 @@ def serve(
 
 @dataclass
 class _Skipped:
-    """Bad lines that were passed over: how many, and what was wrong with the first."""
+    """Bad lines, or sentences of columns, that were passed over: how many, and what was wrong with the first."""
 
     count: int = 0
     first: str = ""

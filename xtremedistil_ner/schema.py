@@ -36,12 +36,30 @@ class HubCorpusSection(_Section):
     test: str = Field("test", description="name of the split that is scored")
 
 
+class ColumnsSection(_Section):
+    """Which columns of a column file have the words and the tags, counted from 1."""
+
+    word: int | None = Field(None, ge=1, description="empty: 1, or 2 where column 1 numbers the words")
+    tag: int | None = Field(
+        None,
+        ge=1,
+        description="empty: the last one with tags; where column 1 numbers the words, the one after the word",
+    )
+
+    @model_validator(mode="after")
+    def _two_columns(self) -> ColumnsSection:
+        if self.word is not None and self.word == self.tag:
+            raise ValueError(f"column {self.word} cannot have both the words and the tags")
+        return self
+
+
 class CorpusSection(_Section):
     """The labelled corpora: `demo` (built in, synthetic), a folder `<lang>/{train,dev,test}.tsv`, or the Hub's."""
 
     path: str | None = Field(None, description="folder or URL with one folder per language; empty or `demo`: built in")
     hub: HubCorpusSection | None = Field(None, description="a corpus of the Hub, in place of `path`")
     languages: Names = Field((), description="language codes; empty: every language of the corpus")
+    columns: ColumnsSection = ColumnsSection()
     types: Names = Field((), description="entity types; empty: the types that the training tags have")
     train_sentences: int | None = Field(None, gt=0, description="at most so many training sentences per language")
 
@@ -51,6 +69,8 @@ class CorpusSection(_Section):
             raise ValueError(
                 "give path or hub, not both: take one away with --set corpus.hub=null or --set corpus.path=null"
             )
+        if self.hub is not None and self.columns != ColumnsSection():
+            raise ValueError("columns belong to a folder's files: name corpus.hub.words and corpus.hub.tags instead")
         return self
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xtremedistil_ner.languages import count_languages
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 LINE_INTERVAL_S = 10.0
 _QUIET_S = 2.0
 _BAR_EVERY = 100  # texts
-_MOST_NAMES = 8
+_MOST_NAMES = 50
 _SYNTHETIC = "synthetic: these numbers come from generated text and say nothing about real text."
 
 
@@ -203,20 +203,30 @@ def format_check(check: CorpusCheck, path: str) -> str:
         f"{path}: no problems. {len(check.stats)} labelled files of {count_languages(len(languages))}, raw text of "
         f"{count_languages(len(check.texts))}, {repaired} repaired tags, {skipped} skipped lines."
     )
-    if check.unread:
-        more = f" and {len(check.unread) - _MOST_NAMES} more" if len(check.unread) > _MOST_NAMES else ""
-        text += f"\nNot read, because of their names: {', '.join(check.unread[:_MOST_NAMES])}{more}."
-    return text
+    return "\n".join((text, *_format_notes(check.stats), *format_unread(check)))
+
+
+def format_unread(check: CorpusCheck) -> tuple[str, ...]:
+    """A line that names the files of a corpus which no run reads, if there are any."""
+    if not check.unread:
+        return ()
+    more = f" and {len(check.unread) - _MOST_NAMES} more" if len(check.unread) > _MOST_NAMES else ""
+    return (f"Not read, because of their names: {', '.join(check.unread[:_MOST_NAMES])}{more}.",)
+
+
+def _format_notes(stats: Sequence[SplitStats]) -> Iterator[str]:
+    return (f"{row.language} {row.split}: {row.note}." for row in stats if row.note)
 
 
 def format_stats(stats: Sequence[SplitStats]) -> str:
     """Sentences, words and entities of every labelled file of a corpus."""
     types = sorted({kind for row in stats for kind in row.entities})
-    rows = [("language", "split", "sentences", "words", *types, "tags")]
+    rows = [("language", "split", "sentences", "words", *types, "skipped lines", "tags")]
     for row in stats:
         entities = (str(row.entities.get(kind, 0)) for kind in types)
-        rows.append((row.language, row.split, str(row.sentences), str(row.words), *entities, row.tag_format))
-    return format_table(rows)
+        counts = (str(row.sentences), str(row.words), *entities, str(row.skipped_lines))
+        rows.append((row.language, row.split, *counts, row.tag_format))
+    return "\n".join((format_table(rows), *_format_notes(stats)))
 
 
 def format_scores(model: Mapping[str, Any]) -> str:

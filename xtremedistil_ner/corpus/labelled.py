@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from xtremedistil_ner.corpus.folder import folder_reader, is_split_file
 from xtremedistil_ner.corpus.hub_reader import hub_reader
+from xtremedistil_ner.corpus.layout import ColumnNumbers
 from xtremedistil_ner.corpus.places import demo_path, local_folder
 from xtremedistil_ner.corpus.reader import CorpusReader
 from xtremedistil_ner.corpus.sentence import Sentence
@@ -137,7 +138,9 @@ def open_reader(section: CorpusSection) -> CorpusReader:
         return hub_reader(section.hub, section.languages)
     name = section.path or "demo"
     folder = local_folder(name, is_split_file)
-    return folder_reader(folder, name=name, synthetic=folder.resolve() == demo_path().resolve())
+    synthetic = folder.resolve() == demo_path().resolve()
+    columns = ColumnNumbers(section.columns.word, section.columns.tag)
+    return folder_reader(folder, name=name, columns=columns, synthetic=synthetic)
 
 
 def _scheme_of(reader: CorpusReader, languages: tuple[str, ...]) -> LabelScheme:

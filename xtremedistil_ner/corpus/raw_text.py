@@ -16,7 +16,7 @@ from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.corpus.split import LINE, ROW, check_words
 from xtremedistil_ner.corpus.streams import open_raw, open_text
 from xtremedistil_ner.corpus.words import split_words
-from xtremedistil_ner.errors import CorpusError
+from xtremedistil_ner.errors import CorpusError, quoted
 
 LANGUAGE_COLUMN = "language"
 
@@ -113,10 +113,10 @@ def _check_columns(present: Collection[str], wanted: Sequence[str], place: str) 
     for column in wanted:
         if column not in present:
             hint = "" if column == LANGUAGE_COLUMN else " Name the column of the text in transfer.text."
-            raise CorpusError(f"{place}: no column {column!r} among {', '.join(present)}.{hint}")
+            raise CorpusError(f"{place}: no column {column!r} among {quoted(', '.join(present))}.{hint}")
 
 
 def _check_language(value: object, place: str) -> str:
     if not isinstance(value, str) or not value:
-        raise CorpusError(f"{place}: the language is {value!r}. Give every text the code of its language.")
+        raise CorpusError(f"{place}: the language is {quoted(value)}. Give every text the code of its language.")
     return value

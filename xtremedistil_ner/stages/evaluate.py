@@ -30,7 +30,7 @@ from xtremedistil_ner.report.markdown import format_report
 from xtremedistil_ner.report.paper import papers_beside
 from xtremedistil_ner.report.stored import SplitCounts, find_counts, find_entry, save_counts
 from xtremedistil_ner.rundir import RunFolder, fingerprint, read_timings, verify, write_json, write_text
-from xtremedistil_ner.schema import CorpusSection, EvaluateSection, Recipe
+from xtremedistil_ner.schema import ColumnsSection, CorpusSection, EvaluateSection, Recipe
 from xtremedistil_ner.soft_labels import open_store
 from xtremedistil_ner.training.precision import (
     Computed,
@@ -100,6 +100,7 @@ def evaluate_model(
     corpus: str,
     split: str,
     languages: tuple[str, ...],
+    columns: ColumnsSection | None = None,
     paper_protocol: bool = False,
     graph: GraphPrecision | None = None,
     report: Reporter,
@@ -115,7 +116,8 @@ def evaluate_model(
     """
     opened = open_models(model, graph=graph, **_as_in_its_run(model))
     types = next(iter(opened.values())).scheme.types
-    labelled = open_corpus(CorpusSection(path=corpus, languages=languages, types=types))
+    section = CorpusSection(path=corpus, languages=languages, types=types, columns=columns or ColumnsSection())
+    labelled = open_corpus(section)
     if left_out := _languages_left_out(model, opened, labelled, split, all_are_named=bool(languages)):
         report(Event(STAGE, f"left out, having no {split} split or no model: {', '.join(left_out)}"))
     scores = score_split(
