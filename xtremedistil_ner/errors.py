@@ -8,10 +8,19 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+_MOST_QUOTED = 80
+
 
 def first_line(error: BaseException) -> str:
     """What an error of a library says, short enough for a message of ours and without its full stop."""
     return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+
+
+def quoted(value: object) -> str:
+    """Foreign text as a message repeats it: the first 80 characters, escaped."""
+    text = value if isinstance(value, str) else repr(value)
+    shown = repr(text[:_MOST_QUOTED]) if isinstance(value, str) else text[:_MOST_QUOTED]
+    return f"{shown}…" if len(text) > _MOST_QUOTED else shown
 
 
 class XnerError(Exception):

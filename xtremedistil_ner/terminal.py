@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xtremedistil_ner.languages import count_languages
@@ -206,7 +206,11 @@ def format_check(check: CorpusCheck, path: str) -> str:
     if check.unread:
         more = f" and {len(check.unread) - _MOST_NAMES} more" if len(check.unread) > _MOST_NAMES else ""
         text += f"\nNot read, because of their names: {', '.join(check.unread[:_MOST_NAMES])}{more}."
-    return text
+    return "\n".join((text, *_format_notes(check.stats)))
+
+
+def _format_notes(stats: Sequence[SplitStats]) -> Iterator[str]:
+    return (f"{row.language} {row.split}: {row.note}." for row in stats if row.note)
 
 
 def format_stats(stats: Sequence[SplitStats]) -> str:
@@ -216,7 +220,7 @@ def format_stats(stats: Sequence[SplitStats]) -> str:
     for row in stats:
         entities = (str(row.entities.get(kind, 0)) for kind in types)
         rows.append((row.language, row.split, str(row.sentences), str(row.words), *entities, row.tag_format))
-    return format_table(rows)
+    return "\n".join((format_table(rows), *_format_notes(stats)))
 
 
 def format_scores(model: Mapping[str, Any]) -> str:

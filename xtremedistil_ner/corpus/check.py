@@ -20,7 +20,7 @@ from xtremedistil_ner.schema import CorpusSection
 
 @dataclass(frozen=True, slots=True)
 class SplitStats:
-    """What one labelled file holds; `entities` by type."""
+    """What one labelled file holds; `entities` by type. `note` says how it was read where that is not plain."""
 
     language: str
     split: str
@@ -30,6 +30,7 @@ class SplitStats:
     tag_format: str
     repaired_tags: int
     skipped_lines: int
+    note: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ def _count(found: LabelledSplit, language: str, split: str) -> SplitStats:
         tag_format=found.tag_format,
         repaired_tags=found.repaired_tags,
         skipped_lines=found.skipped_lines,
+        note=found.note,
     )
 
 

@@ -1,7 +1,8 @@
 """A folder of labelled text, `<lang>/{train,dev,test}.tsv`, and of raw text, `<lang>.txt`, in any of their formats.
 
-Labelled files are `.tsv`, `.conll` or `.jsonl`, raw text is `.txt` or `.jsonl`, plain or compressed; either may be
-`.parquet`. Labelled files are read as a whole, raw text is streamed.
+Labelled files are `.tsv`, `.conll`, `.jsonl` or `.json`, raw text is `.txt` or `.jsonl`, plain or compressed; either
+may be `.parquet`. A split may also be a `.spacy` or a folder of brat. Labelled files are read as a whole, raw text is
+streamed.
 """
 
 from __future__ import annotations
@@ -10,18 +11,23 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from xtremedistil_ner.corpus.annotation_files import ANNOTATION, TEXT, brat_hash, is_brat_folder, read_brat, read_spacy
 from xtremedistil_ner.corpus.columns import read_columns
 from xtremedistil_ner.corpus.hashes import file_hash
-from xtremedistil_ner.corpus.raw_text import is_parquet, is_table, languages_in, read_text
+from xtremedistil_ner.corpus.raw_text import is_table, languages_in, read_text
 from xtremedistil_ner.corpus.reader import CorpusReader, TextReader
-from xtremedistil_ner.corpus.records import read_jsonl, read_parquet
+from xtremedistil_ner.corpus.records import read_json, read_jsonl, read_parquet
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.corpus.split import SPLITS, LabelledSplit
 from xtremedistil_ner.corpus.streams import COMPRESSIONS
 from xtremedistil_ner.errors import CorpusError
 
-SPLIT_ENDINGS = (*(f"{kind}{packed}" for kind in (".tsv", ".conll", ".jsonl") for packed in COMPRESSIONS), ".parquet")
+_SPLIT_KINDS = (".tsv", ".conll", ".jsonl", ".json")
+SPLIT_ENDINGS = (*(f"{kind}{packed}" for kind in _SPLIT_KINDS for packed in COMPRESSIONS), ".parquet", ".spacy")
 TEXT_ENDINGS = (*(f"{kind}{packed}" for kind in (".txt", ".jsonl") for packed in COMPRESSIONS), ".parquet")
+
+
+_READERS = {".parquet": read_parquet, ".jsonl": read_jsonl, ".json": read_json, ".spacy": read_spacy}
 
 
 def languages_of(path: Path) -> tuple[str, ...]:
@@ -36,11 +42,12 @@ def languages_of(path: Path) -> tuple[str, ...]:
 
 
 def find_split(path: Path, language: str, split: str) -> Path | None:
-    """Find the file of a split, whatever its format and compression; None if there is none.
+    """Find the file of a split, whatever its format and compression, or its folder of brat's; None if there is none.
 
     Raises: CorpusError if there are two.
     """
-    return _only([path / language / f"{split}{ending}" for ending in SPLIT_ENDINGS])
+    folder = path / language / split
+    return _only([*[folder] * is_brat_folder(folder), *(folder.with_name(split + end) for end in SPLIT_ENDINGS)])
 
 
 def find_text(path: Path, language: str) -> Path | None:
@@ -60,6 +67,8 @@ def text_languages(path: Path) -> tuple[str, ...]:
 def is_split_file(name: str) -> bool:
     """Whether a corpus folder's file of this relative path is a labelled split."""
     language, _, file = name.partition("/")
+    if file.partition("/")[0] in SPLITS:
+        return file in SPLITS or file.endswith((ANNOTATION, TEXT))
     return bool(language.strip(".")) and any(file == f"{split}{ending}" for split in SPLITS for ending in SPLIT_ENDINGS)
 
 
@@ -75,9 +84,10 @@ def read_split(path: Path, *, language: str) -> LabelledSplit:
 
     Raises: CorpusError with the first problems of the file, each with its line or row.
     """
-    if is_parquet(path):
-        return read_parquet(path, language=language)
-    return read_jsonl(path, language=language) if is_table(path) else read_columns(path, language=language)
+    if path.is_dir():
+        return read_brat(path, language=language)
+    ending = next((suffix for suffix in reversed(path.suffixes) if suffix in _READERS), "")
+    return _READERS.get(ending, read_columns)(path, language=language)
 
 
 def folder_reader(path: Path, *, name: str, synthetic: bool = False) -> CorpusReader:
@@ -98,7 +108,9 @@ def folder_reader(path: Path, *, name: str, synthetic: bool = False) -> CorpusRe
 
     def hash_split(language: str, split: str) -> str | None:
         file = find_split(path, language, split)
-        return file_hash(file) if file else None
+        if file is None:
+            return None
+        return brat_hash(file) if file.is_dir() else file_hash(file)
 
     return CorpusReader(name, {"path": name}, languages, has, read, hash_split, synthetic)
 
@@ -149,7 +161,9 @@ def _text_hash(path: Path, column: str) -> str:
 
 
 def _only(candidates: list[Path]) -> Path | None:
-    found = [path for path in candidates if path.is_file()]
+    found = [path for path in candidates if path.exists()]
     if len(found) > 1:
         raise CorpusError(f"{found[0]}: {found[1].name} stands beside it. Remove one of the two.")
+    if found and found[0].is_dir() and found[0].suffix:
+        raise CorpusError(f"{found[0]}: a folder where a file belongs. Write one file.")
     return found[0] if found else None

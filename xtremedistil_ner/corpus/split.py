@@ -7,6 +7,7 @@ are reported at once. Lines of text count from 1, rows of tables from 0, as in `
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -19,6 +20,17 @@ SPLITS = ("train", "dev", "test")
 MAX_PROBLEMS = 20
 LINE, ROW = ":", ", row "
 """What stands in a message between the name of a split and a number: `en/dev.tsv:7`, `en/dev.parquet, row 7`."""
+SPAN_FATES = {
+    "widened": "widened to whole words",
+    "trimmed": "trimmed of white space",
+    "overlapping": "left out for a longer or earlier one",
+    "blank": "left out for having no word",
+    "discontinuous": "left out for being in several parts",
+    "other": "of another kind left out",
+    "other annotators": "annotations of further annotators left out",
+    "utf16": "counted in UTF-16 units",
+}
+"""What may become of an entity that is marked by character offsets, and how that is said."""
 _TAG = re.compile(r"O|[BIESLU]-\S+")
 
 
@@ -28,7 +40,8 @@ class LabelledSplit:
 
     `repaired_tags` counts inside tags that continued no entity and now begin one, `skipped_lines` comments, document
     marks and rows without a word; `tag_lines` says in which line or row each tag, as written, stands first; `place`
-    is what messages put before such a number.
+    is what messages put before such a number. `note` says how the file was read where that is not plain;
+    `spans` counts what became of entities by character offsets, by the keys of `SPAN_FATES`.
     """
 
     place: str
@@ -37,6 +50,8 @@ class LabelledSplit:
     repaired_tags: int
     skipped_lines: int
     tag_lines: Mapping[str, int]
+    note: str = ""
+    spans: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -54,6 +69,8 @@ class SplitRows:
     problems: list[str] = field(default_factory=list)
     tag_lines: dict[str, int] = field(default_factory=dict)
     skipped_lines: int = 0
+    note: str = ""
+    spans: Counter[str] = field(default_factory=Counter)
 
     @property
     def are_hopeless(self) -> bool:
@@ -104,7 +121,16 @@ class SplitRows:
             cut = tuple([word[prefix:] for word in words]) if prefix else tuple(words)
             sentences.append(Sentence(f"{self.short_name}:{number}", language, cut, iob2))
         place = f"{self.name}{self.unit}"
-        return LabelledSplit(place, tuple(sentences), scheme, repaired, self.skipped_lines, dict(self.tag_lines))
+        return LabelledSplit(
+            place,
+            tuple(sentences),
+            scheme,
+            repaired,
+            self.skipped_lines,
+            dict(self.tag_lines),
+            self.note,
+            dict(+self.spans),
+        )
 
     def _panx_prefix(self, language: str) -> str:
         """`<language>:` if every word of the split begins so, else nothing."""
