@@ -82,7 +82,7 @@ def _results(task: Mapping[str, Any], rows: SplitRows) -> list[object] | None:
     if not finished:
         return None
     chosen = next((one for one in finished if one.get("ground_truth")), finished[0])
-    rows.spans["other annotators"] += len(finished) - 1
+    rows.spans["other_annotators"] += len(finished) - 1
     results = chosen.get("result")
     if not isinstance(results, list):
         raise CorpusError(f"the result is {quoted(results)}, no list. Export the task again.")

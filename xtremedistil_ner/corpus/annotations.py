@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from xtremedistil_ner.corpus.split import SPAN_FATES, SplitRows
+from xtremedistil_ner.corpus.split import SplitRows, format_spans
 from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.errors import CorpusError, quoted
 
@@ -75,8 +75,8 @@ def add_annotated(rows: SplitRows, texts: Sequence[AnnotatedText]) -> None:
             return
         if not problems:
             _add_sentences(rows, text)
-    fates = ", ".join(f"{count} {SPAN_FATES[fate]}" for fate, count in (+rows.spans).items())
-    rows.note = f"entities by character offsets: {fates}" if fates else ""
+    fates = format_spans(rows.spans)
+    rows.note = f"annotations by character offsets: {fates}" if fates else ""
 
 
 def _add_sentences(rows: SplitRows, text: AnnotatedText) -> None:

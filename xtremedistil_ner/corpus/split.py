@@ -27,10 +27,10 @@ SPAN_FATES = {
     "blank": "left out for having no word",
     "discontinuous": "left out for being in several parts",
     "other": "of another kind left out",
-    "other annotators": "annotations of further annotators left out",
+    "other_annotators": "by a further annotator left out",
     "utf16": "counted in UTF-16 units",
 }
-"""What may become of an entity that is marked by character offsets, and how that is said."""
+"""What may become of an annotation by character offsets, and how that is said."""
 _TAG = re.compile(r"O|[BIESLU]-\S+")
 
 
@@ -137,6 +137,11 @@ class SplitRows:
         prefix = f"{language}:"
         words = (word for _, words, _ in self.sentences for word in words)
         return prefix if all(word.startswith(prefix) for word in words) else ""
+
+
+def format_spans(counts: Mapping[str, int]) -> str:
+    """What became of annotations by character offsets; nothing where they are taken as they are."""
+    return ", ".join(f"{counts[fate]:,} {meaning}" for fate, meaning in SPAN_FATES.items() if counts.get(fate))
 
 
 @lru_cache(maxsize=4096)
