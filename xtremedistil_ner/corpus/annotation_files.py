@@ -16,7 +16,7 @@ from xtremedistil_ner.corpus.annotations import AnnotatedText, TextSpan, add_ann
 from xtremedistil_ner.corpus.hashes import file_hash
 from xtremedistil_ner.corpus.split import LINE, ROW, LabelledSplit, SplitRows
 from xtremedistil_ner.corpus.streams import open_raw, open_text
-from xtremedistil_ner.errors import CorpusError, first_line, quoted
+from xtremedistil_ner.errors import CorpusError, ResourceError, first_line, quoted
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc
@@ -27,13 +27,13 @@ _ENTITY = re.compile(r"T\S*\t(\S+) (\d+ \d+(?:;\d+ \d+)*)\t(.*)")
 
 
 def is_brat_folder(path: Path) -> bool:
-    """Whether a folder has annotations of brat, at any depth."""
-    return path.is_dir() and next(path.rglob(f"*{ANNOTATION}"), None) is not None
+    """Whether a folder has annotations of brat."""
+    return path.is_dir() and next(path.glob(f"*{ANNOTATION}"), None) is not None
 
 
 def brat_hash(folder: Path) -> str:
     """SHA-256 of the names and bytes that decide the sentences of a folder."""
-    files = [(path.relative_to(folder).as_posix(), file_hash(path)) for path in _brat_files(folder)]
+    files = [(path.name, file_hash(path)) for path in _brat_files(folder)]
     return hashlib.sha256(repr(files).encode()).hexdigest()
 
 
@@ -62,7 +62,7 @@ def read_brat(folder: Path, *, language: str) -> LabelledSplit:
 def read_spacy(path: Path, *, language: str) -> LabelledSplit:
     """Read the documents of a `DocBin`: their texts and `ents`, whatever spaCy's tokens are.
 
-    Raises: CorpusError for a damaged file, and without spaCy.
+    Raises: CorpusError for a damaged file; ResourceError without spaCy.
     """
     rows = SplitRows(str(path), path.name, ROW)
     texts = []
@@ -79,7 +79,7 @@ def read_spacy(path: Path, *, language: str) -> LabelledSplit:
 
 
 def _brat_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix in (ANNOTATION, TEXT) and path.is_file())
+    return sorted(path for path in folder.iterdir() if path.suffix in (ANNOTATION, TEXT) and path.is_file())
 
 
 def _without_mark(text: str) -> str:
@@ -113,7 +113,7 @@ def _spacy_docs(path: Path) -> list[Doc]:
         import spacy
         from spacy.tokens import DocBin
     except ImportError as error:
-        raise CorpusError(
+        raise ResourceError(
             f"{path}: files of spaCy are read by spaCy. Run pip install 'xtremedistil-ner[spacy]'."
         ) from error
     try:

@@ -67,9 +67,8 @@ def text_languages(path: Path) -> tuple[str, ...]:
 def is_split_file(name: str) -> bool:
     """Whether a corpus folder's file of this relative path is a labelled split."""
     language, _, file = name.partition("/")
-    if file.partition("/")[0] in SPLITS:
-        return file in SPLITS or file.endswith((ANNOTATION, TEXT))
-    return bool(language.strip(".")) and any(file == f"{split}{ending}" for split in SPLITS for ending in SPLIT_ENDINGS)
+    is_split = any(file == f"{split}{ending}" for split in SPLITS for ending in ("", *SPLIT_ENDINGS))
+    return bool(language.strip(".")) and (is_split or _is_brats(file))
 
 
 def is_text_file(name: str) -> bool:
@@ -151,6 +150,11 @@ def file_texts(path: Path, *, column: str, named: tuple[str, ...]) -> TextReader
         return _text_hash(path, column) if language in languages else None
 
     return TextReader(lambda: languages, read, hash_text)
+
+
+def _is_brats(file: str) -> bool:
+    folder, _, name = file.partition("/")
+    return folder in SPLITS and "/" not in name and name.endswith((ANNOTATION, TEXT))
 
 
 def _text_hash(path: Path, column: str) -> str:

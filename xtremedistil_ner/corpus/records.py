@@ -28,6 +28,7 @@ WORD_COLUMNS = ("words", "tokens")
 TAG_COLUMNS = ("tags", "ner_tags")
 _BATCH_ROWS = 1024
 _BUFFER_BYTES = 1 << 20
+_MOST_EXPANDED_BYTES = 1 << 28
 _MOST_NAMES, _LONGEST_NAME = 10, 40
 
 
@@ -118,7 +119,7 @@ def table_rows(
 
 def _column_values(table: pyarrow.RecordBatch | pyarrow.Table, column: str) -> Iterable[object]:
     if column not in table.schema.names:  # of a second file
-        raise CorpusError(f"no column {column!r} among {shown(table.schema.names)}. Give every file the same columns.")
+        raise CorpusError(f"no column {column!r} in this file of several. Give all the same columns.")
     values = table.column(column)
     try:
         found: list[object] = values.to_pylist()
@@ -182,9 +183,24 @@ def parquet_batches(path: Path, columns: Sequence[str] | None) -> Iterator[pyarr
 
     try:
         with pyarrow.parquet.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
+            _check_expansion(path, file.metadata)
             yield from file.iter_batches(_BATCH_ROWS, columns=columns and list(columns), use_threads=False)
+    except CorpusError:
+        raise
     except Exception as error:  # of a parser in C++
         raise _damaged(path, error) from error
+
+
+def _check_expansion(path: Path, metadata: pyarrow.parquet.FileMetaData) -> None:
+    """Refuse a file of a few kilobytes that would fill the memory."""
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for chunk in map(group.column, range(metadata.num_columns)):
+            packed, whole = chunk.total_compressed_size, chunk.total_uncompressed_size
+            if whole > max(_MOST_EXPANDED_BYTES, 1000 * packed):
+                raise CorpusError(
+                    f"{path}: column {chunk.path_in_schema!r} expands from {packed} to {whole} bytes. Write it in "
+                    "smaller row groups."
+                )
 
 
 def column_kind(schema: pyarrow.Schema, column: str) -> ColumnKind:
