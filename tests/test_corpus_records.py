@@ -145,7 +145,7 @@ def test_only_the_first_twenty_problems_are_reported(tmp_path):
 
 
 def test_deep_nesting_is_a_problem_of_its_line(tmp_path):
-    assert problems(tmp_path, "[" * 100_000)[0].startswith("1:1: nested too deeply")
+    assert problems(tmp_path, "[" * 100_000)[0].startswith("1: nested too deeply")
 
 
 @pytest.mark.parametrize("text", ["", "\n\n"])

@@ -8,23 +8,24 @@ points of the text as it was given, so that `text[entity.start : entity.end] == 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from xtremedistil_ner.corpus.words import split_words
-from xtremedistil_ner.errors import ModelError, UsageError
+from xtremedistil_ner.errors import ModelError, UsageError, quoted
 from xtremedistil_ner.exported import GraphPrecision, choose_graph, find_export, verify_export
 from xtremedistil_ner.labels import LabelScheme, TagIds, Transitions, decode_sentences, legal_spans
 from xtremedistil_ner.pieces import PieceBatch, PieceEncoder, load_encoder
 from xtremedistil_ner.word_logits import Scorer, score_words
 
+_Value = TypeVar("_Value")
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 BATCH_PIECES = 384  # of 256 to 1,024: a batch of a (50, 200) student then stays in 1 MB of second-level cache
 _CHUNK_SENTENCES = 2048  # bounds memory, however many texts one call brings
@@ -103,25 +104,32 @@ class Tagger:
         return cls(session_scorer(session, n_tags=len(scheme.tags)), encoder, scheme, transitions)
 
     def tag(self, texts: Sequence[str]) -> list[list[Entity]]:
-        """Entities of each text, in the order they stand there."""
-        _demand_many(texts, "tag([text])")
-        return list(self.tag_stream(texts, batch=_CHUNK_SENTENCES))
+        """Entities of each text, in the order they stand there. Raises: UsageError for what is no text."""
+        return list(self.tag_stream(_many(texts, "tag([text])"), batch=_CHUNK_SENTENCES))
 
     def tag_words(self, sentences: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
-        """One IOB2 tag per word, for sentences that are words already."""
-        for words in (sentences, *sentences):
-            _demand_many(words, "tag_words([[word, word, …], …])")
+        """One IOB2 tag per word, for sentences that are words already. Raises: UsageError for what is no word."""
+        use = "tag_words([[word, word, …], …])"
+        checked = [
+            [_text(word, f"word {place} of sentence {number}") for place, word in enumerate(_many(words, use, number))]
+            for number, words in enumerate(_many(sentences, use))
+        ]
         result: list[tuple[str, ...]] = []
-        for start in range(0, len(sentences), _CHUNK_SENTENCES):
-            result += self.tag_ids(sentences[start : start + _CHUNK_SENTENCES]).names(self.scheme)
+        for start in range(0, len(checked), _CHUNK_SENTENCES):
+            result += self.tag_ids(checked[start : start + _CHUNK_SENTENCES]).names(self.scheme)
         return result
 
     def tag_stream(self, lines: Iterable[str], batch: int = 1024) -> Iterator[list[Entity]]:
-        """Entities of each line, in order; at most `batch` lines are held at a time."""
-        if batch < 1:
-            raise UsageError(f"batch is {batch}. Give a positive number.")
-        rest = iter(lines)
-        while texts := list(islice(rest, batch)):
+        """Entities of each line, in order; at most `batch` lines are held at a time.
+
+        Raises: UsageError for what is no text, when its batch is read.
+        """
+        if not isinstance(batch, int) or batch < 1:
+            raise UsageError(f"batch is {quoted(batch)}. Give a positive number.")
+        return self._tag_batches(enumerate(_many(lines, "tag_stream([text])")), batch)
+
+    def _tag_batches(self, lines: Iterator[tuple[int, str]], batch: int) -> Iterator[list[Entity]]:
+        while texts := [_text(text, f"text {number}") for number, text in islice(lines, batch)]:
             places = [split_words(text) for text in texts]
             found = self.tag_ids([[word for word, _, _ in words] for words in places])
             yield from self.entities(texts, places, found)
@@ -221,6 +229,15 @@ def _read_metadata(
     return scheme, max_pieces, transitions
 
 
-def _demand_many(values: object, use: str) -> None:
-    if isinstance(values, str):  # a sequence of strings as well, and never what was meant
-        raise UsageError(f"one string where several are expected. Call {use}.")
+def _many(values: Iterable[_Value], use: str, sentence: int | None = None) -> Iterable[_Value]:
+    """The values, unless they are one text, which has characters, a mapping, which has keys, or nothing to go over."""
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        where = "" if sentence is None else f"sentence {sentence}: "
+        raise UsageError(f"{where}{quoted(values)} where several texts are expected. Call {use}.")
+    return values
+
+
+def _text(value: str, name: str) -> str:
+    if not isinstance(value, str):
+        raise UsageError(f"{name} is {quoted(value)}, not a text. Give a str (counted from 0).")
+    return value

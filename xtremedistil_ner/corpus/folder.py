@@ -1,7 +1,8 @@
 """A folder of labelled text, `<lang>/{train,dev,test}.tsv`, and of raw text, `<lang>.txt`, in any of their formats.
 
-A labelled file has columns, or records in `.jsonl`; raw text is `.txt` or `.jsonl`; all may be compressed, and either
-may be `.parquet`. Labelled files are read as a whole, raw text is streamed.
+A labelled file has columns, or records in `.jsonl` or `.json`; raw text is `.txt` or `.jsonl`; all may be compressed,
+and either may be `.parquet`. A split may also be a `.spacy` or a folder of brat. Labelled files are read as a whole,
+raw text is streamed.
 """
 
 from __future__ import annotations
@@ -10,18 +11,20 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from xtremedistil_ner.corpus.annotation_files import ANNOTATION, TEXT, brat_hash, is_brat_folder, read_brat, read_spacy
 from xtremedistil_ner.corpus.columns import COLUMN_ENDINGS, read_columns
 from xtremedistil_ner.corpus.hashes import file_hash
 from xtremedistil_ner.corpus.layout import SHOWN_BY_FILE, ColumnNumbers
-from xtremedistil_ner.corpus.raw_text import is_parquet, is_table, languages_in, read_text
+from xtremedistil_ner.corpus.raw_text import is_table, languages_in, read_text
 from xtremedistil_ner.corpus.reader import CorpusReader, TextReader
-from xtremedistil_ner.corpus.records import read_jsonl, read_parquet
+from xtremedistil_ner.corpus.records import read_json, read_jsonl, read_parquet
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.corpus.split import SPLITS, LabelledSplit
 from xtremedistil_ner.corpus.streams import COMPRESSIONS
 from xtremedistil_ner.errors import CorpusError
 
-_SPLIT_ENDINGS = (*COLUMN_ENDINGS, ".txt", ".jsonl", ".parquet")
+_READERS = {".parquet": read_parquet, ".jsonl": read_jsonl, ".json": read_json, ".spacy": read_spacy}
+_SPLIT_ENDINGS = (*COLUMN_ENDINGS, ".txt", *_READERS)
 _SPLIT_OF = {"train": "train", "test": "test", "testb": "test"} | dict.fromkeys(
     ("dev", "validation", "valid", "val", "testa"), "dev"
 )
@@ -40,7 +43,7 @@ def languages_of(path: Path) -> tuple[str, ...]:
 
 
 def find_split(path: Path, language: str, split: str) -> Path | None:
-    """Find the file of a split, whatever its name, format and compression; None if there is none.
+    """Find the file of a split, or its folder of brat's, whatever its name, format and compression; None without one.
 
     Raises: CorpusError if there are two.
     """
@@ -74,7 +77,9 @@ def text_languages(path: Path) -> tuple[str, ...]:
 def is_split_file(name: str) -> bool:
     """Whether a corpus folder's file of this relative path is a labelled split."""
     language, _, file = name.partition("/")
-    return bool(language.strip(".")) and "/" not in file and split_of(file) is not None
+    folder, _, rest = file.partition("/")
+    is_brats = "/" not in rest and rest.endswith((ANNOTATION, TEXT))
+    return bool(language.strip(".")) and split_of(folder) is not None and (not rest or is_brats)
 
 
 def is_text_file(name: str) -> bool:
@@ -89,11 +94,10 @@ def read_split(path: Path, *, language: str, columns: ColumnNumbers = SHOWN_BY_F
 
     Raises: CorpusError with the first problems of the file, each with its line or row.
     """
-    if is_parquet(path):
-        return read_parquet(path, language=language)
-    if is_table(path):
-        return read_jsonl(path, language=language)
-    return read_columns(path, language=language, columns=columns)
+    if path.is_dir():
+        return read_brat(path, language=language)
+    reader = _READERS.get(_ending(path))
+    return reader(path, language=language) if reader else read_columns(path, language=language, columns=columns)
 
 
 def folder_reader(
@@ -161,7 +165,9 @@ def file_texts(path: Path, *, column: str, named: tuple[str, ...]) -> TextReader
 
 def _labelled_hash(path: Path, columns: ColumnNumbers) -> str:
     """SHA-256 of what decides the sentences of a file: its bytes, and its columns where the recipe names them."""
-    if columns == SHOWN_BY_FILE or is_table(path):
+    if path.is_dir():
+        return brat_hash(path)
+    if columns == SHOWN_BY_FILE or _ending(path) in _READERS:
         return file_hash(path)
     return hashlib.sha256(f"{file_hash(path)} {columns}".encode()).hexdigest()
 
@@ -170,7 +176,13 @@ def _files_of(path: Path, language: str, split: str) -> list[Path]:
     folder = path / language
     if not folder.is_dir():
         return []
-    return sorted(file for file in folder.iterdir() if split_of(file.name) == split and file.is_file())
+    named = (file for file in folder.iterdir() if split_of(file.name) == split)
+    return sorted(file for file in named if file.suffix or file.is_file() or is_brat_folder(file))
+
+
+def _ending(path: Path) -> str:
+    """The ending that tells a file's format, without that of its compression."""
+    return Path(path.stem).suffix if path.suffix in COMPRESSIONS[1:] else path.suffix
 
 
 def _text_hash(path: Path, column: str) -> str:
@@ -184,4 +196,6 @@ def _only(found: list[Path], what: str) -> Path | None:
     if len(found) > 1:
         others = ", ".join(file.name for file in found[1:])
         raise CorpusError(f"{found[0]}: {others} stands beside it and is the {what} as well. Keep one of them.")
+    if found and found[0].is_dir() and found[0].suffix:
+        raise CorpusError(f"{found[0]}: a folder where a file belongs. Write one file.")
     return found[0] if found else None

@@ -6,6 +6,7 @@ Files are read when they are asked for and not kept: one language at a time is w
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -65,10 +66,11 @@ class LabelledCorpus:
         found = self._whole_split(language, split)
         return found[: self.train_sentences] if split == "train" else found
 
-    def repairs(self, language: str, splits: Iterable[str]) -> tuple[int, int]:
-        """How many tags of some splits had to be repaired, and how many of their lines were skipped."""
+    def repairs(self, language: str, splits: Iterable[str]) -> tuple[int, int, Counter[str]]:
+        """Of some splits, how many tags were repaired and lines skipped, and what became of annotated entities."""
         found = [split for name in splits if (split := self.reader.read(language, name))]
-        return sum(split.repaired_tags for split in found), sum(split.skipped_lines for split in found)
+        spans = sum((Counter(split.spans) for split in found), Counter())
+        return sum(split.repaired_tags for split in found), sum(split.skipped_lines for split in found), spans
 
     def training_text(self, language: str) -> tuple[Sentence, ...]:
         """All training sentences without their tags, those beyond `train_sentences` too."""

@@ -7,6 +7,7 @@ are reported at once. Lines of text count from 1, rows of tables from 0, as in `
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,6 +21,17 @@ MAX_PROBLEMS = 20
 LINE, ROW = ":", ", row "
 """What stands in a message between the name of a split and a number: `en/dev.tsv:7`, `en/dev.parquet, row 7`."""
 _LONGEST_TAG = 200
+SPAN_FATES = {
+    "widened": "widened to whole words",
+    "trimmed": "trimmed of white space",
+    "overlapping": "left out for a longer or earlier one",
+    "blank": "left out for having no word",
+    "discontinuous": "left out for being in several parts",
+    "other": "of another kind left out",
+    "other_annotators": "by a further annotator left out",
+    "utf16": "counted in UTF-16 units",
+}
+"""What may become of an annotation by character offsets, and how that is said."""
 _TAG = re.compile(r"O|[BIESLU]-\S+")
 
 
@@ -39,6 +51,7 @@ class LabelledSplit:
     skipped_lines: int
     tag_lines: Mapping[str, int]
     note: str = ""
+    spans: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -57,6 +70,7 @@ class SplitRows:
     tag_lines: dict[str, int] = field(default_factory=dict)
     skipped_lines: int = 0
     note: str = ""
+    spans: Counter[str] = field(default_factory=Counter)
 
     @property
     def are_hopeless(self) -> bool:
@@ -108,7 +122,14 @@ class SplitRows:
             sentences.append(Sentence(f"{self.short_name}:{number}", language, cut, iob2))
         place = f"{self.name}{self.unit}"
         return LabelledSplit(
-            place, tuple(sentences), scheme, repaired, self.skipped_lines, dict(self.tag_lines), self.note
+            place,
+            tuple(sentences),
+            scheme,
+            repaired,
+            self.skipped_lines,
+            dict(self.tag_lines),
+            self.note,
+            dict(+self.spans),
         )
 
     def _panx_prefix(self, language: str) -> str:
@@ -116,6 +137,11 @@ class SplitRows:
         prefix = f"{language}:"
         words = (word for _, words, _ in self.sentences for word in words)
         return prefix if all(word.startswith(prefix) for word in words) else ""
+
+
+def format_spans(counts: Mapping[str, int]) -> str:
+    """What became of annotations by character offsets; nothing where they are taken as they are."""
+    return ", ".join(f"{counts[fate]:,} {meaning}" for fate, meaning in SPAN_FATES.items() if counts.get(fate))
 
 
 def is_tag(text: str) -> bool:

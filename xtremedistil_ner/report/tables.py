@@ -5,10 +5,12 @@ Reports of earlier versions lack some keys; their tables are shorter.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from xtremedistil_ner.corpus.split import format_spans
 from xtremedistil_ner.languages import WIKIANN_LANGUAGES, count_languages, language_name
 
 SYNTHETIC = "Synthetic data: these numbers say that the pipeline works, and nothing about real text."
@@ -221,6 +223,9 @@ def _about_languages(data: Mapping[str, Any]) -> list[str]:
     notes = []
     if "corpus" in data:
         notes.append(f"Corpus: {', '.join(f'{key} {value}' for key, value in data['corpus'].items())}.")
+    annotations = sum(map(Counter, data.get("annotations", {}).values()), Counter[str]())
+    if annotations:
+        notes.append(f"Annotations by character offsets: {format_spans(annotations)}.")
     lacking, unscored = data.get("languages_lacking", ()), data.get("languages_not_scored", ())
     papers = [code for code in lacking if code in WIKIANN_LANGUAGES]
     others = [code for code in lacking if code not in WIKIANN_LANGUAGES]

@@ -231,8 +231,9 @@ def _data_counts(recipe: Recipe, run: RunFolder, corpus: LabelledCorpus, scored:
     return {
         "corpus": dict(corpus.source),
         "transfer": {name: asdict(counts) for name, counts in store.counts.items()},
-        "repaired_tags": {language: repaired for language, (repaired, _) in repairs.items()},
-        "skipped_lines": {language: skipped for language, (_, skipped) in repairs.items()},
+        "repaired_tags": {language: repaired for language, (repaired, _, _) in repairs.items()},
+        "skipped_lines": {language: skipped for language, (_, skipped, _) in repairs.items()},
+        "annotations": {language: dict(spans) for language, (_, _, spans) in repairs.items() if spans},
         "languages_lacking": list(lacking),
         "languages_not_scored": sorted({*store.counts, *corpus.languages} - {*scored["languages"]}),
         "scored": _hashes(corpus, recipe.evaluate.splits),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from xtremedistil_ner.corpus.columns import COLUMN_ENDINGS, ColumnReader
+from xtremedistil_ner.corpus.json_lines import parse_record
 from xtremedistil_ner.corpus.streams import COMPRESSIONS, decode_line, open_raw, read_lines
 from xtremedistil_ner.errors import CorpusError
 
@@ -31,14 +32,14 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 class Document:
     """A text, or a sentence of words and then no text, and where it stood.
 
-    `rest` are the other keys of a JSON object. Units: `offset` is where a text begins in a file of plain text, in code
+    `record` is the JSON object that it came in. Units: `offset` is where a text begins in a file of plain text, in code
     points; `size` counts the bytes that were read for it.
     """
 
     place: str
     text: str | None = None
     words: tuple[str, ...] = ()
-    rest: Mapping[str, Any] = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=dict)
     offset: int | None = None
     size: int = 0
 
@@ -85,33 +86,32 @@ def _read_text(lines: Iterable[bytes], path: Path, on_bad_line: OnBadLine) -> It
 def _read_jsonl(lines: Iterable[bytes], path: Path, on_bad_line: OnBadLine) -> Iterator[Document]:
     for number, raw in enumerate(lines, start=1):
         try:
-            line = decode_line(raw, path, number)
-            if line.strip():
-                yield _document_of(line, f"{path}:{number}", len(raw))
+            record = parse_record(raw, path, number)
+            if record is not None:
+                yield _document_of(record, f"{path}:{number}", raw)
         except CorpusError as error:
             on_bad_line(error)
 
 
-def _document_of(line: str, place: str, size: int) -> Document:
-    try:
-        value = json.loads(line, parse_constant=_refuse_constant)
-        if "\\u" in line:  # the one way to a lone surrogate
-            json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except (ValueError, RecursionError) as error:
-        raise CorpusError(f"{place}: no JSON in Unicode ({error}). Write one object a line.") from error
-    if not isinstance(value, dict):
-        raise CorpusError(f"{place}: no JSON object. Write one object a line, with a `text` or with `words`.")
-    text, words = value.get("text"), value.get("words", value.get("tokens"))
-    rest = {name: entry for name, entry in value.items() if name not in ("text", "words", "tokens")}
-    if isinstance(text, str):
-        return Document(place, text, rest=rest, size=size)
-    if isinstance(words, list) and all(isinstance(word, str) for word in words):
-        return Document(place, words=tuple(words), rest=rest, size=size)
+def _document_of(record: dict[str, Any], place: str, raw: bytes) -> Document:
+    size = len(raw)
+    if b"\\u" in raw:  # the one way to half a character
+        _check_characters(record, place)
+    if isinstance(text := record.get("text"), str):
+        return Document(place, text, record=record, size=size)
+    for words in (record.get("words"), record.get("tokens")):
+        if isinstance(words, list) and all(isinstance(word, str) for word in words):
+            return Document(place, words=tuple(words), record=record, size=size)
     raise CorpusError(f"{place}: neither a `text` nor a list of `words`. Write one of the two in each object.")
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
+def _check_characters(record: dict[str, Any], place: str) -> None:
+    try:
+        json.dumps(record, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise CorpusError(
+            f"{place}: half a surrogate pair, which UTF-8 does not have. Write the whole character."
+        ) from error
 
 
 def _read_conll(lines: Iterable[bytes], path: Path, on_bad_line: OnBadLine) -> Iterator[Document]:

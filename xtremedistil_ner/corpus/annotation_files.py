@@ -1,0 +1,122 @@
+"""Labelled splits in the files of brat and of spaCy: entities by character offsets, but not as JSON.
+
+brat keeps a `.ann` beside each `.txt` of a folder. Its lines with `T` are entities; relations, events, attributes and
+notes are passed over and counted. spaCy's `.spacy` is read by spaCy itself, which only those need who have such files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xtremedistil_ner.corpus.annotations import AnnotatedText, TextSpan, add_annotated, make_span
+from xtremedistil_ner.corpus.hashes import file_hash
+from xtremedistil_ner.corpus.split import LINE, ROW, LabelledSplit, SplitRows
+from xtremedistil_ner.corpus.streams import open_raw, open_text
+from xtremedistil_ner.errors import CorpusError, ResourceError, first_line, quoted
+
+if TYPE_CHECKING:
+    from spacy.tokens import Doc
+
+ANNOTATION, TEXT = ".ann", ".txt"
+_DOCUMENT = ", document "
+_ENTITY = re.compile(r"T\S*\t(\S+) (\d+ \d+(?:;\d+ \d+)*)\t(.*)")
+
+
+def is_brat_folder(path: Path) -> bool:
+    """Whether a folder has annotations of brat."""
+    return path.is_dir() and next(path.glob(f"*{ANNOTATION}"), None) is not None
+
+
+def brat_hash(folder: Path) -> str:
+    """SHA-256 of the names and bytes that decide the sentences of a folder."""
+    files = [(path.name, file_hash(path)) for path in _brat_files(folder)]
+    return hashlib.sha256(repr(files).encode()).hexdigest()
+
+
+def read_brat(folder: Path, *, language: str) -> LabelledSplit:
+    """Read the annotated texts of a folder, in the order of their names.
+
+    Raises: CorpusError with the first problems of its files, each as `file:line`.
+    """
+    rows = SplitRows(str(folder), folder.name, _DOCUMENT)
+    files = _brat_files(folder)
+    texts: list[AnnotatedText] = []
+    for number, text in enumerate(path for path in files if path.suffix == TEXT):
+        try:
+            content = b"".join(open_raw(text)).decode("utf-8")
+            texts.append(AnnotatedText(number, _without_mark(content), tuple(_brat_spans(text, rows))))
+        except UnicodeDecodeError as error:
+            rows.problems.append(f"{text}: byte {error.start + 1} is not UTF-8. Save the file as UTF-8.")
+        except CorpusError as error:
+            rows.problems.append(str(error))
+    lonely = [path for path in files if path.suffix == ANNOTATION and path.with_suffix(TEXT) not in files]
+    rows.problems += [f"{path}: no {path.stem}{TEXT} beside it. Put the text there." for path in lonely]
+    add_annotated(rows, texts)
+    return rows.finish(language)
+
+
+def read_spacy(path: Path, *, language: str) -> LabelledSplit:
+    """Read the documents of a `DocBin`: their texts and `ents`, whatever spaCy's tokens are.
+
+    Raises: CorpusError for a damaged file; ResourceError without spaCy.
+    """
+    rows = SplitRows(str(path), path.name, ROW)
+    texts = []
+    for number, doc in enumerate(_spacy_docs(path)):
+        if doc.has_annotation("ENT_IOB"):
+            place = f"{path}{ROW}{number}"
+            spans = [make_span(ent.start_char, ent.end_char, ent.label_ or None, place) for ent in doc.ents]
+            texts.append(AnnotatedText(number, doc.text, tuple(spans)))
+        else:
+            rows.skipped_lines += 1
+        rows.spans["other"] += sum(map(len, doc.spans.values()))
+    add_annotated(rows, texts)
+    return rows.finish(language)
+
+
+def _brat_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix in (ANNOTATION, TEXT) and path.is_file())
+
+
+def _without_mark(text: str) -> str:
+    """The text with a byte order mark made a space: editors, and brat, count it."""
+    return text.replace("\ufeff", " ", 1) if text.startswith("\ufeff") else text
+
+
+def _brat_spans(text: Path, rows: SplitRows) -> Iterator[TextSpan]:
+    path = text.with_suffix(ANNOTATION)
+    if not path.is_file():
+        raise CorpusError(f"{text}: no {path.name} beside it. Annotate the text, or leave an empty file.")
+    for number, line in enumerate(open_text(path), start=1):
+        if not line.startswith("T"):
+            rows.skipped_lines += bool(line.strip())
+            continue
+        found = _ENTITY.fullmatch(line)
+        if found is None:
+            raise CorpusError(
+                f"{path}{LINE}{number}: {quoted(line)} is no entity. Write T1, type and places, and text."
+            )
+        kind, places, content = found.groups()
+        if ";" in places:
+            rows.spans["discontinuous"] += 1
+        else:
+            start, end = places.split(" ")
+            yield make_span(int(start[:18]), int(end[:18]), kind, f"{path}{LINE}{number}", content)
+
+
+def _spacy_docs(path: Path) -> list[Doc]:
+    try:
+        import spacy
+        from spacy.tokens import DocBin
+    except ImportError as error:
+        raise ResourceError(
+            f"{path}: files of spaCy are read by spaCy. Run pip install 'xtremedistil-ner[spacy]'."
+        ) from error
+    try:
+        return list(DocBin().from_disk(path).get_docs(spacy.blank("xx").vocab))
+    except Exception as error:  # of zlib, msgpack, numpy and spaCy
+        raise CorpusError(f"{path}: no file of spaCy ({quoted(first_line(error))}). Write a DocBin again.") from error
