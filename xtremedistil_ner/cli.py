@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import signal
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -25,13 +26,19 @@ from xtremedistil_ner.cli_runs import (
     runs_app,
 )
 from xtremedistil_ner.cli_service import GraphOption, service_app
-from xtremedistil_ner.errors import CorpusError, Interrupted, ResourceError, XnerError
+from xtremedistil_ner.errors import CorpusError, Interrupted, ResourceError, UsageError, XnerError
+from xtremedistil_ner.labels import OUTSIDE
 from xtremedistil_ner.terminal import TerminalReporter, format_check, format_findings, format_scores, format_stats
 
 if TYPE_CHECKING:
     from types import FrameType
 
+    from xtremedistil_ner.corpus.check import SplitStats
+
 CorpusPath = Annotated[str, typer.Argument(metavar="PATH", help="Corpus folder or URL, or `demo`.")]
+TypesOption = Annotated[
+    str, typer.Option(metavar="OLD=NEW,OLD=…", help="New names of entity types; `OLD=` leaves a type out.")
+]
 
 app = typer.Typer(
     help="Distil large multilingual entity taggers into small, fast ones.",
@@ -79,11 +86,12 @@ def evaluate(
     split: Annotated[Literal["train", "dev", "test"], typer.Option(help="Split to score.")] = "test",
     langs: Annotated[str, typer.Option(help="`all`, or codes such as `en,de`.")] = "all",
     protocol: Annotated[Protocol, typer.Option(help="`paper`: the papers' way of scoring beside it.")] = "strict",
+    types: TypesOption = "",
     precision: GraphOption = None,
     as_json: Json = False,
 ) -> None:
     """Score a model per language: strict entity F1 of whole sentences."""
-    codes = read_languages(langs)
+    codes, mapping = read_languages(langs), _read_types(types)
     from xtremedistil_ner.stages.evaluate import evaluate_model
 
     with TerminalReporter(quiet=as_json) as report:
@@ -92,6 +100,7 @@ def evaluate(
             corpus=corpus,
             split=split,
             languages=codes,
+            types=mapping,
             paper_protocol=protocol == "paper",
             graph=precision,
             report=report,
@@ -100,22 +109,45 @@ def evaluate(
 
 
 @corpus_app.command("check")
-def corpus_check(path: CorpusPath) -> None:
+def corpus_check(path: CorpusPath, types: TypesOption = "") -> None:
     """Read every file of a corpus and list what is wrong with it."""
     from xtremedistil_ner.corpus.check import check_corpus
 
-    check = check_corpus(path)
+    mapping = _read_types(types)
+    check = check_corpus(path, types=mapping)
     if check.problems:
         raise CorpusError("\n".join(check.problems))
     typer.echo(format_check(check, path))
+    _echo_mapping(mapping, check.stats)
 
 
 @corpus_app.command("stats")
-def corpus_stats(path: CorpusPath) -> None:
+def corpus_stats(path: CorpusPath, types: TypesOption = "") -> None:
     """Count sentences, words and entities per language and split."""
     from xtremedistil_ner.corpus import check
 
-    typer.echo(format_stats(check.corpus_stats(path)))
+    mapping = _read_types(types)
+    stats = check.corpus_stats(path, types=mapping)
+    typer.echo(format_stats(stats))
+    _echo_mapping(mapping, stats)
+
+
+def _read_types(text: str) -> dict[str, str | None]:
+    """The mapping of a `--types` value."""
+    mapping: dict[str, str | None] = {}
+    for part in filter(None, text.split(",")):
+        old, equals, new = (piece.strip() for piece in part.partition("="))
+        if not (old and equals) or old in mapping or new == OUTSIDE or any(map(str.isspace, old + new)):
+            raise UsageError(f"--types {part!r}: write OLD=NEW, or OLD= to leave a type out, each OLD once.")
+        mapping[old] = new if new not in ("", "null") else None
+    return mapping
+
+
+def _echo_mapping(types: Mapping[str, str | None], stats: Sequence[SplitStats]) -> None:
+    from xtremedistil_ner.corpus.labelled import format_mapping
+
+    if types:
+        typer.echo(format_mapping(types, {old: sum(row.mapped.get(old, 0) for row in stats) for old in types}))
 
 
 @app.command()

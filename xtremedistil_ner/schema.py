@@ -5,11 +5,26 @@ Defaults live here and nowhere else; `docs/recipes.md` is generated from these c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 Names = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+def _require_types(types: dict[str, str | None]) -> dict[str, str | None]:
+    for old, new in types.items():
+        if not old or new in ("", "O"):
+            raise ValueError(f"{old!r}: {new!r} maps no type to a type. Write null to leave a type out")
+    return types
+
+
+Types = Annotated[
+    Annotated[Names, Tag("union-list")]
+    | Annotated[dict[str, str | None], AfterValidator(_require_types), Tag("union-mapping")],
+    Discriminator(lambda value: "union-mapping" if isinstance(value, dict) else "union-list"),
+]
 Precision = Literal["auto", "float32", "bf16"]
 ExportFormat = Literal["hf", "onnx", "onnx-int8", "triton", "web"]
 Strategy = Literal["D0", "D0-S", "hard", "D1", "D2", "D3.1", "D3.2", "D4.1", "D4.2", "D4.2-control"]
@@ -42,7 +57,11 @@ class CorpusSection(_Section):
     path: str | None = Field(None, description="folder or URL with one folder per language; empty or `demo`: built in")
     hub: HubCorpusSection | None = Field(None, description="a corpus of the Hub, in place of `path`")
     languages: Names = Field((), description="language codes; empty: every language of the corpus")
-    types: Names = Field((), description="entity types; empty: the types that the training tags have")
+    types: Types = Field(
+        (),
+        description="list: the entity types, and no others; mapping: types by new names, null for those to leave out; "
+        "empty: the types that the training tags have",
+    )
     train_sentences: int | None = Field(None, gt=0, description="at most so many training sentences per language")
 
     @model_validator(mode="after")
@@ -52,6 +71,11 @@ class CorpusSection(_Section):
                 "give path or hub, not both: take one away with --set corpus.hub=null or --set corpus.path=null"
             )
         return self
+
+    @property
+    def type_mapping(self) -> Mapping[str, str | None]:
+        """`types`, where it is a mapping."""
+        return self.types if isinstance(self.types, dict) else {}
 
 
 class HubTextSection(_Section):
