@@ -129,12 +129,15 @@ class ShapeSection(_Section):
         return self
 
 
+LABELS = "tag or type of the checkpoint → tag or type of the corpus, where names differ; null: `O`"
+
+
 class VoterSection(_Section):
     """One more teacher, fine-tuned already: the teachers' log-probabilities are averaged word by word."""
 
     checkpoint: str = Field(description="folder or Hub id of a token classifier, such as another run's `teacher`")
     revision: str | None = Field(None, description="branch, tag or commit of a Hub checkpoint")
-    labels: dict[str, str] = Field({}, description="tag of the checkpoint → tag of the corpus, where names differ")
+    labels: dict[str, str | None] = Field({}, description=LABELS)
     weight: float = Field(1.0, gt=0)
 
 
@@ -144,7 +147,7 @@ class TeacherSection(_Section):
     checkpoint: str | None = Field(None, description="folder or Hub id of an encoder or of a token classifier")
     revision: str | None = Field(None, description="branch, tag or commit of a Hub checkpoint")
     shape: ShapeSection | None = Field(None, description="train from scratch with this shape")
-    labels: dict[str, str] = Field({}, description="tag of the checkpoint → tag of the corpus, where names differ")
+    labels: dict[str, str | None] = Field({}, description=LABELS)
     max_pieces: int = Field(128, ge=8, description="longest window, special pieces included")
     voters: Annotated[tuple[VoterSection, ...], Field(strict=False)] = ()
     weight: float = Field(1.0, gt=0, description="of this teacher among `voters`")
