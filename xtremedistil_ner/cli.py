@@ -7,6 +7,7 @@ progress and errors to standard error; `--json` prints one JSON value and no pro
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -24,6 +25,7 @@ from xtremedistil_ner.cli_runs import (
 )
 from xtremedistil_ner.cli_service import GraphOption, service_app
 from xtremedistil_ner.errors import CorpusError, ResourceError, UsageError, quoted
+from xtremedistil_ner.labels import OUTSIDE
 from xtremedistil_ner.process_end import open_streams, require_unicode, run_as_process
 from xtremedistil_ner.terminal import (
     TerminalReporter,
@@ -35,11 +37,15 @@ from xtremedistil_ner.terminal import (
 )
 
 if TYPE_CHECKING:
+    from xtremedistil_ner.corpus.check import SplitStats
     from xtremedistil_ner.schema import ColumnsSection
 
 CorpusPath = Annotated[str, typer.Argument(metavar="PATH", help="Corpus folder or URL, or `demo`.")]
 Columns = Annotated[
     str | None, typer.Option(help="Columns of words and tags, such as `word=1,tag=2`. [default: as the files show]")
+]
+TypesOption = Annotated[
+    str, typer.Option(metavar="OLD=NEW,OLD=…", help="New names of entity types; `OLD=` leaves a type out.")
 ]
 
 app = typer.Typer(
@@ -100,11 +106,12 @@ def evaluate(
     langs: Annotated[str, typer.Option(help="`all`, or codes such as `en,de`.")] = "all",
     columns: Columns = None,
     protocol: Annotated[Protocol, typer.Option(help="`paper`: the papers' way of scoring beside it.")] = "strict",
+    types: TypesOption = "",
     precision: GraphOption = None,
     as_json: Json = False,
 ) -> None:
     """Score a model per language: strict entity F1 of whole sentences."""
-    codes, options = read_languages(langs), _read_columns(columns)
+    codes, options, mapping = read_languages(langs), _read_columns(columns), _read_types(types)
     from xtremedistil_ner.stages.evaluate import evaluate_model
 
     with TerminalReporter(quiet=as_json) as report:
@@ -114,6 +121,7 @@ def evaluate(
             split=split,
             languages=codes,
             **options,
+            types=mapping,
             paper_protocol=protocol == "paper",
             graph=precision,
             report=report,
@@ -122,22 +130,45 @@ def evaluate(
 
 
 @corpus_app.command("check")
-def corpus_check(path: CorpusPath, columns: Columns = None) -> None:
+def corpus_check(path: CorpusPath, columns: Columns = None, types: TypesOption = "") -> None:
     """Read every file of a corpus, and list what is wrong with it and what no run would read."""
     from xtremedistil_ner.corpus.check import check_corpus
 
-    check = check_corpus(path, **_read_columns(columns))
+    mapping = _read_types(types)
+    check = check_corpus(path, types=mapping, **_read_columns(columns))
     if check.problems:
         raise CorpusError("\n".join((*check.problems, *format_unread(check))))
     typer.echo(format_check(check, path))
+    _echo_mapping(mapping, check.stats)
 
 
 @corpus_app.command("stats")
-def corpus_stats(path: CorpusPath, columns: Columns = None) -> None:
+def corpus_stats(path: CorpusPath, columns: Columns = None, types: TypesOption = "") -> None:
     """Count sentences, words and entities per language and split."""
     from xtremedistil_ner.corpus import check
 
-    typer.echo(format_stats(check.corpus_stats(path, **_read_columns(columns))))
+    mapping = _read_types(types)
+    stats = check.corpus_stats(path, types=mapping, **_read_columns(columns))
+    typer.echo(format_stats(stats))
+    _echo_mapping(mapping, stats)
+
+
+def _read_types(text: str) -> dict[str, str | None]:
+    """The mapping of a `--types` value."""
+    mapping: dict[str, str | None] = {}
+    for part in filter(None, text.split(",")):
+        old, equals, new = (piece.strip() for piece in part.partition("="))
+        if not (old and equals) or old in mapping or new == OUTSIDE or any(map(str.isspace, old + new)):
+            raise UsageError(f"--types {quoted(part)}: write OLD=NEW, or OLD= to leave a type out, each OLD once.")
+        mapping[old] = new if new not in ("", "null") else None
+    return mapping
+
+
+def _echo_mapping(types: Mapping[str, str | None], stats: Sequence[SplitStats]) -> None:
+    from xtremedistil_ner.corpus.labelled import format_mapping
+
+    if types:
+        typer.echo(format_mapping(types, {old: sum(row.mapped.get(old, 0) for row in stats) for old in types}))
 
 
 @app.command()

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from xtremedistil_ner.corpus.hub_reader import pin_revisions
-from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
+from xtremedistil_ner.corpus.labelled import LabelledCorpus, format_mapping, open_corpus
+from xtremedistil_ner.corpus.split import SPLITS
 from xtremedistil_ner.early_checks import (
     read_every_split,
     require_read_settings,
@@ -207,6 +208,8 @@ def _check_early(job: _Job, corpus: LabelledCorpus) -> None:
     for step in steps.values():
         _with_precision(job, step)
     read_every_split(job.recipe, corpus)
+    if corpus.types:
+        job.report(Event("corpus", format_mapping(corpus.types, corpus.mapped_entities(SPLITS))))
     if steps["pseudolabel"].state in _DUE:
         require_runtime(job.recipe)
     teacher = steps["finetune"].state

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xtremedistil_ner.languages import count_languages
-from xtremedistil_ner.report.tables import about_unequal_languages
+from xtremedistil_ner.report.tables import about_means, about_missing_entities, is_scored
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -235,11 +235,15 @@ def format_scores(model: Mapping[str, Any]) -> str:
     for language, scores in model["languages"].items():
         interval = f"{_percent(scores['f1_low'])} - {_percent(scores['f1_high'])}"
         precision, recall, f1 = (_percent(scores[name]) for name in ("precision", "recall", "f1"))
+        if not is_scored(scores):
+            precision = recall = f1 = interval = "-"
         rows.append((language, precision, recall, f1, interval, str(scores["support"]), str(scores["words_lost"])))
     rows.append(("macro", "", "", _percent(model["macro_f1"]), "", "", ""))
     text = format_table(rows)
     if "paper_protocol" in model:
         text += "\n\n" + _format_paper_protocol(model["paper_protocol"])
+    if note := about_missing_entities([model]):
+        text += f"\n{note}"
     return text + (f"\n{_SYNTHETIC}" if model.get("synthetic") else "")
 
 
@@ -261,7 +265,7 @@ def format_models(report: Mapping[str, Any]) -> str:
     rows = [["language", *models, "retention"]]
     for language in languages:
         scores = [model["languages"].get(language) for model in models.values()]
-        f1 = [_percent(score["f1"] if score else None) for score in scores]
+        f1 = [_percent(score["f1"] if score and is_scored(score) else None) for score in scores]
         rows.append([language, *f1, _percent(retention.get("languages", {}).get(language))])
     rows.append(
         ["macro", *(_percent(model["macro_f1"]) for model in models.values()), _percent(retention.get("macro"))]
@@ -270,7 +274,7 @@ def format_models(report: Mapping[str, Any]) -> str:
     text = format_table(rows)
     if report.get("compression") is not None:
         text += f"\ncompression: {report['compression']:.1f}x"
-    if note := about_unequal_languages(models):
+    if note := about_means(models):
         text += f"\n{note}"
     if report["synthetic"]:
         text += f"\n{_SYNTHETIC}"

@@ -5,23 +5,26 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from xtremedistil_ner.corpus.folder import find_text, is_split_file, is_text_file, languages_of, text_languages
-from xtremedistil_ner.corpus.labelled import open_reader
+from xtremedistil_ner.corpus.labelled import count_mapped, map_split, open_reader
 from xtremedistil_ner.corpus.places import local_folder
 from xtremedistil_ner.corpus.raw_text import read_text
 from xtremedistil_ner.corpus.reader import CorpusReader
 from xtremedistil_ner.corpus.split import SPLITS, LabelledSplit
 from xtremedistil_ner.errors import CorpusError
-from xtremedistil_ner.labels import spans_of
+from xtremedistil_ner.labels import TypeMapping, spans_of
 from xtremedistil_ner.schema import ColumnsSection, CorpusSection
 
 
 @dataclass(frozen=True, slots=True)
 class SplitStats:
-    """What one labelled file holds; `entities` by type. `note` says how it was read where that is not plain."""
+    """What one labelled file holds; `entities` by type, `mapped` by each type that has become another or none.
+
+    `note` says how it was read where that is not plain.
+    """
 
     language: str
     split: str
@@ -32,6 +35,7 @@ class SplitStats:
     repaired_tags: int
     skipped_lines: int
     note: str
+    mapped: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +51,12 @@ class CorpusCheck:
     unread: tuple[str, ...]
 
 
-def check_corpus(path: str | Path, columns: ColumnsSection | None = None) -> CorpusCheck:
+def check_corpus(
+    path: str | Path, *, columns: ColumnsSection | None = None, types: TypeMapping | None = None
+) -> CorpusCheck:
     """Read every file of a corpus folder, of a URL or of `demo`, raw text included, and collect what is wrong.
 
+    `types` maps entity types.
     Raises: CorpusError if `path` is no folder; ResourceError if a URL is out of reach.
     """
     unread: set[str] = set()
@@ -71,7 +78,7 @@ def check_corpus(path: str | Path, columns: ColumnsSection | None = None) -> Cor
         reader = _reader(path, columns)
         for language, split in _splits(reader):
             try:
-                stats += _stats(reader, language, split)
+                stats += _stats(reader, language, split, types or {})
             except CorpusError as error:
                 problems.append(str(error))
     for language in texts:
@@ -82,13 +89,16 @@ def check_corpus(path: str | Path, columns: ColumnsSection | None = None) -> Cor
     return CorpusCheck(tuple(problems), tuple(stats), texts, tuple(sorted(unread)))
 
 
-def corpus_stats(path: str | Path, columns: ColumnsSection | None = None) -> tuple[SplitStats, ...]:
+def corpus_stats(
+    path: str | Path, *, columns: ColumnsSection | None = None, types: TypeMapping | None = None
+) -> tuple[SplitStats, ...]:
     """Numbers of every labelled file of a corpus folder, of a URL or of `demo`, by language and split.
 
+    `types` maps entity types.
     Raises: CorpusError for the first file that cannot be read; ResourceError if a URL is out of reach.
     """
     reader = _reader(path, columns)
-    return tuple(stats for language, split in _splits(reader) for stats in _stats(reader, language, split))
+    return tuple(stats for language, split in _splits(reader) for stats in _stats(reader, language, split, types or {}))
 
 
 def _reader(path: str | Path, columns: ColumnsSection | None) -> CorpusReader:
@@ -103,9 +113,11 @@ def _splits(reader: CorpusReader) -> Iterator[tuple[str, str]]:
     return ((language, split) for language in reader.languages for split in SPLITS)
 
 
-def _stats(reader: CorpusReader, language: str, split: str) -> list[SplitStats]:
+def _stats(reader: CorpusReader, language: str, split: str, types: TypeMapping) -> list[SplitStats]:
     found = reader.read(language, split)
-    return [_count(found, language, split)] if found else []
+    if found is None:
+        return []
+    return [replace(_count(map_split(found, types), language, split), mapped=count_mapped(found, types))]
 
 
 def _count(found: LabelledSplit, language: str, split: str) -> SplitStats:

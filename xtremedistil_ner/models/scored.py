@@ -18,6 +18,7 @@ from xtremedistil_ner.labels import LabelScheme, Transitions
 from xtremedistil_ner.models.pretrained import load_config, longest_window
 from xtremedistil_ner.models.student import load_student, student_scorer
 from xtremedistil_ner.models.student_config import is_student
+from xtremedistil_ner.models.teacher_labels import types_of_labels
 from xtremedistil_ner.models.voting import Vote, load_votes, vote_on_words
 from xtremedistil_ner.pieces import PieceEncoder
 from xtremedistil_ner.rundir import MANIFEST, RunFolder, student_folders, verify
@@ -99,8 +100,7 @@ def open_model(
         scorer = student_scorer(student.network, device=device)
         return _one_model(scorer, student.encoder, student.scheme, parameters, student.transitions)
     labels = config.get("id2label")
-    names = [str(name) for name in labels.values()] if isinstance(labels, dict) else []
-    scheme = LabelScheme(tuple(dict.fromkeys(name[2:] for name in names if name.startswith("B-"))))
+    scheme = LabelScheme(types_of_labels(map(str, labels.values())) if isinstance(labels, dict) else ())
     if not scheme.types:
         raise ModelError(f"{folder / 'config.json'}: id2label has no tags such as B-LOC. Give a fine-tuned teacher.")
     if max_pieces is None:

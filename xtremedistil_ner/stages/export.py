@@ -46,7 +46,7 @@ def export_student(recipe: Recipe, run: RunFolder, wanted: str, report: Reporter
 def _verdict_event(verdict: Int8Verdict, language: str) -> Event:
     of = f" of {language}" if language else ""
     if verdict.macro_drop is None:
-        return Event(STAGE, f"int8 graph{of}: no dev split to judge it by{_consequence(verdict)}")
+        return Event(STAGE, f"int8 graph{of}: no dev entity to judge it by{_consequence(verdict)}")
     change = f"dev macro-F1 {format_points(-verdict.macro_drop)} points"
     return Event(STAGE, f"int8 graph{of}: {change}{_consequence(verdict)}")
 
