@@ -107,6 +107,9 @@ def serve(
     requests: Annotated[
         int, typer.Option(min=1, help="Requests in flight, at most; others get 503.")
     ] = LIMITS.requests,
+    connections: Annotated[
+        int, typer.Option(min=1, help="Open connections, at most; the most silent one goes first.")
+    ] = LIMITS.connections,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a request, at most.")] = LIMITS.timeout_s,
 ) -> None:
     """Serve an export over HTTP, with a page at `/`. SIGTERM drains and ends with 0."""
@@ -114,7 +117,14 @@ def serve(
         from xtremedistil_ner.serve.run import serve_export
     except ModuleNotFoundError as error:
         raise UsageError(f"serve needs {error.name}. Run: pip install 'xtremedistil-ner[serve]'") from error
-    limits = Limits(body_bytes=body_bytes, texts=texts, characters=characters, requests=requests, timeout_s=timeout)
+    limits = Limits(
+        body_bytes=body_bytes,
+        texts=texts,
+        characters=characters,
+        requests=requests,
+        connections=connections,
+        timeout_s=timeout,
+    )
     serve_export(export, host=host, port=port, workers=threads or available_cores(), precision=precision, limits=limits)
 
 
