@@ -151,7 +151,8 @@ def choose_column(present: Collection[str], names: Sequence[str]) -> str:
 def shown(names: Collection[str]) -> str:
     """Names of columns as a message lists them, the first ten."""
     more = [f"{len(names) - _MOST_NAMES} more"] if len(names) > _MOST_NAMES else []
-    return ", ".join([*(name[:_LONGEST_NAME] for name in islice(names, _MOST_NAMES)), *more]) or "no columns"
+    first = (name[:_LONGEST_NAME] for name in islice(names, _MOST_NAMES))
+    return ", ".join([*(name if name.isprintable() else repr(name) for name in first), *more]) or "no columns"
 
 
 def parquet_schema(path: Path) -> pyarrow.Schema:
