@@ -75,7 +75,7 @@ def test_only_training_sentences_are_cut(folder):
 
 def test_a_tag_outside_the_scheme_is_refused_with_its_line(folder):
     corpus = opened(folder, languages=("en",))
-    with pytest.raises(CorpusError, match=r"en/test\.tsv:3: tag 'B-LOC': the types are PER\. Add LOC to corpus\.types"):
+    with pytest.raises(CorpusError, match=r"en/test\.tsv:3: tag 'B-LOC': the types are PER\. Map LOC, or leave"):
         corpus.sentences("en", "test")
 
 

@@ -186,7 +186,7 @@ def test_the_table_shows_teacher_and_student_beside_each_other():
     assert rows["no Norwegian"][3:] == ["50.00 (50.00–50.00)", "1", "1"]
     assert rows["PER"] == ["75.00", "37.50"]
     assert rows["LOC"] == ["100.00", "50.00"], "a language without the type does not count"
-    assert rows["train"] == ["61", "2", ""]
+    assert rows["train"] == ["61", "2", "bf16", ""]
 
 
 def test_the_most_common_confusions_of_the_student_stand_beside_the_teachers():

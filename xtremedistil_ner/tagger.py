@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.errors import ModelError, UsageError, quoted
-from xtremedistil_ner.exported import GraphPrecision, choose_graph, verify_export
+from xtremedistil_ner.exported import GraphPrecision, choose_graph, find_export, verify_export
 from xtremedistil_ner.labels import LabelScheme, TagIds, Transitions, decode_sentences, legal_spans
 from xtremedistil_ner.pieces import PieceBatch, PieceEncoder, load_encoder
 from xtremedistil_ner.word_logits import Scorer, score_words
@@ -80,7 +80,7 @@ class Tagger:
         threads: int = 1,
         device: Literal["cpu", "cuda"] = "cpu",
     ) -> Tagger:
-        """Load an export folder; `threads` is for one call of the model on a CPU.
+        """Load an export folder, or that of a run folder; `threads` is for one call of the model on a CPU.
 
         Without a `precision` it is the float32 graph, or the int8 one where there is no other. In float32 a text has
         the same entities in any company; int8 kernels scale each batch by its largest value, so that logits near a
@@ -89,7 +89,7 @@ class Tagger:
         Raises: ModelError when a file is missing, foreign, or not what the manifest says; UsageError for CUDA
         without an ONNX Runtime that has it.
         """
-        path = Path(folder)
+        path = find_export(Path(folder))
         graph = choose_graph(path, verify_export(path), precision)
         return cls.from_graph(graph, path, threads=threads, device=device)
 

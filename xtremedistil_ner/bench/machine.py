@@ -19,6 +19,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from xtremedistil_ner.tagger import open_session
+from xtremedistil_ner.training.precision import has_native_bf16
 
 _WIDTHS = (256, 512, 1024)
 _MEASURE_S = 0.4
@@ -56,7 +57,7 @@ def _cpu_rates(threads: int) -> dict[str, Any]:
 
 
 def _products(threads: int) -> dict[str, list[tuple[Callable[[], object], float]]]:
-    """Square matrix products in each precision, with their FLOP."""
+    """Square matrix products in each precision that the processor has, with their FLOP."""
     products: dict[str, list[tuple[Callable[[], object], float]]] = {"float32": [], "bfloat16": [], "int8": []}
     for width in _WIDTHS:
         flop = 2.0 * width**3
@@ -66,12 +67,13 @@ def _products(threads: int) -> dict[str, list[tuple[Callable[[], object], float]
             (_bind(torch.mm, left, right), flop),
             (_onnx_product(width, TensorProto.FLOAT, threads), flop),
         ]
-        products["bfloat16"].append((_bind(torch.mm, left.bfloat16(), right.bfloat16()), flop))
+        if has_native_bf16(torch.device("cpu")):
+            products["bfloat16"].append((_bind(torch.mm, left.bfloat16(), right.bfloat16()), flop))
         products["int8"] += [
             (_bind(torch._int_mm, whole, whole), flop),
             (_onnx_product(width, TensorProto.UINT8, threads), flop),
         ]
-    return products
+    return {name: runs for name, runs in products.items() if runs}
 
 
 def _bind(product: Callable[..., object], *arguments: torch.Tensor) -> Callable[[], object]:

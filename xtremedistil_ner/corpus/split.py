@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from xtremedistil_ner.corpus.sentence import Sentence
-from xtremedistil_ner.errors import CorpusError
+from xtremedistil_ner.errors import CorpusError, quoted
 from xtremedistil_ner.labels import tag_format, to_iob2
 
 SPLITS = ("train", "dev", "test")
 MAX_PROBLEMS = 20
 LINE, ROW = ":", ", row "
 """What stands in a message between the name of a split and a number: `en/dev.tsv:7`, `en/dev.parquet, row 7`."""
+_LONGEST_TAG = 200
 SPAN_FATES = {
     "widened": "widened to whole words",
     "trimmed": "trimmed of white space",
@@ -40,8 +41,7 @@ class LabelledSplit:
 
     `repaired_tags` counts inside tags that continued no entity and now begin one, `skipped_lines` comments, document
     marks and rows without a word; `tag_lines` says in which line or row each tag, as written, stands first; `place`
-    is what messages put before such a number. `note` says how the file was read where that is not plain;
-    `spans` counts what became of entities by character offsets, by the keys of `SPAN_FATES`.
+    is what messages put before such a number; `note` says how the file was read where that is not plain.
     """
 
     place: str
@@ -108,7 +108,7 @@ class SplitRows:
             place = f"{self.name}:1:1" if self.unit == LINE else self.name
             self.problems.append(f"{place}: no sentence in this file. Remove it or fill it.")
         if self.problems:
-            raise CorpusError("\n".join(self.problems))
+            raise CorpusError("\n".join(self.problems[:MAX_PROBLEMS]))
         written = {tuple(tags) for _, _, tags in self.sentences}  # far fewer than sentences
         scheme = tag_format(sorted(written))
         converted = {tags: to_iob2(tags, format=scheme) for tags in written}
@@ -144,9 +144,13 @@ def format_spans(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{counts[fate]:,} {meaning}" for fate, meaning in SPAN_FATES.items() if counts.get(fate))
 
 
-@lru_cache(maxsize=4096)
 def is_tag(text: str) -> bool:
     """Whether a text is a tag of any format."""
+    return len(text) <= _LONGEST_TAG and _is_tag(text)
+
+
+@lru_cache(maxsize=4096)
+def _is_tag(text: str) -> bool:
     return _TAG.fullmatch(text) is not None
 
 
@@ -163,7 +167,7 @@ def check_words(words: object) -> list[str]:
         if not word:
             raise CorpusError(f"word {position} is empty. Leave it out, and its tag too.")
         if "\n" in word or "\r" in word:
-            raise CorpusError(f"word {position}, {word!r}, has a line end. Split it into words.")
+            raise CorpusError(f"word {position}, {quoted(word)}, has a line end. Split it into words.")
     text = "".join(words)
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise CorpusError("a word has half a surrogate pair, which UTF-8 has not. Write the whole character.")
@@ -180,15 +184,18 @@ def _check_tags(tags: object, n_words: int, tag_names: Sequence[str] | None) -> 
 
 def _check_tag(tag: object) -> str:
     if isinstance(tag, int):
-        raise CorpusError(f"tag {tag} is a number, which does not tell what it stands for. Write names such as B-LOC.")
+        number = f"tag {quoted(tag)} is a number, which does not tell what it stands for"
+        raise CorpusError(f"{number}. Write names such as B-LOC.")
     if not isinstance(tag, str) or not is_tag(tag):
-        raise CorpusError(f"{tag!r} is no tag. Write O, or B- or I- and an entity type.")
+        raise CorpusError(f"{quoted(tag)} is no tag. Write O, or B- or I- and an entity type.")
     return tag
 
 
 def _named(tag: object, names: Sequence[str]) -> str:
     if not isinstance(tag, int) or not 0 <= tag < len(names):
-        raise CorpusError(f"{tag!r} is no tag. Tags are numbers from 0, {names[0]}, to {len(names) - 1}, {names[-1]}.")
+        raise CorpusError(
+            f"{quoted(tag)} is no tag. Tags are numbers from 0, {names[0]}, to {len(names) - 1}, {names[-1]}."
+        )
     return _check_tag(names[tag])
 
 

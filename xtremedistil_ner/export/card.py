@@ -82,7 +82,11 @@ def _front_matter(report: Mapping[str, Any] | None, *, licence: str, recipe_name
         languages = student["languages"]
         where = {"corpus": _corpus_name(report), "split": _split(report)}
         results = [_result("macro F1", student["macro_f1"], language=None, **where)]
-        results += [_result(f"F1 ({code})", scores["f1"], language=code, **where) for code, scores in languages.items()]
+        results += [
+            _result(f"F1 ({code})", scores["f1"], language=code, **where)
+            for code, scores in languages.items()
+            if scores["support"]
+        ]
     data = ModelCardData(
         language=list(languages) or None,
         license=licence,
@@ -169,7 +173,7 @@ def _format_decision(verdict: Int8Verdict) -> str:
     if verdict.is_good:
         return f"`{GRAPH_FILES['int8']}` loses no more than {limit} points of macro-F1 on dev."
     if verdict.macro_drop is None:
-        reason = "There is no dev split to judge the int8 graph by"
+        reason = "There is no entity in a dev split to judge the int8 graph by"
     else:
         reason = f"The int8 graph loses {100 * verdict.macro_drop:.2f} points of macro-F1 on dev, more than {limit}"
     if verdict.is_published:

@@ -6,26 +6,26 @@ A bad line ends everything, with its file and line, or is passed over and told, 
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
+from xtremedistil_ner.corpus.columns import COLUMN_ENDINGS, ColumnReader
 from xtremedistil_ner.corpus.json_lines import parse_record
-from xtremedistil_ner.corpus.split import is_tag
-from xtremedistil_ner.corpus.streams import COMPRESSIONS, decode_line, open_raw
+from xtremedistil_ner.corpus.streams import COMPRESSIONS, decode_line, open_raw, read_lines
 from xtremedistil_ner.errors import CorpusError
 
 InputFormat = Literal["text", "jsonl", "conll"]
 OnBadLine = Callable[[CorpusError], None]
 STANDARD_INPUT = Path("<stdin>")
-_FORMAT_OF: dict[str, InputFormat] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".conll": "conll", ".tsv": "conll"}
-_DOCUMENT_MARK = "-DOCSTART-"
+_FORMAT_OF: dict[str, InputFormat] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    **dict.fromkeys(COLUMN_ENDINGS, "conll"),
+}
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_SEPARATOR = re.compile("[\t ]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +49,14 @@ def read_documents(
 ) -> Iterator[Document]:
     """The documents of some files in order; of standard input when there is none.
 
-    Without a `form` the file name decides. `on_bad_line` hears of each line that is passed over.
+    Without a `form` the file name decides. `on_bad_line` hears of each line that is passed over, and of columns of each
+    sentence.
 
     Raises: CorpusError for a missing or damaged file and, without `on_bad_line`, for the first bad line.
     """
     readers = {"text": _read_text, "jsonl": _read_jsonl, "conll": _read_conll}
     for path in files or (STANDARD_INPUT,):
-        lines: Iterable[bytes] = sys.stdin.buffer if path == STANDARD_INPUT else open_raw(path)
+        lines = read_lines(sys.stdin.buffer) if path == STANDARD_INPUT else open_raw(path)
         yield from readers[form or format_of(path)](lines, path, on_bad_line or _stop)
 
 
@@ -114,35 +115,10 @@ def _check_characters(record: dict[str, Any], place: str) -> None:
 
 
 def _read_conll(lines: Iterable[bytes], path: Path, on_bad_line: OnBadLine) -> Iterator[Document]:
-    """Sentences of words, the first column of each line; a sentence with a bad line is passed over whole."""
-    words: list[str] = []
-    first, size, is_bad = 0, 0, False
-    for number, raw in enumerate(chain(lines, (b"",)), start=1):
-        size += len(raw)
-        try:
-            line = decode_line(raw, path, number)
-            ends = not line.strip(" ") or line.startswith(_DOCUMENT_MARK)
-            if not ends and not _is_comment(line):
-                first = first if words else number
-                words.append(_word_of(line, f"{path}:{number}"))
-        except CorpusError as error:
-            on_bad_line(error)
-            is_bad = True
-            continue
-        if ends:
-            if words and not is_bad:
-                yield Document(f"{path}:{first}", words=tuple(words), size=size)
-                size = 0
-            words, is_bad = [], False
-
-
-def _is_comment(line: str) -> bool:
-    """`# text = …` is one; `#` alone is a word, and so is that of `# NN O`."""
-    return line.startswith("# ") and "\t" not in line and not is_tag(line.rpartition(" ")[2])
-
-
-def _word_of(line: str, place: str) -> str:
-    word = _SEPARATOR.split(line, maxsplit=1)[0]
-    if not word or "\r" in word:
-        raise CorpusError(f"{place}: no word in the first column. Write the word first, then a tab.")
-    return word
+    """Sentences of words in columns; a sentence with a bad line is passed over whole."""
+    is_terminal = path == STANDARD_INPUT and sys.stdin.isatty()
+    for sentence in ColumnReader(lines, path, labelled=False, is_terminal=is_terminal):
+        if sentence.problems:
+            on_bad_line(CorpusError(sentence.problems[0]))
+        else:
+            yield Document(f"{path}:{sentence.line}", words=tuple(sentence.words), size=sentence.size)

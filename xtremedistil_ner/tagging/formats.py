@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from xtremedistil_ner.errors import CorpusError, UsageError
+from xtremedistil_ner.errors import CorpusError, UsageError, quoted
 from xtremedistil_ner.tagger import Tagger
 from xtremedistil_ner.tagging.documents import Document
 from xtremedistil_ner.tagging.run import TaggedDocument, tag_documents
@@ -77,7 +77,7 @@ def _format_columns(tagged: TaggedDocument) -> str:
     for (word, _, _), tag in zip(tagged.words, tagged.tags, strict=True):
         if not word or _WHITE_SPACE.search(word):
             raise CorpusError(
-                f"{tagged.document.place}: word {word!r} has no place in a column. Write it as jsonl instead."
+                f"{tagged.document.place}: word {quoted(word)} has no place in a column. Write it as jsonl instead."
             )
         lines.append(f"{word}\t{tag}\n")
     return "".join(lines) + "\n"

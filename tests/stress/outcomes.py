@@ -1,0 +1,210 @@
+"""One command in this process, as the command line calls it, and what is wrong with how it ended.
+
+Right is: an exit code of the error tree, no other exception, a message under 2 kB, and nothing changed outside of the
+folder that the command works in.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import chdir, contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from types import FrameType
+
+import typer.main
+
+from xtremedistil_ner import cli
+
+EXIT_CODES = frozenset({0, 2, 3, 4, 5})
+MESSAGE_BYTES = 2_000
+PEAK_BYTES = 10**9
+_WALL_S = 120.0
+_LARGE_S = 120
+_ADDRESS_BYTES = 8 * 2**30
+"""Beyond it memory is refused, so that one input does not take the machine with it."""
+_PROGRESS = re.compile(r"^20\d\d-.*\n?", re.MULTILINE)
+_TRACEBACK = "Traceback (most recent call last)"
+_FRAME = re.compile(r'File ".*?/xtremedistil_ner/(\S+?)", line (\d+), in (\S+)')
+_build_commands = cache(typer.main.get_command)  # half the time of a small input, were it built for each
+
+
+class TooSlow(BaseException):
+    """The time of one input is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a command ended. Units: `seconds` of the processor.
+
+    `faults` are pairs: what the fault is, the same for all inputs that show it, and how it showed here.
+    """
+
+    code: int | None
+    message: str
+    seconds: float
+    faults: tuple[tuple[str, str], ...]
+    peak_bytes: int | None = None
+
+    @property
+    def message_bytes(self) -> int:
+        """Its length in UTF-8."""
+        return len(self.message.encode("utf-8", "replace"))
+
+    @property
+    def has_traceback(self) -> bool:
+        """Whether something escaped that is none of our errors."""
+        return self.message.startswith(_TRACEBACK)
+
+    def with_fault(self, what: str, how: str) -> Outcome:
+        """The same with one fault more."""
+        return replace(self, faults=(*self.faults, (what, how)))
+
+
+def run_command(arguments: Sequence[str], folder: Path, *, limit_s: float) -> Outcome:
+    """Run `xner` with some arguments in a folder."""
+    code: int | None = None
+    start = time.process_time()
+    with _streams() as (output, errors), chdir(folder), _restored(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sys.argv = ["xner", *arguments]
+        try:
+            with _time_limit(limit_s):
+                cli.main()
+            code = 0
+        except SystemExit as ending:
+            code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            errors.buffer.write(traceback.format_exc().encode("utf-8", "backslashreplace"))
+        message = _message(_written(errors))
+        output.flush()
+    return Outcome(code, message, time.process_time() - start, tuple(_faults(code, message, arguments[0])))
+
+
+def run_apart(arguments: Sequence[str], folder: Path) -> Outcome:
+    """Run `xner` in a process of its own, whose peak of memory (resident, imports included) is known.
+
+    A process that `xner` starts counts where it has more than `xner` itself; they are not added up.
+    """
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_BYTES, _ADDRESS_BYTES))
+        resource.setrlimit(resource.RLIMIT_CPU, (_LARGE_S, _LARGE_S))
+
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "xtremedistil_ner", *arguments],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            preexec_fn=limit,
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        code = process.returncode = os.waitstatus_to_exitcode(status)
+        errors.seek(0)
+        message = _message(errors.read().decode("utf-8", "replace"))
+    peak = usage.ru_maxrss * 1024
+    faults = list(_faults(code, message, arguments[0]))
+    if peak >= PEAK_BYTES:
+        faults.append((f"memory of {arguments[0]}", f"{peak / 1e6:.0f} MB"))
+    return Outcome(code, message, usage.ru_utime + usage.ru_stime, tuple(faults), peak)
+
+
+def _message(text: str) -> str:
+    """What is written on standard error without progress."""
+    for beginning in (_TRACEBACK, "xner: "):
+        if beginning in text:
+            return text[text.find(beginning) :]
+    return _PROGRESS.sub("", text)
+
+
+def _faults(code: int | None, message: str, command: str) -> Iterator[tuple[str, str]]:
+    """`message` has the traceback of what escaped; there is no exit code then, or it is 1."""
+    if message.startswith(_TRACEBACK):
+        last = re.search(r"^\S.*", message.rpartition("\n  File ")[2].partition("\n")[2], re.MULTILINE)
+        error = last[0][:300] if last else "?"
+        frames = [f"{file}:{line} in {name}" for file, line, name in _FRAME.findall(message)]
+        is_slow = TooSlow.__name__ in error
+        place = command if is_slow or not frames else frames[-1]
+        yield f"{error.partition(':')[0]} at {place}", "\n  ".join([error, *frames[-4:]])
+    elif code not in EXIT_CODES:
+        yield f"exit {code} of {command}", message[-500:]
+    elif (length := len(message.encode("utf-8", "replace"))) >= MESSAGE_BYTES:
+        yield f"long message of {command}: {_shape(message)}", f"{length} bytes: {message[:300]}"
+
+
+def _shape(message: str) -> str:
+    """The first words of a message that do not depend on the input."""
+    text = re.sub(r"'[^']*'|\"[^\"]*\"|\S*[/\d]\S*", "…", message.removeprefix("xner: ").partition("\n")[0][:400])
+    return text[:60].strip()
+
+
+@contextmanager
+def _streams() -> Iterator[tuple[io.TextIOWrapper, io.TextIOWrapper]]:
+    """Real files as standard output and error, which refuse what a terminal's or a pipe's would."""
+    before = sys.stdout, sys.stderr, sys.argv
+    with (
+        tempfile.TemporaryFile() as output,
+        tempfile.TemporaryFile() as errors,
+        io.TextIOWrapper(output, encoding="utf-8") as sys.stdout,
+        io.TextIOWrapper(errors, encoding="utf-8", errors="backslashreplace", write_through=True) as sys.stderr,
+    ):
+        try:
+            yield sys.stdout, sys.stderr
+        finally:
+            sys.stdout, sys.stderr, sys.argv = before
+
+
+def _written(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    stream.buffer.seek(0)
+    return stream.buffer.read().decode("utf-8", "replace")
+
+
+@contextmanager
+def _restored() -> Iterator[None]:
+    """Signals as they were, since `main` sets its own; the commands are built once."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)}
+    get_command = typer.main.get_command
+    typer.main.get_command = _build_commands
+    try:
+        yield
+    finally:
+        typer.main.get_command = get_command
+        for number, action in before.items():
+            signal.signal(number, action)
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raise `TooSlow` after so much time of the processor, and after two minutes of the clock whatever it does."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise TooSlow(f"not done after {seconds:g} s of the processor or {_WALL_S:g} s")
+
+    timers = ((signal.SIGPROF, signal.ITIMER_PROF, seconds), (signal.SIGALRM, signal.ITIMER_REAL, _WALL_S))
+    before = {number: signal.signal(number, stop) for number, _, _ in timers}
+    try:
+        for _, timer, limit in timers:
+            signal.setitimer(timer, limit)
+        yield
+    finally:
+        for _, timer, _ in timers:
+            signal.setitimer(timer, 0)
+        for number, action in before.items():
+            signal.signal(number, action)
