@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from xtremedistil_ner.corpus.annotations import AnnotatedText, TextSpan, add_annotated, make_span
 from xtremedistil_ner.corpus.hashes import file_hash
 from xtremedistil_ner.corpus.split import LINE, ROW, LabelledSplit, SplitRows
-from xtremedistil_ner.corpus.streams import open_raw, open_text
+from xtremedistil_ner.corpus.streams import open_text, read_whole
 from xtremedistil_ner.errors import CorpusError, ResourceError, first_line, quoted
 
 if TYPE_CHECKING:
@@ -47,10 +47,8 @@ def read_brat(folder: Path, *, language: str) -> LabelledSplit:
     texts: list[AnnotatedText] = []
     for number, text in enumerate(path for path in files if path.suffix == TEXT):
         try:
-            content = b"".join(open_raw(text)).decode("utf-8")
-            texts.append(AnnotatedText(number, _without_mark(content), tuple(_brat_spans(text, rows))))
-        except UnicodeDecodeError as error:
-            rows.problems.append(f"{text}: byte {error.start + 1} is not UTF-8. Save the file as UTF-8.")
+            content = _without_mark(read_whole(text))
+            texts.append(AnnotatedText(number, content, tuple(_brat_spans(text, rows))))
         except CorpusError as error:
             rows.problems.append(str(error))
     lonely = [path for path in files if path.suffix == ANNOTATION and path.with_suffix(TEXT) not in files]
