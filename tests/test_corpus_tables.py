@@ -145,8 +145,8 @@ def test_a_table_that_expands_a_thousandfold_is_refused_before_it_is_read(tmp_pa
 def test_a_folder_in_place_of_a_file_is_named(tmp_path):
     (tmp_path / "en" / "train.parquet").mkdir(parents=True)
     write(tmp_path / "en" / "train.parquet" / "part-0.parquet", table())
-    with pytest.raises(CorpusError, match=r"train\.parquet: a folder where a file belongs"):
-        check_corpus(tmp_path)
+    (problem,) = check_corpus(tmp_path).problems
+    assert problem.startswith(f"{tmp_path}/en/train.parquet: a folder where a file belongs")
 
 
 def test_any_cut_and_many_broken_bytes_give_one_message(tmp_path):

@@ -229,15 +229,18 @@ def _read_metadata(
     return scheme, max_pieces, transitions
 
 
-def _many(values: Iterable[_Value], use: str, sentence: int | None = None) -> Iterable[_Value]:
+def _many(values: Iterable[_Value], use: str, sentence: int | None = None) -> Iterator[_Value]:
     """The values, unless they are one text, which has characters, a mapping, which has keys, or nothing to go over."""
-    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
-        where = "" if sentence is None else f"sentence {sentence}: "
-        raise UsageError(f"{where}{quoted(values)} where several texts are expected. Call {use}.")
-    return values
+    try:
+        if not isinstance(values, str | bytes | bytearray | Mapping):
+            return iter(values)
+    except TypeError:
+        pass
+    where = "" if sentence is None else f"sentence {sentence} (counted from 0): "
+    raise UsageError(f"{where}{quoted(values)} where several texts are expected. Call {use}.")
 
 
 def _text(value: str, name: str) -> str:
     if not isinstance(value, str):
-        raise UsageError(f"{name} is {quoted(value)}, not a text. Give a str (counted from 0).")
+        raise UsageError(f"{name} (counted from 0) is {quoted(value)}, not a text. Give each as a str.")
     return value

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from xtremedistil_ner.corpus.annotations import AnnotatedText, TextSpan, add_annotated, make_span
 from xtremedistil_ner.corpus.hashes import file_hash
 from xtremedistil_ner.corpus.split import LINE, ROW, LabelledSplit, SplitRows
-from xtremedistil_ner.corpus.streams import open_raw, open_text
+from xtremedistil_ner.corpus.streams import open_text, read_whole
 from xtremedistil_ner.errors import CorpusError, ResourceError, first_line, quoted
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ANNOTATION, TEXT = ".ann", ".txt"
 _DOCUMENT = ", document "
-_ENTITY = re.compile(r"T\S*\t(\S+) (\d+ \d+(?:;\d+ \d+)*)\t(.*)")
+_ENTITY = re.compile(r"T\S*\t(\S+) (\d{1,15} \d{1,15}(?:;\d{1,15} \d{1,15})*)\t(.*)")
 
 
 def is_brat_folder(path: Path) -> bool:
@@ -47,10 +47,8 @@ def read_brat(folder: Path, *, language: str) -> LabelledSplit:
     texts: list[AnnotatedText] = []
     for number, text in enumerate(path for path in files if path.suffix == TEXT):
         try:
-            content = b"".join(open_raw(text)).decode("utf-8")
-            texts.append(AnnotatedText(number, _without_mark(content), tuple(_brat_spans(text, rows))))
-        except UnicodeDecodeError as error:
-            rows.problems.append(f"{text}: byte {error.start + 1} is not UTF-8. Save the file as UTF-8.")
+            content = _without_mark(read_whole(text))
+            texts.append(AnnotatedText(number, content, tuple(_brat_spans(text, rows))))
         except CorpusError as error:
             rows.problems.append(str(error))
     lonely = [path for path in files if path.suffix == ANNOTATION and path.with_suffix(TEXT) not in files]
@@ -67,13 +65,16 @@ def read_spacy(path: Path, *, language: str) -> LabelledSplit:
     rows = SplitRows(str(path), path.name, ROW)
     texts = []
     for number, doc in enumerate(_spacy_docs(path)):
-        if doc.has_annotation("ENT_IOB"):
-            place = f"{path}{ROW}{number}"
-            spans = [make_span(ent.start_char, ent.end_char, ent.label_ or None, place) for ent in doc.ents]
-            texts.append(AnnotatedText(number, doc.text, tuple(spans)))
-        else:
-            rows.skipped_lines += 1
         rows.spans["other"] += sum(map(len, doc.spans.values()))
+        if not doc.has_annotation("ENT_IOB"):
+            rows.skipped_lines += 1
+            continue
+        try:
+            spans = [make_span(e.start_char, e.end_char, e.label_, f"{path}{ROW}{number}") for e in doc.ents]
+        except CorpusError as error:
+            rows.report(number, str(error))
+        else:
+            texts.append(AnnotatedText(number, doc.text, tuple(spans)))
     add_annotated(rows, texts)
     return rows.finish(language)
 
@@ -92,20 +93,30 @@ def _brat_spans(text: Path, rows: SplitRows) -> Iterator[TextSpan]:
     if not path.is_file():
         raise CorpusError(f"{text}: no {path.name} beside it. Annotate the text, or leave an empty file.")
     for number, line in enumerate(open_text(path), start=1):
-        if not line.startswith("T"):
-            rows.skipped_lines += bool(line.strip())
-            continue
-        found = _ENTITY.fullmatch(line)
-        if found is None:
-            raise CorpusError(
-                f"{path}{LINE}{number}: {quoted(line)} is no entity. Write T1, type and places, and text."
-            )
-        kind, places, content = found.groups()
-        if ";" in places:
-            rows.spans["discontinuous"] += 1
+        place = f"{path}{LINE}{number}"
+        try:
+            span = _brat_span(line, place, rows)
+        except CorpusError as error:
+            rows.problems.append(f"{place}: {error}")
         else:
-            start, end = places.split(" ")
-            yield make_span(int(start[:18]), int(end[:18]), kind, f"{path}{LINE}{number}", content)
+            if span:
+                yield span
+
+
+def _brat_span(line: str, place: str, rows: SplitRows) -> TextSpan | None:
+    """The entity of a line; None for what is none, which is counted."""
+    if not line.startswith("T"):
+        rows.skipped_lines += bool(line.strip())
+        return None
+    found = _ENTITY.fullmatch(line)
+    if found is None:
+        raise CorpusError(f"{quoted(line)} is no entity. Write T1, type and places, and text, with tabs between.")
+    kind, places, content = found.groups()
+    if ";" in places:
+        rows.spans["discontinuous"] += 1
+        return None
+    start, end = map(int, places.split(" "))
+    return make_span(start, end, kind, place, content)
 
 
 def _spacy_docs(path: Path) -> list[Doc]:

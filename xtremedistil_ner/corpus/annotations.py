@@ -18,11 +18,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from xtremedistil_ner.corpus.split import SplitRows, format_spans
+from xtremedistil_ner.corpus.split import SplitRows, format_spans, is_tag
 from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.errors import CorpusError, quoted
 
 Word = tuple[str, int, int]
+_MOST_BITS = 53  # of a whole number in JavaScript
 _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
 _BLANKS = re.compile(r"(?:\s|\\n|\\r)+")
 
@@ -56,11 +57,12 @@ def make_span(start: object, end: object, kind: object, place: str, text: object
     Raises: CorpusError that says what is wrong; the caller knows where.
     """
     for offset in (start, end):
-        if not isinstance(offset, int) or isinstance(offset, bool):
-            raise CorpusError(f"offset {quoted(offset)} is no whole number. Count characters from 0.")
-    if not isinstance(kind, str) or not kind.strip():
+        if not isinstance(offset, int) or isinstance(offset, bool) or offset.bit_length() > _MOST_BITS:
+            raise CorpusError(f"offset {quoted(offset)} is no whole number that fits. Count characters from 0.")
+    name = "_".join(kind.split()) if isinstance(kind, str) else ""
+    if not is_tag(f"B-{name}"):
         raise CorpusError(f"{quoted(kind)} is no entity type. Give its name.")
-    return TextSpan(start, end, "_".join(kind.split()), place, text if isinstance(text, str) else None)  # type: ignore[arg-type]
+    return TextSpan(start, end, name, place, text if isinstance(text, str) else None)  # type: ignore[arg-type]
 
 
 def add_annotated(rows: SplitRows, texts: Sequence[AnnotatedText]) -> None:

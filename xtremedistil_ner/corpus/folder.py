@@ -196,6 +196,6 @@ def _only(found: list[Path], what: str) -> Path | None:
     if len(found) > 1:
         others = ", ".join(file.name for file in found[1:])
         raise CorpusError(f"{found[0]}: {others} stands beside it and is the {what} as well. Keep one of them.")
-    if found and found[0].is_dir() and found[0].suffix:
+    if found and found[0].is_dir() and not is_brat_folder(found[0]):
         raise CorpusError(f"{found[0]}: a folder where a file belongs. Write one file.")
     return found[0] if found else None

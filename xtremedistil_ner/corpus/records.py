@@ -17,7 +17,7 @@ from xtremedistil_ner.corpus.annotated_records import is_annotated, read_annotat
 from xtremedistil_ner.corpus.annotations import AnnotatedText, add_annotated
 from xtremedistil_ner.corpus.json_lines import parse_json, parse_record
 from xtremedistil_ner.corpus.split import ROW, LabelledSplit, SplitRows
-from xtremedistil_ner.corpus.streams import decode_line, open_raw
+from xtremedistil_ner.corpus.streams import open_raw, read_whole
 from xtremedistil_ner.errors import CorpusError, first_line, quoted
 
 if TYPE_CHECKING:
@@ -47,11 +47,11 @@ def read_json(path: Path, *, language: str) -> LabelledSplit:
 
     Raises: CorpusError with the first problems of the file, each with its place in the list.
     """
-    lines = [decode_line(raw, path, number) for number, raw in enumerate(open_raw(path), start=1)]
-    if not next((line for line in lines if line.strip()), "").lstrip().startswith("["):
+    text = read_whole(path).removeprefix("\ufeff")
+    if not text.lstrip().startswith("["):
         return read_jsonl(path, language=language)
     try:
-        records = parse_json("\n".join(lines))
+        records = parse_json(text)
     except json.JSONDecodeError as error:
         raise CorpusError(f"{path}:{error.lineno}:{error.colno}: not JSON ({error.msg}). Export it again.") from error
     except CorpusError as error:
@@ -151,7 +151,8 @@ def choose_column(present: Collection[str], names: Sequence[str]) -> str:
 def shown(names: Collection[str]) -> str:
     """Names of columns as a message lists them, the first ten."""
     more = [f"{len(names) - _MOST_NAMES} more"] if len(names) > _MOST_NAMES else []
-    return ", ".join([*(name[:_LONGEST_NAME] for name in islice(names, _MOST_NAMES)), *more]) or "no columns"
+    first = (name[:_LONGEST_NAME] for name in islice(names, _MOST_NAMES))
+    return ", ".join([*(name if name.isprintable() else repr(name) for name in first), *more]) or "no columns"
 
 
 def parquet_schema(path: Path) -> pyarrow.Schema:

@@ -8,6 +8,7 @@ A line has at most 1 MiB, and a compressed file expands at most 300 times, so th
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import io
 import lzma
@@ -48,17 +49,23 @@ def open_raw(path: Path) -> Iterator[bytes]:
 
     Raises: CorpusError for a missing or damaged file, and for one that expands to hundreds of times its size.
     """
+    with _opened(path) as stream:
+        yield from read_lines(stream)
+
+
+def read_whole(path: Path) -> str:
+    """The text of a file as it stands, with its byte order mark and its line ends, however long its lines are.
+
+    Raises: as `open_text`.
+    """
+    with _opened(path) as stream:
+        data = stream.read()
     try:
-        with _open_binary(path) as stream:
-            yield from read_lines(stream)
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise CorpusError(f"{path}: no such file. Give a text file.") from error
-    except _DAMAGE as error:
-        raise _damaged(path, error) from error
-    except OSError as error:
-        if error.errno is None:  # bz2 reports bad data so
-            raise _damaged(path, error) from error
-        raise CorpusError(f"{path}: cannot be read: {error.strerror}.") from error
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = data[: error.start]
+        column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8")) + 1
+        raise _not_utf8(path, before.count(b"\n") + 1, column, data[error.start]) from error
 
 
 def read_lines(stream: BinaryIO) -> Iterator[bytes]:
@@ -82,14 +89,31 @@ def decode_line(raw: bytes, path: Path, number: int) -> str:
         line = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         column = len(raw[: error.start].decode("utf-8")) + 1
-        raise CorpusError(
-            f"{path}:{number}:{column}: byte 0x{raw[error.start]:02x} is not UTF-8. Save the file as UTF-8."
-        ) from error
+        raise _not_utf8(path, number, column, raw[error.start]) from error
     if number == 1:
         line = line.removeprefix("\ufeff")
     if line.endswith("\n"):
         line = line[:-2] if line.endswith("\r\n") else line[:-1]
     return line
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with _open_binary(path) as stream:
+            yield stream
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise CorpusError(f"{path}: no such file. Give a text file.") from error
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
+    except OSError as error:
+        if error.errno is None:  # bz2 reports bad data so
+            raise _damaged(path, error) from error
+        raise CorpusError(f"{path}: cannot be read: {error.strerror}.") from error
+
+
+def _not_utf8(path: Path, number: int, column: int, byte: int) -> CorpusError:
+    return CorpusError(f"{path}:{number}:{column}: byte 0x{byte:02x} is not UTF-8. Save the file as UTF-8.")
 
 
 def _open_binary(path: Path) -> BinaryIO:
