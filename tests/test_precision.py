@@ -207,10 +207,10 @@ def test_labels_are_the_same_without_torchs_private_operators(tiny_recipe, run_c
 
 
 def test_doctor_says_what_auto_is_here_and_why(tmp_path, monkeypatch):
-    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     (finding,) = (finding for finding in examine(tmp_path, 1) if finding.name == "precision")
     if not torch.cuda.is_available():
-        assert finding.text == "auto is float32: ATEN_CPU_CAPABILITY=avx2 switches native bf16 off"
-    monkeypatch.delenv("ATEN_CPU_CAPABILITY")
+        assert finding.text == "auto is float32: ONEDNN_MAX_CPU_ISA=AVX2 switches native bf16 off"
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
     (finding,) = (finding for finding in examine(tmp_path, 1) if finding.name == "precision")
     assert finding.text.startswith(f"auto is {precision_on(CPU, 'auto')}: ")
