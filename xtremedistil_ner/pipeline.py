@@ -192,7 +192,7 @@ def _with_precision(job: _Job, step: Step) -> Step:
         decided_by = job.wanted["finetune" if step.name == "pseudolabel" else step.name]
         return replace(step, precision=planned_precision(job.recipe, job.run, step.name, decided_by))
     run = job.take_from if step.state == "taken" and job.take_from is not None else job.run
-    return replace(step, precision=taken_precision(run, step.name) or "")
+    return replace(step, precision=taken_precision(run, step.name))
 
 
 def _has_hours_ahead(steps: Sequence[Step]) -> bool:

@@ -25,7 +25,10 @@ Types = Annotated[
     | Annotated[dict[str, str | None], AfterValidator(_require_types), Tag("union-mapping")],
     Discriminator(lambda value: "union-mapping" if isinstance(value, dict) else "union-list"),
 ]
-Precision = Literal["auto", "float32", "bf16"]
+Precision = Annotated[
+    Literal["auto", "float32", "bf16"],
+    Field(description="`auto`: bf16 where the device has it natively, float32 elsewhere; `bf16` elsewhere is refused"),
+]
 ExportFormat = Literal["hf", "onnx", "onnx-int8", "triton", "web"]
 Strategy = Literal["D0", "D0-S", "hard", "D1", "D2", "D3.1", "D3.2", "D4.1", "D4.2", "D4.2-control"]
 

@@ -69,10 +69,9 @@ def _products(threads: int) -> dict[str, list[tuple[Callable[[], object], float]
         ]
         if has_native_bf16(torch.device("cpu")):
             products["bfloat16"].append((_bind(torch.mm, left.bfloat16(), right.bfloat16()), flop))
-        products["int8"] += [
-            (_bind(torch._int_mm, whole, whole), flop),
-            (_onnx_product(width, TensorProto.UINT8, threads), flop),
-        ]
+        products["int8"].append((_onnx_product(width, TensorProto.UINT8, threads), flop))
+        if hasattr(torch, "_int_mm"):
+            products["int8"].append((_bind(torch._int_mm, whole, whole), flop))
     return {name: runs for name, runs in products.items() if runs}
 
 
@@ -103,6 +102,8 @@ def _onnx_product(width: int, kind: int, threads: int) -> Callable[[], object]:
 def _cuda_rates() -> dict[str, Any]:
     gemm = {}
     for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        if name == "bfloat16" and not has_native_bf16(torch.device("cuda")):
+            continue
         left = torch.randn(8192, 8192, device="cuda", dtype=dtype)
         gemm[name] = _rate(_waiting(torch.mm, left, left), 2.0 * 8192**3, time.perf_counter) / 1e9
     source = torch.ones(2**28, device="cuda")

@@ -17,7 +17,7 @@ from typing import Literal
 
 import torch
 
-from xtremedistil_ner.errors import ResourceError
+from xtremedistil_ner.errors import ArtefactError, ResourceError
 from xtremedistil_ner.machine import bf16_cap, cpu_bf16
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.rundir import MANIFEST, RunFolder, read_json, write_json
@@ -126,19 +126,21 @@ def name_scoring_precision(precision: Computed) -> str:
     return "teacher in bf16, student in float32" if precision == "bf16" else precision
 
 
-def taken_precision(run: RunFolder, stage: Stage) -> str | None:
-    """What a finished stage computed in, if its artefact says so."""
+def taken_precision(run: RunFolder, stage: Stage) -> str:
+    """What a finished stage computed in; empty where its artefact does not say so."""
+    if stage == "export":
+        return "float32" if run.export.is_dir() else ""
     paths = {
         "finetune": run.teacher / MANIFEST,
         "pseudolabel": run.begun("pseudolabel"),
         "train": run.student / MANIFEST,
+        "evaluate": run.report,
     }
-    path = paths.get(stage)
-    if stage == "evaluate" and run.report.is_file():
-        found = read_json(run.report).get("run", {}).get("precision", {}).get(stage)
-    else:
-        found = read_json(path).get("precision") if path is not None and path.is_file() else None
-    return None if found is None else str(found)
+    try:
+        found = read_json(paths[stage])
+        return str(found["run"]["precision"][stage] if stage == "evaluate" else found["precision"])
+    except (ArtefactError, KeyError, TypeError):
+        return ""
 
 
 def _begun_in(run: RunFolder, stage: TrainedStage, job: str) -> Computed | None:
