@@ -136,6 +136,8 @@ def _format_scores(report: Mapping[str, Any]) -> str:
     )
     text += "| language | teacher | student | interval | retention |\n|---|---:|---:|---:|---:|\n"
     for code, scores in student["languages"].items():
+        if not scores["support"]:
+            continue
         text += (
             f"| {language_name(code)} ({code}) | {_percent(teacher.get('languages', {}).get(code, {}).get('f1'))} "
             f"| {_percent(scores['f1'])} | {_percent(scores.get('f1_low'))} to {_percent(scores.get('f1_high'))} "
@@ -145,6 +147,8 @@ def _format_scores(report: Mapping[str, Any]) -> str:
         f"| **mean** | {_percent(teacher.get('macro_f1'))} | **{_percent(student['macro_f1'])}** | "
         f"| {_percent(kept.get('macro'))} |\n"
     )
+    if without := [code for code, scores in student["languages"].items() if not scores["support"]]:
+        text += f"\nWithout an entity to find in that split: {', '.join(without)}.\n"
     if student.get("parameters") and report.get("compression"):
         text += (
             f"\nThe student has {student['parameters']:,} parameters, the teacher {report['compression']:.1f} times as "

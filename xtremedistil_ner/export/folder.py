@@ -128,6 +128,6 @@ def _scores(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {
         "synthetic": bool(report.get("synthetic")),
         "macro_f1": student["macro_f1"],
-        "languages": {code: scores["f1"] for code, scores in student["languages"].items()},
+        "languages": {code: scores["f1"] for code, scores in student["languages"].items() if scores["support"]},
         "retention": report.get("retention", {}).get("macro"),
     }

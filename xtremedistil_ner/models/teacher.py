@@ -22,6 +22,7 @@ from transformers import AutoModelForTokenClassification, PreTrainedConfig, PreT
 from xtremedistil_ner.errors import ModelError, RecipeError
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.pretrained import (
+    embedding_width,
     load_config,
     load_model,
     load_tokenizer,
@@ -46,9 +47,7 @@ Words = Sequence[Sequence[str]]
 _TAG_FORMAT = "tag_format"
 """A key of ours in the `config.json` of a teacher that was taken as it is."""
 _SAMPLE_PIECES = 512
-_ENCODER_MAY_LACK = ("classifier.", "score.", "head.")
 _LABEL_LAYERS = ("classifier", "score")
-_ENCODER_MAY_BRING = ("pooler.", "cls.", "lm_head.", "classifier.", "qa_outputs.", "score.", "head.", "decoder.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +69,11 @@ class Teacher:
     def width(self) -> int:
         """Width of its states."""
         return int(self.model.config.hidden_size)
+
+    @property
+    def embedding_width(self) -> int:
+        """Width of its piece embeddings."""
+        return embedding_width(self.model.config)
 
     @property
     def layers(self) -> int:
@@ -143,14 +147,14 @@ def start_teacher(
     vars(config).pop(_TAG_FORMAT, None)  # the new classifier's is the scheme's
     config.id2label, config.label2id = names, {tag: index for index, tag in names.items()}
     model, unfit = load_model(AutoModelForTokenClassification, source, revision=revision, config=config)
-    missing, mismatched = (
-        [name for name in found if not name.startswith(_ENCODER_MAY_LACK)] for found in (unfit.missing, unfit.misshapen)
+    kinds = (unfit.missing, unfit.unexpected, unfit.misshapen)
+    missing, unexpected, misshapen = (
+        [name for name in found if _belongs_to_encoder(name, model)][:5] for found in kinds
     )
-    unexpected = [name for name in unfit.unexpected if not any(part in name for part in _ENCODER_MAY_BRING)]
-    if missing or unexpected or mismatched:
+    if missing or unexpected or misshapen:
         raise ModelError(
-            f"{source}: these weights do not fit {type(model).__name__}: missing {missing[:5]}, "
-            f"unexpected {unexpected[:5]}, misshapen {mismatched[:5]}. Give a checkpoint with its own config.json."
+            f"{source}: these weights do not fit {type(model).__name__}: missing {missing}, "
+            f"unexpected {unexpected}, misshapen {misshapen}. Give a checkpoint with its own config.json."
         )
     if not has_these_tags:
         _draw_label_layer(model, already_new=(*unfit.missing, *unfit.misshapen))
@@ -306,6 +310,12 @@ def _without_layers_above(model: nn.Module, layer: int) -> nn.Module | None:
     short._modules = {**encoder._modules, "layer": layers[:layer]}
     view._modules = {**model._modules, "encoder": short}
     return view
+
+
+def _belongs_to_encoder(weight: str, model: PreTrainedModel) -> bool:
+    """Whether a weight is the encoder's and not a head's; an encoder by itself is saved without its prefix."""
+    parts = {name.partition(".")[0] for name in model.base_model.state_dict()}
+    return weight.removeprefix(f"{model.base_model_prefix}.").partition(".")[0] in parts
 
 
 def _embedding_weight(model: PreTrainedModel) -> Tensor:
