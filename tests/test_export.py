@@ -18,8 +18,10 @@ from xtremedistil_ner.exported import verify_export
 from xtremedistil_ner.models.crf import Crf
 
 FILES = {
+    "CONTRACT.md",
     "README.md",
     "config.json",
+    "decoding_vectors.json",
     "model.safetensors",
     "onnx/model.onnx",
     "tokenizer.json",
