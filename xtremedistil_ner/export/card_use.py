@@ -35,9 +35,9 @@ for entity in tagger.tag(["Marie Curie was born in Warsaw."])[0]:
 ```
 """
 _TRANSFORMERS = """
-With `transformers`. Of its strategies `first` comes nearest to `xner`: it takes each word's best tag by itself. `simple`
-takes the tags of all pieces, which were never trained but for a word's first, and so cuts words into parts; `average`
-and `max` let them have a say in their word's tag.
+With `transformers`. Of its strategies `first` comes nearest to `xner`: it takes each word's best tag by itself. The
+others read the tags of all pieces, of which only each word's first was trained: `simple` cuts words into parts, and with
+`average` and `max` untrained pieces have a say in their word's tag.
 
 ```python
 {pipeline}

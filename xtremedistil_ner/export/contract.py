@@ -1,7 +1,7 @@
 """What a client of the graph must do around it: words, pieces, windows and decoding, as a page and as test vectors.
 
-Whoever calls the graph without `xner` (ONNX Runtime, Triton, another language) writes these steps again. The vectors tell
-whether that was done right: `labels.py` and `pieces.py` give the answers, and a test follows the page alone.
+Whoever calls the graph without `xner` (ONNX Runtime, Triton, another language) writes these steps again. The vectors
+tell whether that was done right: `labels.py` and `pieces.py` give the answers, and a test follows the page alone.
 """
 
 from __future__ import annotations
@@ -48,12 +48,13 @@ Inputs `input_ids` and `attention_mask`, int64, (batch, pieces); output `logits`
                give (start, stop, keep_start, keep_stop)
                start, keep_start = next, keep_stop
 
-   A window holds the words from start to before stop, and gives the logits of those from keep_start to before keep_stop.
+   A window holds the words from start to before stop; those from keep_start to before keep_stop take their logits from
+   it.
    Of a word of more than {room} pieces the first {room} are read.
-4. Rows of one request have one length: pad on the right with {pad_id} and 0 in `attention_mask`. (Triton batches requests
-   of equal shape together, so pad to a few lengths there.) Send at least one row of at least one piece: a batch without
-   rows ends the process in ONNX Runtime's LSTM (segmentation fault). A text without words, or whose words have no
-   pieces, has no entities and needs no call.
+4. Rows of one request have one length: pad on the right with {pad_id} and 0 in `attention_mask`. (Triton batches
+   requests of equal shape together, so pad to a few lengths there.) Send at least one row of at least one piece: a batch
+   without rows ends the process in ONNX Runtime's LSTM (segmentation fault). A text without words, or whose words have
+   no pieces, has no entities and needs no call.
 5. A word's logits are those of its first piece; the logits of other pieces mean nothing. A word without a piece has 0
    for `O` and {never:.0f} for every other tag. Tags, in the order of the last axis: {tags}.
 6. Decode all words of a text together, its windows joined. The best tag of each word by itself is not enough: it may be
@@ -134,7 +135,8 @@ def _word_logits(scheme: LabelScheme) -> dict[str, NDArray[np.float32]]:
             "a word without a piece in an entity": [f"B-{x}", "no piece", f"I-{x}"],
             "an entity over the border of two windows": [f"B-{x}", *[f"I-{x}"] * 4, "O"],
         }
-        texts |= {"I- after another type": [f"B-{x}", f"I-{y}", f"I-{y}", f"I-{x}", f"I-{x}"] for y in other}
+        for y in other:
+            texts["I- after another type"] = [f"B-{x}", f"I-{y}", f"I-{y}", f"I-{x}", f"I-{x}"]
     return {name: _logits_that_favour(wanted, scheme.tags) for name, wanted in texts.items()}
 
 
