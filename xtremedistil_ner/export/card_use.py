@@ -36,8 +36,8 @@ for entity in tagger.tag(["Marie Curie was born in Warsaw."])[0]:
 """
 _TRANSFORMERS = """
 With `transformers`. Of its strategies `first` comes nearest to `xner`: it takes each word's best tag by itself. The
-others read the tags of all pieces, of which only each word's first was trained: `simple` cuts words into parts, and with
-`average` and `max` untrained pieces have a say in their word's tag.
+others read the tags of all pieces, of which only each word's first was trained: `simple` cuts words into parts, and
+with `average` and `max` untrained pieces have a say in their word's tag.
 
 ```python
 {pipeline}
@@ -119,9 +119,7 @@ def format_use(
 ) -> str:
     """How to load what the export has: one snippet for each way."""
     text = '\n## Use\n\nRun these inside this folder, or give its path instead of `"."`. They share pieces and logits.'
-    text += (
-        " `CONTRACT.md` has what `xner` does around the graph, `decoding_vectors.json` the right answers to try it by."
-    )
+    text += " `CONTRACT.md` says\nwhat `xner` does around the graph; `decoding_vectors.json` has answers to test other code by."
     text += " {windows}" + (_CRF if has_crf else "") + "\n"
     graphs = [file for file in GRAPH_FILES.values() if file in files]
     if graphs:
