@@ -97,7 +97,7 @@ class Load:
         """Up to 200 MB of headers."""
         async with self.connection() as (reader, writer):
             writer.write(b"GET / HTTP/1.1\r\nA: ")
-            answer = asyncio.create_task(read_status(reader))
+            answer = answer_of(reader)
             try:
                 for _ in range(200):
                     writer.write(b"x" * 1_000_000)
@@ -110,7 +110,7 @@ class Load:
         """A body that takes an hour."""
         async with self.connection() as (reader, writer):
             writer.write(head_of(3_600))
-            answer = asyncio.create_task(read_status(reader))
+            answer = answer_of(reader)
             while not answer.done():
                 writer.write(b" ")
                 await asyncio.sleep(1)
@@ -135,6 +135,13 @@ class Load:
             yield reader, writer
         finally:
             writer.transport.abort()
+
+
+def answer_of(reader: asyncio.StreamReader) -> asyncio.Task[int]:
+    """The status of an answer that may come before the request is over, or never."""
+    answer = asyncio.create_task(read_status(reader))
+    answer.add_done_callback(lambda task: task.cancelled() or task.exception())
+    return answer
 
 
 def head_of(length: int) -> bytes:
