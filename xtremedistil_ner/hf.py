@@ -179,9 +179,9 @@ class TokenClassificationOfAnyText(TokenClassificationPipeline):
     Of no pieces its tokenizer makes float tensors, and offsets without their last dimension.
     """
 
-    def preprocess(self, *args: Any, **kwargs: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - transformers' own
+    def preprocess(self, *args: Any, **kwargs: Any) -> Iterator[dict[str, Any]]:  # type: ignore[override]  # noqa: ANN401
         """Tensors of each window of a text, of the types and shapes that any other text has."""
-        for inputs in super().preprocess(*args, **kwargs):
+        for inputs in super().preprocess(*args, **kwargs):  # type: ignore[no-untyped-call]
             for name, value in inputs.items():
                 if isinstance(value, Tensor) and value.numel() == 0:
                     shape = (1, 0, 2) if name == "offset_mapping" else (1, 0)

@@ -119,7 +119,7 @@ def format_use(
 ) -> str:
     """How to load what the export has: one snippet for each way."""
     text = '\n## Use\n\nRun these inside this folder, or give its path instead of `"."`. They share pieces and logits.'
-    text += " `CONTRACT.md` says\nwhat `xner` does around the graph; `decoding_vectors.json` has answers to test a client by."
+    text += " `CONTRACT.md` says\nwhat `xner` does around the graph; `decoding_vectors.json` has answers to test by."
     text += " {windows}" + (_CRF if has_crf else "") + "\n"
     graphs = [file for file in GRAPH_FILES.values() if file in files]
     if graphs:
