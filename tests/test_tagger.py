@@ -118,8 +118,8 @@ def test_nothing_in_nothing_out(tagger):
     assert list(tagger.tag_stream([])) == []
 
 
-def test_a_words_score_is_its_tags_probability_and_an_entitys_the_mean():
-    """Probabilities 1/2 for B-ORG, then 3/4 for I-ORG: the entity has 5/8."""
+def test_a_words_score_is_the_probability_of_its_type_and_an_entitys_the_mean():
+    """ORG has 1/2 + 1/12 of the first word and 3/4 + 1/24 of the second, whichever of its tags they are."""
     rows = np.full((3, 7), 1 / 12)
     rows[0, SCHEME.tag_id("B-ORG")] = 1 / 2
     rows[1] = 1 / 24
@@ -128,7 +128,16 @@ def test_a_words_score_is_its_tags_probability_and_an_entitys_the_mean():
     encoder = PieceEncoder(make_tokenizer(), max_pieces=MAX_PIECES, pad_id=0)
     tagger = Tagger(lambda batch: np.log(rows)[None].astype(np.float32), encoder, SCHEME)
     (entities,) = tagger.tag([" ab cd. "])
-    assert entities == [Entity("ab cd", "ORG", 1, 6, pytest.approx(5 / 8))]
+    assert entities == [Entity("ab cd", "ORG", 1, 6, pytest.approx((7 / 12 + 19 / 24) / 2))]
+
+
+def test_an_entity_that_the_decoder_begins_is_as_sure_as_its_type():
+    """The model wants `I-LOC` right away: the path says `B-LOC`, which the model gives next to nothing."""
+    row = np.full((1, 7), 0.01)
+    row[0, [SCHEME.tag_id("B-LOC"), SCHEME.tag_id("I-LOC")]] = 0.02, 0.93
+    encoder = PieceEncoder(make_tokenizer(), max_pieces=MAX_PIECES, pad_id=0)
+    tagger = Tagger(lambda batch: np.log(row)[None].astype(np.float32), encoder, SCHEME)
+    assert tagger.tag(["ab"]) == [[Entity("ab", "LOC", 0, 2, pytest.approx(0.95))]]
 
 
 def test_a_word_without_a_piece_is_outside_and_ends_an_entity():

@@ -33,7 +33,11 @@ _CHUNK_SENTENCES = 2048  # bounds memory, however many texts one call brings
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """An entity of a text. Units: start and end in code points; score is a probability, the mean over its words."""
+    """An entity of a text.
+
+    Units: start and end in code points; score is the probability of its type, `B-` and `I-` together, the mean over its
+    words.
+    """
 
     text: str
     type: str
@@ -46,8 +50,8 @@ class Entity:
 class WordTags:
     """Tags of the words of some sentences, one after the other.
 
-    Shapes: ids (all words,) int16, legal in each sentence; scores (all words,) float64, their probabilities; offsets
-    (sentences + 1,) int64.
+    Shapes: ids (all words,) int16, legal in each sentence; scores (all words,) float64, how likely their types or
+    `O` are; offsets (sentences + 1,) int64.
     """
 
     ids: TagIds
@@ -135,14 +139,12 @@ class Tagger:
             yield from self.entities(texts, places, found)
 
     def tag_ids(self, sentences: Sequence[Sequence[str]]) -> WordTags:
-        """Tags of every word and their probabilities."""
+        """Tags of every word and the probabilities of their types."""
         logits, _, offsets = score_words(
             self.scorer, self.encoder, sentences, n_tags=len(self.scheme.tags), batch_pieces=BATCH_PIECES
         )
         ids = decode_sentences(logits, offsets, self.scheme, self.transitions)
-        probabilities = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
-        chosen = probabilities[np.arange(len(ids)), ids] / probabilities.sum(axis=1)
-        return WordTags(ids, chosen, offsets)
+        return WordTags(ids, type_probabilities(logits, ids), offsets)
 
     def entities(
         self, texts: Sequence[str], places: Sequence[Sequence[tuple[str, int, int]]], found: WordTags
@@ -166,11 +168,27 @@ class Tagger:
         return result
 
 
+def type_probabilities(logits: NDArray[np.float32], ids: TagIds) -> NDArray[np.float64]:
+    """How likely each word is of the type of its tag, whether it begins an entity or goes on with one.
+
+    Not the probability of the tag: where the model wants an `I-` that may not stand there, the decoder takes `B-`,
+    which is next to impossible for the model, and the type is as sure as before.
+
+    Shapes: logits (words, tags); ids (words,); result (words,).
+    """
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
+    words = np.arange(len(ids))
+    first = np.where(ids > 0, (ids - 1) // 2 * 2 + 1, 0)
+    chosen = weights[words, first] + np.where(ids > 0, weights[words, np.minimum(first + 1, weights.shape[1] - 1)], 0.0)
+    probabilities: NDArray[np.float64] = np.minimum(chosen / weights.sum(axis=1), 1.0)
+    return probabilities
+
+
 def session_scorer(session: onnxruntime.InferenceSession, *, n_tags: int) -> Scorer:
     """Word logits by an ONNX graph with the inputs and the output of an export."""
 
     def score(batch: PieceBatch) -> NDArray[np.float32]:
-        if batch.input_ids.shape[1] == 0:  # only words without a piece
+        if batch.input_ids.size == 0:  # only words without a piece; no rows would crash ONNX Runtime's LSTM
             return np.zeros((*batch.first_piece.shape, n_tags), dtype=np.float32)
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
         logits: NDArray[np.float32] = session.run(["logits"], inputs)[0]
