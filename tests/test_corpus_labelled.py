@@ -133,12 +133,12 @@ def test_a_check_reads_the_text_of_languages_without_labels_and_a_folder_of_text
 
 
 def test_a_check_names_the_files_that_no_run_reads(folder):
-    write(folder / "en" / "validation.tsv", "Ann/B-PER")
+    write(folder / "en" / "training.tsv", "Ann/B-PER")
     (folder / "en" / ".hidden").touch()
     (folder / "notes.md").touch()
     check = check_corpus(folder)
-    assert (check.problems, check.unread) == ((), ("en/validation.tsv",))
-    assert format_check(check, "here").splitlines()[1] == "Not read, because of their names: en/validation.tsv."
+    assert (check.problems, check.unread) == ((), ("en/training.tsv", "notes.md"))
+    assert format_check(check, "here").splitlines()[1] == "Not read, because of their names: en/training.tsv, notes.md."
 
 
 def test_a_check_reads_every_format(tmp_path):

@@ -10,7 +10,7 @@ import random
 import pytest
 import zstandard
 
-from xtremedistil_ner.corpus.streams import open_text
+from xtremedistil_ner.corpus.streams import LONGEST_LINE_BYTES, open_raw, open_text
 from xtremedistil_ner.errors import CorpusError
 
 PACKERS = {
@@ -58,6 +58,25 @@ def test_a_file_that_is_not_what_its_name_says_is_named(tmp_path, suffix):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(CorpusError, match=r"absent\.txt: no such file"):
         list(open_text(tmp_path / "absent.txt"))
+
+
+@pytest.mark.parametrize("suffix", PACKERS)
+def test_the_rest_of_a_line_that_is_too_long_is_never_held(tmp_path, suffix):
+    path = tmp_path / f"text.txt{suffix}"
+    path.write_bytes(PACKERS[suffix](NOISE + b"one\n" + NOISE.replace(b"\n", b"") * 70 + b"\ntwo\n"))
+    lines = list(open_raw(path))
+    assert [line[:4] for line in lines[3000:]] == [b"one\n", NOISE[:4], b"two\n"]
+    assert max(map(len, lines)) == LONGEST_LINE_BYTES + 1
+    with pytest.raises(CorpusError, match=rf"text\.txt{suffix}:3002: this line is longer than 1 MiB"):
+        list(open_text(path))
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+def test_a_file_that_expands_as_no_text_does_is_refused(tmp_path, suffix):
+    path = tmp_path / f"text.txt{suffix}"
+    path.write_bytes(PACKERS[suffix]((b"\0" * 999 + b"\n") * (1 << 15)))
+    with pytest.raises(CorpusError, match=r"expands to more than 300 times its size"):
+        sum(map(len, open_raw(path)))
 
 
 def test_invalid_utf_8_is_reported_with_line_and_column(tmp_path):

@@ -79,7 +79,7 @@ def test_a_files_name_tells_its_format(name, form):
 def test_files_are_read_one_after_the_other_each_in_its_format(tmp_path):
     text = write(tmp_path / "b.txt.gz", gzip.compress(b"two\n"))
     lines = write(tmp_path / "a.jsonl", '{"text": "one", "id": 7}\n\n{"words": ["a", "b"]}\n{"tokens": []}\n')
-    columns = write(tmp_path / "c.conll", "# text = x y\n-DOCSTART- O\n\nx O\n# O\ny B-PER\n\n\n#\n")
+    columns = write(tmp_path / "c.conll", "# text = x y\n-DOCSTART- O\n\nx O\n# O\ny B-PER\n\n\n# O\n")
     found = list(read_documents([text, lines, columns]))
     assert [(document.text, document.words) for document in found] == [
         ("two", ()),
@@ -153,7 +153,7 @@ BAD = [
         r":2: the key 'x' stands there twice",
         2,
     ),
-    ("a.conll", b"a\tO\n\nb\tO\n\tO\nc\tO\n\nd\tO\n", r":4: no word in the first column", 2),
+    ("a.conll", b"a\tO\n\nb\tO\n\tO\nc\tO\n\nd\tO\n", r":4:1: no word in column 1", 2),
     ("a.conll", b"a\tO\n\nb\tO\n\xff\tO\nc\tO\n\nd\tO\n", r":4:1: byte 0xff", 2),
 ]
 
@@ -274,6 +274,22 @@ def test_the_command_stops_at_a_bad_line_or_counts_it(export, tmp_path):
     assert went_on.returncode == 0
     assert len(went_on.stdout.splitlines()) == 2
     assert went_on.stderr.decode().startswith(f"2 bad lines passed over; the first: {path}:2:1")
+
+
+def test_of_columns_sentences_are_counted_and_a_line_of_white_space_ends_one(export, tmp_path):
+    path = write(tmp_path / "a.conll", "Ada\tB-PER\nde\tO\n\t\nfGh\tO\nbad\nworse\n\nab\tB-LOC\n")
+    went_on = call(export, path, "--skip-bad", "--format", "conll")
+    sentences = went_on.stdout.decode().split("\n\n")[:-1]
+    assert [[line.split("\t")[0] for line in sentence.split("\n")] for sentence in sentences] == [["Ada", "de"], ["ab"]]
+    assert went_on.stderr.decode().startswith(f"1 bad sentence passed over; the first: {path}:5:1: 1 column, where")
+
+
+def test_a_line_that_is_too_long_is_passed_over_and_takes_the_places_after_it(tmp_path):
+    path = write(tmp_path / "a.txt", b"one\n" + b"x" * (3 << 20) + b"\ntwo\n")
+    told = []
+    found = list(read_documents([path], on_bad_line=told.append))
+    assert [(document.text, document.offset) for document in found] == [("one", 0), ("two", None)]
+    assert [str(error) for error in told] == [f"{path}:2: this line is longer than 1 MiB. Cut it into several lines."]
 
 
 def test_one_annotation_belongs_to_one_file(export, tmp_path):

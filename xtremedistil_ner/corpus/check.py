@@ -144,5 +144,5 @@ def _file_names(folder: Path) -> Iterator[str]:
 
 def _read_raw_text(folder: Path, language: str) -> None:
     text = find_text(folder, language)
-    if text and not any(True for _ in read_text(text, language=language)):
+    if text and not sum(1 for _ in read_text(text, language=language)):
         raise CorpusError(f"{text}: no sentence in this file. Remove it or fill it.")

@@ -6,6 +6,7 @@ One reader serves labelled corpora and `xner tag`, so that both skip the same li
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ _SAMPLE_LINES = 1000
 _SAMPLE_BYTES = 1 << 22
 _MOST_WORDS = 100_000
 _NO_BLANK_LINE = f"more than {_MOST_WORDS:,} words without a blank line. Put one between sentences."
+_NO_MISC_TAG = "no word has NER= or NE= in its last column. Name corpus.columns.tag if the tags are elsewhere."
+_PLAIN = Layout("\t", 2, word=0, tag=1)
 _LOOK_CLOSER = ("", " ", "-", "#")
 """Beginnings of lines that take a closer look: nothing, a space, perhaps a document mark, perhaps a comment."""
 
@@ -45,6 +48,11 @@ class ColumnSentence:
             self.line = number
         self.words.append(word)
         self.tags.append(tag)
+
+    def report(self, problem: str) -> None:
+        """Note a problem, of many the first."""
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(problem)
 
 
 class ColumnReader:
@@ -71,6 +79,7 @@ class ColumnReader:
         self.tag_lines: dict[str, int] = {}
         self._lines = chain(sample, rest)
         self._path, self._labelled = path, labelled
+        self._is_plain = labelled and self.layout == _PLAIN
 
     def __iter__(self) -> Iterator[ColumnSentence]:
         """The sentences in order; one with problems may lack words."""
@@ -78,32 +87,36 @@ class ColumnReader:
         if layout.problem:
             yield ColumnSentence(problems=[f"{self._path}:1:1: {layout.problem}"])
             return
-        is_pair = self._labelled and (layout.separator, layout.n_columns, layout.word, layout.tag) == ("\t", 2, 0, 1)
+        most_problems = MAX_PROBLEMS if self._labelled else sys.maxsize
         for number, raw in enumerate(self._lines, start=1):
             sentence.size += len(raw)
-            try:
-                line = decode_line(raw, self._path, number)
-            except CorpusError as error:
-                sentence.problems.append(str(error))
-                continue
-            word, _, tag = line.partition("\t")
-            if is_pair and tag in self.tag_lines and word[:1] not in _LOOK_CLOSER and "\r" not in word:
-                sentence.add(word, tag, number)  # nearly every line
-            elif not self._ends_sentence(line):
-                self._read_line(line, number, sentence)
-            elif sentence.words or sentence.problems:
-                yield sentence
-                sentence = ColumnSentence()
+            ends = self._read(raw, number, sentence)
             if len(sentence.words) > _MOST_WORDS:
                 sentence.problems.append(f"{self._path}:{sentence.line}: {_NO_BLANK_LINE}")
-                sentence.words, sentence.tags = [], []
+                ends = True
+            if ends or len(sentence.problems) >= most_problems:
+                yield sentence
+                sentence = ColumnSentence()
         if layout.has_misc and self._labelled and not self.tag_lines.keys() - {"O"}:
-            sentence.problems.append(
-                f"{self._path}: no word has NER= or NE= in column {layout.n_columns}. Name corpus.columns.tag if the "
-                "tags are elsewhere."
-            )
+            sentence.problems.append(f"{self._path}: {_NO_MISC_TAG}")
         if sentence.words or sentence.problems:
             yield sentence
+
+    def _read(self, raw: bytes, number: int, sentence: ColumnSentence) -> bool:
+        """Take a line into a sentence, or say that the sentence ends there."""
+        try:
+            line = decode_line(raw, self._path, number)
+        except CorpusError as error:
+            sentence.report(str(error))
+            return False
+        word, _, tag = line.partition("\t")
+        if self._is_plain and tag in self.tag_lines and word[:1] not in _LOOK_CLOSER and "\r" not in word:
+            sentence.add(word, tag, number)  # nearly every line
+        elif self._ends_sentence(line):
+            return bool(sentence.words or sentence.problems)
+        else:
+            self._read_line(line, number, sentence)
+        return False
 
     def _ends_sentence(self, line: str) -> bool:
         is_mark = line.startswith(DOCUMENT_MARK)
@@ -120,18 +133,18 @@ class ColumnReader:
             tag = "" if self.layout.tag is None else self.layout.tag_of(row)
             self.tag_lines.setdefault(tag, number)
             sentence.add(row[self.layout.word], tag, number)
-        elif len(sentence.problems) < MAX_PROBLEMS:
+        else:
             column, message = problem
-            sentence.problems.append(f"{self._path}:{number}:{column + 1}: {message}")
+            sentence.report(f"{self._path}:{number}:{column + 1}: {message}")
 
     def _problem(self, line: str, row: Row) -> tuple[int, str] | None:
         """What is wrong with a line, and where it begins, from 0."""
         layout = self.layout
         if "\r" in line:
             return line.index("\r"), "a carriage return inside a line. End lines with a line feed."
+        if self._labelled and len(row) == 1:
+            return len(line), f"word {quoted(row[0])} has no tag. Write one word and one tag, separated by a tab."
         if len(row) != layout.n_columns:
-            if self._labelled and len(row) == 1:
-                return len(line), f"word {quoted(row[0])} has no tag. Write one word and one tag, separated by a tab."
             return 0, _other_number(line, row, layout)
         if not row[layout.word].strip(" "):
             return 0, f"no word in column {layout.word + 1}. Write a word, or leave the line empty between sentences."

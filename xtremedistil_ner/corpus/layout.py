@@ -96,7 +96,7 @@ def find_layout(lines: Sequence[str], columns: ColumnNumbers, *, labelled: bool)
     found = columns.tag - 1 if columns.tag else _tag_column(shares, word, is_numbered=counts)
     has_misc = counts and n_columns == _CONLLU_COLUMNS and found in (None, n_columns - 1)
     tag = n_columns - 1 if found is None and (labelled or has_misc) else found
-    if problem := _problem(shares, columns, word, found):
+    if problem := _problem(shares, columns, word, found, tag):
         return Layout(separator, n_columns, problem=problem)
     note = "" if columns.word and columns.tag else _note(n_columns, word, tag, is_numbered=counts, has_misc=has_misc)
     return Layout(separator, n_columns, word, tag, counts, has_misc, note)
@@ -165,7 +165,10 @@ def _numbers_words(sentences: Sequence[Sequence[Row]], *, is_pair: bool) -> bool
             run, previous = run + 1 if fits else 0, number
             hits += fits
             longest = max(longest, run)
-    return longest >= (3 if is_pair else 2) and hits >= _NUMBERED_SHARE * total
+    if is_pair:
+        return longest > 2 and hits >= _NUMBERED_SHARE * total
+    only_starts = total > 1 and all(number in (0, 1) for sentence in numbers for number in sentence)
+    return only_starts or (longest > 1 and hits >= _NUMBERED_SHARE * total)
 
 
 def _tag_column(shares: Sequence[float], word: int, *, is_numbered: bool) -> int | None:
@@ -185,11 +188,12 @@ def _note(n_columns: int, word: int, tag: int | None, *, is_numbered: bool, has_
     return f"words are read in column {word + 1}{tags} of {n_columns}" if tag not in (None, n_columns - 1) else ""
 
 
-def _problem(shares: Sequence[float], columns: ColumnNumbers, word: int, tag: int | None) -> str:
+def _problem(shares: Sequence[float], columns: ColumnNumbers, word: int, found: int | None, tag: int | None) -> str:
+    """Why a file cannot be read; `found` is None where no column has tags."""
     asked = max(columns.word or 0, columns.tag or 0)
     if 0 < len(shares) < asked:
         return f"there are {len(shares)} columns, and corpus.columns names column {asked}. Change it."
-    has_tags = columns.word is None and tag is None and len(shares) > 1 and shares[word] > 1 / 2
-    if tag == word or has_tags:
+    has_tags = columns.word is None and found is None and len(shares) > word and shares[word] > 1 / 2
+    if len(shares) > 1 and (has_tags or word == tag):
         return f"column {word + 1} has tags, and no column was found for the words. Name both in corpus.columns."
     return ""

@@ -29,7 +29,7 @@ COMPRESSIONS = ("", ".gz", ".xz", ".bz2", ".zst")
 LONGEST_LINE_BYTES = 1 << 20
 _MOST_EXPANSION = 300
 """Text expands 3 to 30 times; a file of nothing but one repeated sentence some 250 times with gzip."""
-_SMALL_BYTES = 1 << 26
+_SMALL_BYTES = 1 << 24
 _ZSTANDARD_BYTES = 256
 """Read at once: four bytes may stand for 128 KiB."""
 _DAMAGE = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zstandard.ZstdError)
@@ -163,7 +163,7 @@ class _ZstandardFile(io.RawIOBase):
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
         self._frame = zstandard.ZstdDecompressor().decompressobj()
-        self._unread = b""
+        self._unread = memoryview(b"")
 
     def readable(self) -> bool:
         return True
@@ -188,7 +188,7 @@ class _ZstandardFile(io.RawIOBase):
             self._frame = zstandard.ZstdDecompressor().decompressobj()
         if not packed and not self._frame.eof:
             raise EOFError("the last frame has no end")
-        self._unread = self._frame.decompress(packed) if packed else b""
+        self._unread = memoryview(self._frame.decompress(packed) if packed else b"")
         return bool(packed)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, NoReturn
 
 from xtremedistil_ner.corpus.columns import COLUMN_ENDINGS, ColumnReader
 from xtremedistil_ner.corpus.json_lines import parse_record
-from xtremedistil_ner.corpus.streams import COMPRESSIONS, decode_line, open_raw, read_lines
+from xtremedistil_ner.corpus.streams import COMPRESSIONS, LONGEST_LINE_BYTES, decode_line, open_raw, read_lines
 from xtremedistil_ner.errors import CorpusError
 
 InputFormat = Literal["text", "jsonl", "conll"]
@@ -71,7 +71,7 @@ def _stop(error: CorpusError) -> NoReturn:
 
 
 def _read_text(lines: Iterable[bytes], path: Path, on_bad_line: OnBadLine) -> Iterator[Document]:
-    offset = 0
+    offset: int | None = 0
     for number, raw in enumerate(lines, start=1):
         mark = int(number == 1 and raw.startswith(_BYTE_ORDER_MARK))
         try:
@@ -79,8 +79,10 @@ def _read_text(lines: Iterable[bytes], path: Path, on_bad_line: OnBadLine) -> It
         except CorpusError as error:
             on_bad_line(error)
         else:
-            yield Document(f"{path}:{number}", text, offset=offset + mark, size=len(raw))
-        offset += len(raw.decode("utf-8", "replace"))
+            place = None if offset is None else offset + mark
+            yield Document(f"{path}:{number}", text, offset=place, size=len(raw))
+        is_cut = len(raw) > LONGEST_LINE_BYTES  # nobody knows where the next line begins
+        offset = None if offset is None or is_cut else offset + len(raw.decode("utf-8", "replace"))
 
 
 def _read_jsonl(lines: Iterable[bytes], path: Path, on_bad_line: OnBadLine) -> Iterator[Document]:
