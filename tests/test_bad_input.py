@@ -41,6 +41,19 @@ def xner(monkeypatch, capfd):
 
 
 @pytest.fixture
+def xner_any(monkeypatch, capfd):
+    """Run the command line on what typer may refuse by itself; give its exit code and standard error."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["xner", *arguments])
+        with pytest.raises(SystemExit) as ending:
+            cli.main()
+        return ending.value.code, capfd.readouterr().err
+
+    return run
+
+
+@pytest.fixture
 def place(tmp_path):
     """A folder with a sound corpus and recipe, for a test to break."""
     write_corpus(tmp_path / "corpus")
@@ -329,11 +342,233 @@ def test_evaluate_gives_the_entry_that_the_report_has(xner, finished_run, model)
     assert {entry[key] == there[key] for key in ("parameters", "macro_f1", "std_f1", "errors", "confusions")} == {True}
 
 
-def test_a_run_folder_that_cannot_be_written_is_named(xner, finished_run, tmp_path):
+@pytest.fixture
+def run_copy(finished_run, tmp_path):
+    """A copy of a finished run, for a test to damage."""
     shutil.copytree(finished_run / "run", tmp_path / "run")
-    (tmp_path / "run" / "report.md").unlink()
-    (tmp_path / "run" / "report.md").mkdir()
-    expect(xner("report", tmp_path / "run"), 5, f"{tmp_path / 'run'}: cannot be written (Is a directory)")
+    return tmp_path / "run"
+
+
+def put_file(path):
+    shutil.rmtree(path, ignore_errors=True)
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("precious", encoding="utf-8")
+
+
+def put_folder(path):
+    path.unlink(missing_ok=True)
+    path.mkdir()
+
+
+@pytest.mark.parametrize("name", ["teacher", "soft_labels", "student", "export", "scores", "bench", "work"])
+def test_a_file_where_a_folder_belongs_is_named_and_stays(xner, run_copy, name):
+    put_file(run_copy / name)
+    expect(xner("distil", run_copy), 5, f"{run_copy / name}: a file where a folder belongs")
+    assert (run_copy / name).read_text(encoding="utf-8") == "precious"
+
+
+@pytest.mark.parametrize("name", ["report.json", "report.md", "report.html", "timings.json"])
+def test_a_folder_where_a_file_belongs_is_named(xner, run_copy, name):
+    put_folder(run_copy / name)
+    expect(xner("distil", run_copy), 5, f"{run_copy / name}: a folder where a file belongs")
+
+
+@pytest.mark.parametrize("name", [".lock", ".workers.lock"])
+def test_a_lock_that_cannot_be_taken_is_named(xner, run_copy, name):
+    (run_copy / name).unlink()
+    put_folder(run_copy / name)
+    expect(xner("distil", run_copy), 5, f"{run_copy}: cannot be written (Is a directory)")
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (("report", "{run}"), "report.json"),
+        (("report", "{run}"), "report.md"),
+        (("compare", "{run}", "{run}/../other"), "report.json"),
+        (("tag", "{run}/export", "{run}/recipe.yaml"), "export/manifest.json"),
+    ],
+)
+def test_other_commands_name_a_folder_where_a_file_belongs(xner, run_copy, finished_run, command, name):
+    shutil.copytree(finished_run / "run", run_copy.parent / "other")
+    put_folder(run_copy / name)
+    expect(xner(*(part.format(run=run_copy) for part in command)), 5, run_copy / name, "Is a directory")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("distil", "{place}/tiny.yaml", "--out", "{place}/tiny.yaml"), 2),
+        (("distil", "{place}/run/student/config.json"), 2),
+        (("report", "{place}/tiny.yaml"), 2),
+        (("compare", "{place}/tiny.yaml", "{run}"), 4),
+        (("evaluate", "{place}/tiny.yaml", "--corpus", "{place}/corpus"), 4),
+        (("evaluate", "{run}/student", "--corpus", "{place}/tiny.yaml"), 3),
+        (("evaluate", "{run}/student", "--corpus", "{place}/corpus/en/dev.tsv"), 3),
+        (("tag", "{place}/tiny.yaml", "{place}/tiny.yaml"), 4),
+        (("tag", "{run}/export", "{place}/corpus"), 3),
+        (("tag", "{run}/export", "{place}/none"), 3),
+        (("corpus", "check", "{place}/tiny.yaml"), 3),
+        (("corpus", "stats", "{place}/none"), 3),
+        (("bench", "{place}/tiny.yaml"), 4),
+        (("bench", "{run}/export", "--out", "{place}/tiny.yaml"), 2),
+        (("serve", "{place}/tiny.yaml"), 4),
+    ],
+)
+def test_a_file_for_a_folder_and_the_reverse_is_one_message(xner_any, place, finished_run, arguments, code):
+    found, message = xner_any(*(part.format(place=place, run=finished_run / "run") for part in arguments))
+    assert (found, "Traceback" in message) == (code, False), message
+    assert message
+
+
+@pytest.mark.parametrize("command", ["distil", "report", "tag", "serve", "evaluate", "bench", "compare", "export"])
+def test_a_name_that_is_not_utf8_is_refused(xner, command):
+    expect(xner(command, "runs/M\udcfcnchen"), 2, r"'runs/M\xfcnchen': not UTF-8")
+
+
+@pytest.fixture
+def damaged_report(run_copy):
+    """Change the report of a run at a path of keys, or remove the last one."""
+
+    def damage(keys, *value):
+        report = json.loads((run_copy / "report.json").read_text(encoding="utf-8"))
+        entry = report
+        for key in keys[:-1]:
+            entry = entry[key]
+        if value:
+            entry[keys[-1]] = value[0]
+        else:
+            del entry[keys[-1]]
+        (run_copy / "report.json").write_text(json.dumps(report), encoding="utf-8")
+        return run_copy
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("synthetic",),
+        ("compression",),
+        ("retention", "macro"),
+        ("run", "name"),
+        ("run", "split"),
+        ("data", "transfer"),
+        ("models", "student", "macro_f1"),
+        ("models", "teacher", "parameters"),
+        ("models", "teacher", "languages", "en", "f1"),
+        ("models", "student", "languages", "no", "types", "PER", "support"),
+    ],
+)
+def test_a_report_without_a_key_is_named_with_the_key(xner, damaged_report, keys):
+    run = damaged_report(keys)
+    expect(xner("report", run), 4, f"{run / 'report.json'}: {'.'.join(keys)}: Field required")
+    assert xner("distil", run)[0] == 4
+
+
+@pytest.mark.parametrize("value", [None, [], {}, "0.5", True, 10**400])
+@pytest.mark.parametrize("keys", [("models", "student", "parameters"), ("models", "student", "languages"), ("run",)])
+def test_a_report_with_a_wrong_type_is_named_with_the_key(xner, damaged_report, keys, value):
+    run = damaged_report(keys, value)
+    code, _, message = xner("report", run)
+    if code:
+        assert code == 4
+        assert f"{run / 'report.json'}: {'.'.join(keys)}" in message
+    else:
+        assert (keys[-1], value) in [("languages", {}), ("parameters", 10**400)]
+
+
+BROKEN_JSON = [b"", b"{", b"[]", b"\xff{}", b'{"a": NaN}', b"1" * 5000, b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}"]
+
+
+@pytest.mark.parametrize("data", BROKEN_JSON, ids=range(len(BROKEN_JSON)))
+def test_a_broken_report_is_named_and_a_broken_manifest_too(xner, run_copy, data):
+    (run_copy / "report.json").write_bytes(data)
+    expect(xner("report", run_copy), 4, run_copy / "report.json")
+    (run_copy / "export" / "manifest.json").write_bytes(data)
+    code, _, message = xner("tag", run_copy / "export", run_copy / "recipe.yaml")
+    assert code == 4
+    assert str(run_copy / "export" / "manifest.json") in message
+    assert len(message) < 2000
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"files": []}, "files must be an object, and is []"),
+        ({"files": {"config.json": 1}}, "files.config.json must be an object"),
+        ({"files": {"config.json": {"sha256": "", "bytes": "1"}}}, "files.config.json.bytes must be a whole number"),
+        ({"files": None}, "files must be an object"),
+        ({"scores": []}, "scores must be an object"),
+        ({"scores": {"languages": 1}}, "scores.languages must be an object"),
+        ({"parameters": "many"}, "parameters must be a whole number"),
+    ],
+)
+def test_an_exports_manifest_in_another_form_is_named_with_the_key(xner, run_copy, change, key):
+    path = run_copy / "export" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **change}), encoding="utf-8")
+    expect(xner("tag", run_copy / "export", run_copy / "recipe.yaml"), 4, f"{path}: {key}")
+
+
+@pytest.mark.parametrize("files", [[], {"weights": []}, {"model.safetensors": {"sha256": 1, "bytes": 1}}, "all", None])
+def test_a_students_manifest_in_another_form_is_named_and_nothing_more_is_to_be_removed(xner, run_copy, place, files):
+    path = run_copy / "student" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "files": files}), encoding="utf-8")
+    result = xner("evaluate", run_copy / "student", "--corpus", place / "corpus")
+    expect(result, 4, f"{path}: files", "Remove it and run the same command again.")
+
+
+@pytest.mark.parametrize("data", [b"{", b"[]", b'{"train": 3}', b'{"train": {"seconds": "long", "processes": 1}}'])
+def test_lost_timings_cost_the_timings_only(xner, run_copy, data):
+    (run_copy / "timings.json").write_bytes(data)
+    code, out, _ = xner("distil", run_copy, "--set", "evaluate.bootstrap=7", "--until", "evaluate", "--json")
+    assert code == 0
+    assert json.loads(out)["report"]["run"]["stages"] == {}
+    assert list(json.loads((run_copy / "timings.json").read_text(encoding="utf-8"))) == ["evaluate"]
+
+
+def test_a_run_folder_stands_for_its_export(xner, run_copy):
+    (run_copy.parent / "a.txt").write_text("Ada Byron lives in Paris .\n", encoding="utf-8")
+    of_export = xner("tag", run_copy / "export", run_copy.parent / "a.txt")
+    assert of_export[0] == 0
+    assert xner("tag", run_copy, run_copy.parent / "a.txt") == of_export
+    assert xner("tag", run_copy, run_copy.parent / "a.txt", "--workers", 2)[:2] == of_export[:2]
+    shutil.rmtree(run_copy / "export")
+    for command in ("tag", "serve", "bench"):
+        expect(xner(command, run_copy), 4, f"{run_copy}: a run folder without an export", f"xner export {run_copy}")
+
+
+LEFTOVERS = (
+    *(f".{name}.{what}/x" for name in ("teacher", "student", "export") for what in ("writing", "removing", "replaced")),
+    *("work/.train.removing/x", "work/train/checkpoints/.checkpoint-000-000000001.writing/x", "work/finetune/x"),
+    *("report.json.tmp", "timings.json.tmp", "scores/student.npz.tmp", "bench/tag.json.tmp"),
+    *("soft_labels/.en-00000.writing/x", "soft_labels/manifest.json.tmp"),
+)
+
+
+def test_what_killed_runs_left_goes_although_every_stage_is_reused_and_nothing_else_does(xner, run_copy):
+    before = {path for path in run_copy.rglob("*") if path.is_file()}
+    own = {run_copy / ".notes.writing", run_copy / "mine.tmp", run_copy.parent / "elsewhere" / "x"}
+    for path in (*own, *(run_copy / name for name in LEFTOVERS)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x", encoding="utf-8")
+    (run_copy / ".soft_labels.writing").symlink_to(run_copy.parent / "elsewhere")
+    code, out, _ = xner("distil", run_copy, "--json")
+    assert code == 0
+    assert {step["state"] for step in json.loads(out)["steps"]} == {"reused"}
+    left = {path for path in run_copy.rglob("*") if path.is_file() or path.is_symlink()}
+    assert left - before == {path for path in own if path.is_relative_to(run_copy)}
+    assert all(path.exists() for path in own)
+
+
+@pytest.mark.parametrize("size", [100, 3000, 20_000])
+def test_a_disk_that_is_full_is_a_lack_of_resources_and_the_same_command_goes_on(xner, place, file_size_limit, size):
+    with file_size_limit(size):
+        code, _, message = distil(xner, place)
+    assert code == 5
+    assert "ulimit -f" in message
+    assert not list((place / "run").rglob("*.writing"))
+    assert distil(xner, place, "--until", "finetune")[0] == 0
 
 
 def test_a_teacher_makes_no_noise_of_its_own(xner, place, finished_run):

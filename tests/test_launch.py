@@ -112,6 +112,18 @@ def wait_for_ever(folder):
     time.sleep(600)
 
 
+def end_one(folder):
+    """What an out-of-memory killer does to one of two, while the other waits for it."""
+    processes = current_processes()
+    if processes.rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    processes.barrier()
+
+
+def fail_by_a_defect(folder):
+    raise ZeroDivisionError(f"in {folder}")
+
+
 def wait_in_a_launch(folder):
     """What the subprocess of the tests below runs."""
     try:
@@ -183,6 +195,19 @@ def test_a_workers_error_crosses_back_as_itself_and_is_said_once(tmp_path, capfd
     assert type(caught.value) is StoreError
     assert str(caught.value) == f"{tmp_path}: a shard is missing. Remove the folder and run the same command again."
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_killed_process_is_named_with_its_signal_and_nothing_else_is_said(tmp_path, capfd):
+    with pytest.raises(ResourceError) as caught:
+        launch(end_one, (tmp_path,), count=2, run_folder=tmp_path)
+    assert str(caught.value).startswith("Process 1 of 2 was ended by signal 9, perhaps because memory ran out.")
+    assert "The same command goes on" in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_workers_defect_keeps_its_traceback(tmp_path):
+    with pytest.raises(RuntimeError, match=r"Process [01]:\nTraceback [\s\S]*ZeroDivisionError: in "):
+        launch(fail_by_a_defect, (tmp_path,), count=2, run_folder=tmp_path)
 
 
 def test_a_stopped_launch_ends_its_workers_and_is_interrupted(tmp_path):

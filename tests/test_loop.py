@@ -289,6 +289,28 @@ def test_a_finished_job_only_hands_out_its_weights(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_signal_while_the_last_checkpoint_is_written_is_not_lost(tmp_path, number):
+    class Signalled(CheckpointFolder):
+        def save(self, state, tensors):
+            super().save(state, tensors)
+            if state.phase == 1:
+                signal.raise_signal(number)
+
+    model = make_model()
+    checkpoints = Signalled(tmp_path, job="job")
+    with pytest.raises(Interrupted, match=r"train stopped at update 6; the state is saved\."):
+        train_phases(
+            model,
+            [make_phase(model)],
+            settings=settings_with(),
+            processes=ALONE,
+            checkpoints=checkpoints,
+            report=silent,
+        )
+    assert CheckpointFolder(tmp_path, job="job").load_newest()[0].phase == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_signal_saves_the_state_and_gives_the_handlers_back(tmp_path, number):
     model = make_model()
     before = signal.getsignal(number)

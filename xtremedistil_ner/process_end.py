@@ -33,7 +33,7 @@ def run_as_process(command: Callable[[], None]) -> NoReturn:
         if not isinstance(error, BrokenPipeError):
             _say(known)
         code = known.exit_code
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         _settle(stream)
     atexit.register(ignore_signals)
     sys.exit(code)

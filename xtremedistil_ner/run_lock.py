@@ -13,6 +13,7 @@ from typing import Any
 from xtremedistil_ner.errors import ResourceError
 from xtremedistil_ner.rundir import RunFolder, clear
 
+_LOCK, _WORKERS = ".lock", ".workers.lock"
 _ASIDE = ("writing", "removing", "replaced")
 _SHARD_ASIDE = re.compile(rf"\..+-\d{{5}}\.({'|'.join(_ASIDE)})")
 
@@ -27,12 +28,13 @@ def run_lock(folder: Path, *, workers_gone_within_s: float = 60.0) -> Iterator[N
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        locks = (folder / ".lock").open("a"), (folder / ".workers.lock").open("a")
+        for name in (_LOCK, _WORKERS):
+            (folder / name).open("a").close()
     except OSError as error:
         raise ResourceError(
             f"{folder}: cannot be written ({error.strerror}). Give another folder with --out."
         ) from error
-    with locks[0] as own, locks[1] as workers:
+    with (folder / _LOCK).open("a") as own, (folder / _WORKERS).open("a") as workers:
         try:
             fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -50,7 +52,7 @@ def run_lock(folder: Path, *, workers_gone_within_s: float = 60.0) -> Iterator[N
 
 def hold_as_worker(folder: Path) -> Callable[[], None]:
     """Mark this process as a worker on the run folder until the returned function is called or the process ends."""
-    stream = (folder / ".workers.lock").open("a")
+    stream = (folder / _WORKERS).open("a")
     fcntl.flock(stream, fcntl.LOCK_SH)
     return stream.close
 
@@ -68,7 +70,7 @@ def require_places(run: RunFolder) -> None:
 
     Raises: ResourceError.
     """
-    folders = (*run.artefacts, run.scores("").parent, run.bench, run.work("").parent)
+    folders = (*run.artefacts, run.scores("any").parent, run.bench, run.work("any").parent)
     wrong = [path for path in folders if path.exists() and not path.is_dir()]
     if wrong:
         raise ResourceError(f"{wrong[0]}: a file where a folder belongs. Move it away, or give another --out.")
@@ -88,10 +90,10 @@ def clear_leftovers(run: RunFolder) -> None:
     for path in run.files:
         clear(path.with_name(f"{path.name}.tmp"))
     for folder, name in (
-        (run.work("").parent, re.compile(r"\.\w+\.removing")),
+        (run.work("any").parent, re.compile(r"\.\w+\.removing")),
         (run.soft_labels, _SHARD_ASIDE),
         (run.soft_labels, re.compile(r"\w+\.json\.tmp")),
-        (run.scores("").parent, re.compile(r".+\.npz\.tmp")),
+        (run.scores("any").parent, re.compile(r".+\.npz\.tmp")),
         (run.bench, re.compile(r"\w+\.(json|svg)\.tmp")),
     ):
         if folder.is_dir() and not folder.is_symlink():

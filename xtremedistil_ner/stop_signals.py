@@ -31,17 +31,18 @@ class _Held:
 
     ends_process: bool
     received: int = 0
-    waits_for: str = ""
+    stops: str = ""
 
 
 _held: _Held | None = None
 
 
 @contextmanager
-def signals_held(*, ends_process: bool = False) -> Iterator[None]:
+def signals_held(*, ends_process: bool = False, is_worker: bool = False) -> Iterator[None]:
     """Take both signals until the block ends; inside another such block, and in other threads, nothing changes.
 
-    With `ends_process` the second signal ends the process with 130, whatever it is doing.
+    With `ends_process` the second signal ends the process with 130, whatever it is doing. A worker says nothing: the
+    process that started it does.
 
     Raises: Interrupted when a signal ended the block.
     """
@@ -53,33 +54,37 @@ def signals_held(*, ends_process: bool = False) -> Iterator[None]:
         _held = _Held(ends_process)
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
-        threading.Thread(target=_listen, args=(reading, _held), daemon=True).start()
+        listener = threading.Thread(target=_listen, args=(reading, _held), daemon=True)
         before_fd = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         before = {number: signal.signal(number, _take) for number in _NUMBERS}
         try:
+            if not is_worker:
+                listener.start()
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(before_fd)
             _held = None
-            os.close(writing)  # which ends the thread
+            os.close(writing)  # which ends the listener
+            if is_worker:
+                os.close(reading)
     except KeyboardInterrupt as error:
         raise Interrupted(STOPPED) from error
 
 
 @contextmanager
-def deferred(waits_for: str) -> Iterator[Callable[[], bool]]:
-    """Only note signals inside the block, and say after the first that the process waits for `waits_for`.
+def deferred(when: str) -> Iterator[Callable[[], bool]]:
+    """Only note signals inside the block, and say after the first when the process stops: `when`.
 
     Gives a function that tells whether one came. Raises: KeyboardInterrupt for a signal that nobody asked about.
     """
     held = _held or _Held(ends_process=False)
-    before, held.waits_for = held.waits_for, waits_for
+    before, held.stops = held.stops, when
     try:
         yield lambda: bool(held.received)
     finally:
-        held.waits_for = before
+        held.stops = before
     stop_if_told()
 
 
@@ -101,7 +106,7 @@ def was_told_to_stop() -> bool:
 
 def stop_if_told() -> None:
     """End what runs if a signal came and did not end it: its KeyboardInterrupt may have been lost in a callback."""
-    if _held is not None and _held.received and not _held.waits_for:
+    if _held is not None and _held.received and not _held.stops:
         raise KeyboardInterrupt
 
 
@@ -115,7 +120,7 @@ def _take(number: int, frame: FrameType | None) -> None:
     if _held is None:
         return
     _held.received += 1
-    if not _held.waits_for or _held.received > 1:
+    if not _held.stops or _held.received > 1:
         raise KeyboardInterrupt
 
 
@@ -127,8 +132,8 @@ def _listen(reading: int, held: _Held) -> None:
             if number[0] not in _NUMBERS or signal.getsignal(number[0]) is not _take:
                 continue
             count += 1
-            if count == 1 and held.waits_for:
-                _write(f"xner: stopping; waits for {held.waits_for}. A second signal ends it at once.\n")
+            if count == 1 and held.stops:
+                _write(f"xner: stopping {held.stops}. A second signal ends it at once.\n")
             elif count > 1 and held.ends_process:
                 _write(f"xner: {STOPPED}\n")
                 os._exit(Interrupted.exit_code)

@@ -84,7 +84,7 @@ def launch(function: Callable[..., None], arguments: tuple[Any, ...], *, count: 
 def _launch_workers(function: Callable[..., None], arguments: tuple[Any, ...], count: int, run_folder: Path) -> None:
     store = TCPStore(_LOOPBACK, 0, is_master=True, wait_for_workers=False)
     workers: list[_Worker] = []
-    with deferred("the processes, which save their state") as stopped, _threads_per_process(count):
+    with deferred("when the processes have saved their state") as stopped, _threads_per_process(count):
         try:
             for rank in range(count):
                 workers.append(_start(rank, count, store.port, function, arguments, run_folder))
@@ -183,7 +183,7 @@ def _work(
     if not torch.cuda.is_available():
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     try:
-        with signals_held(), _names_lack_of_resources():
+        with signals_held(is_worker=True), _names_lack_of_resources():
             function(*arguments)
     except XnerError as error:
         errors.send(type(error)(str(error)))

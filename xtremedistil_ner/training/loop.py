@@ -61,7 +61,7 @@ def train_phases(
         report(Event(settings.stage, f"goes on at update {state.total}"))
     for tensor in model.state_dict().values():  # first weights may differ in a bit between machines, for ever after
         processes.share_tensor(tensor)
-    with signals_held(), deferred("the update, and saves the state") as stopped:
+    with signals_held(), deferred("after this update, with the state saved") as stopped:
         while state.phase < len(phases):
             job = _PhaseJob(model, phases[state.phase], state, settings, processes, checkpoints, report, stopped)
             job.run(tensors)
