@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from stress.inputs import KINDS, make_template
+from stress.cases import make_template
+from stress.inputs import KINDS
 from stress.mutations import Findings, run_kind
 
 INPUTS = 25

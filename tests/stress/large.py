@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow
 import pyarrow.parquet
-from stress.inputs import EXPORT, RESUMING, TEMPLATE, Case
-from stress.mutators import ALIAS_BOMB, PACKERS
+from stress.cases import EXPORT, RESUMING, TEMPLATE, Case
+from stress.mutators import PACKERS
+from stress.values import ALIAS_BOMB
 
 SIZE = 10_000_000
 _BOMB_PARTS = 100

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
-import random
 import shlex
 import shutil
 import sys
@@ -28,7 +27,8 @@ from pathlib import Path
 os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from stress.inputs import KINDS, Case, UnusableName, make_case, make_template
+from stress.cases import Case, UnusableName, make_template
+from stress.inputs import KINDS, make_case
 from stress.large import large_cases
 from stress.outcomes import Outcome, run_apart, run_command
 
@@ -88,7 +88,7 @@ def run_kind(kind: str, work: Path, *, indices: Iterable[int], seed: int, findin
     """Run the inputs of a kind with these indices, in this process."""
     tally = Tally(kind)
     for index in indices:
-        case = make_case(kind, random.Random(f"{seed}/{kind}/{index}"), work / "template")
+        case = make_case(kind, seed, index, work / "template")
         run = partial(run_command, limit_s=case.limit_s)
         with suppress(UnusableName):
             _try(case, run, work / f"{kind}-{index}", f"--kind {kind} --seed {seed} --only {index}", tally, findings)
