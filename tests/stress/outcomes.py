@@ -148,15 +148,7 @@ def _faults(code: int | None, message: str, command: str) -> Iterator[tuple[str,
     elif code not in EXIT_CODES:
         yield f"exit {code} of {command}", message[-500:]
     elif (length := len(message.encode("utf-8", "replace"))) >= MESSAGE_BYTES:
-        yield f"long message of {command}: {_shape(message)}", f"{length} bytes: {message[:300]}"
-
-
-def _shape(message: str) -> str:
-    """The first words of a message that do not depend on the input."""
-    text = re.sub(
-        r"'[^']*(?:'|$)|\"[^\"]*(?:\"|$)|\S*[/\d]\S*", "…", message.removeprefix("xner: ").partition("\n")[0][:400]
-    )
-    return text[:60].strip()
+        yield f"long message of {command}, exit {code}", f"{length} bytes: {message[:300]}"
 
 
 @contextmanager
