@@ -173,7 +173,8 @@ def main() -> int:
         findings = Findings(options.findings.absolute(), work)
         tallies = []
         for kind in options.kind or KINDS:
-            tallies.append(run_kind(kind, work, indices=indices, seed=options.seed, findings=findings))
+            if indices:
+                tallies.append(run_kind(kind, work, indices=indices, seed=options.seed, findings=findings))
             if options.large and options.only is None:
                 tallies.append(run_large(kind, work, findings=findings))
             sys.stdout.write(
