@@ -53,6 +53,8 @@ def _format_type(field: FieldInfo) -> str:
     annotation: Any = field.annotation
     text = getattr(annotation, "__name__", "") if isinstance(annotation, type) else str(annotation)
     text = text.replace("typing.Literal", "one of ").replace("NoneType", "None").replace("|", "or")
+    if "union-mapping" in text:
+        return "list of names, or mapping"
     if text.startswith("tuple"):
         return "list of numbers" if "int" in text else "list of names"
     return text

@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import os
+import resource
+from contextlib import contextmanager
 
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # a second OpenMP thread beside a busy core makes a test 7 to 10 times slower
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture
+def file_size_limit():
+    """A block in which no file grows beyond some bytes: a full disk for whoever may not mount one."""
+
+    @contextmanager
+    def limited(size):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limited
 
 
 @pytest.fixture(scope="session")

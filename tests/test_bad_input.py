@@ -13,7 +13,7 @@ from tiny_run import write_corpus, write_recipe
 from transformers.utils import logging as transformers_logging
 
 from xtremedistil_ner import cli
-from xtremedistil_ner.rundir import run_lock
+from xtremedistil_ner.run_lock import run_lock
 from xtremedistil_ner.soft_labels import open_store
 
 

@@ -75,7 +75,7 @@ def test_only_training_sentences_are_cut(folder):
 
 def test_a_tag_outside_the_scheme_is_refused_with_its_line(folder):
     corpus = opened(folder, languages=("en",))
-    with pytest.raises(CorpusError, match=r"en/test\.tsv:3: tag 'B-LOC': the types are PER\. Add LOC to corpus\.types"):
+    with pytest.raises(CorpusError, match=r"en/test\.tsv:3: tag 'B-LOC': the types are PER\. Map LOC, or leave"):
         corpus.sentences("en", "test")
 
 
@@ -93,8 +93,8 @@ def test_repaired_tags_and_skipped_lines_are_counted_whatever_was_read_before(fo
     with (folder / "en" / "train.tsv").open("a", encoding="utf-8") as stream:
         stream.write("\n# a comment\nx\tO\n")
     corpus = opened(folder)
-    assert corpus.repairs("en", ("train", "dev", "test")) == (2, 1)
-    assert corpus.repairs("en", ("test",)) == (0, 0)
+    assert corpus.repairs("en", ("train", "dev", "test")) == (2, 1, {})
+    assert corpus.repairs("en", ("test",)) == (0, 0, {})
 
 
 def test_the_demo_corpus_opens_by_name():

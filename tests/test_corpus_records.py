@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import json
 import lzma
@@ -16,7 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xtremedistil_ner.corpus.folder import find_split, languages_of, read_split
+from xtremedistil_ner.corpus.raw_text import languages_in, read_text
 from xtremedistil_ner.errors import CorpusError
+from xtremedistil_ner.tagging.documents import read_documents
 
 WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n\r"), min_size=1, max_size=6)
 SENTENCE = st.lists(st.tuples(WORDS, st.sampled_from(["O", "B-PER", "B-LOC"])), min_size=1, max_size=5)
@@ -144,8 +147,59 @@ def test_only_the_first_twenty_problems_are_reported(tmp_path):
     assert len(problems(tmp_path, *["{"] * 500)) == 20
 
 
+NO_JSON = {
+    '"n": ' + "9" * 5000: "1: a number has thousands of digits",
+    '"n": 1e400': "1: the number '1e400' is too large",
+    '"n": -1' + "0" * 400 + ".0": "1: the number '-1000",
+    '"n": NaN': "1: NaN is no number in JSON",
+    '"n": -Infinity': "1: -Infinity is no number in JSON",
+    '"n": ' + "[" * 101 + "]" * 101: "1: nested too deeply",
+    '"n": 1, "n": 2': "1: the key 'n' stands there twice",
+    '"n": {"x": 1, "x": 1}': "1: the key 'x' stands there twice",
+    '"n": 01': "1:",
+    '"n": "\t"': "1:",
+}
+
+
+@pytest.mark.parametrize("part", NO_JSON)
+def test_what_only_some_readers_of_json_take_is_refused_in_every_file(tmp_path, part):
+    line = f'{{"words": ["a"], "tags": ["O"], "text": "a", "language": "en", {part}}}'
+    (found,) = problems(tmp_path, line)
+    assert found.startswith(NO_JSON[part])
+    assert len(found) < 500
+    path = tmp_path / "train.jsonl"
+    for reader in (lambda: list(read_text(path, language="en")), lambda: languages_in(path)):
+        with pytest.raises(CorpusError) as caught:
+            reader()
+        assert str(caught.value) == f"{path}:{found}"
+    with pytest.raises(CorpusError) as caught:
+        list(read_documents([path]))
+    assert str(caught.value) == f"{path}:{found}"
+
+
+def test_what_other_keys_have_is_left_alone(tmp_path):
+    line = '{"words": ["a"], "tags": ["O"], "n": %s, "s": "\\ud800\\u0000", "f": 1.5e308}'
+    assert content(jsonl(tmp_path, line % ("9" * 4000))) == [[("a", "O")]]
+
+
+@pytest.mark.parametrize("value", [None, True, 5, 1.5, "x", "", [], [None], [[]], {}, {"a": 1}, ["a", 5], "\ud800"])
+def test_no_value_of_any_key_is_a_crash(tmp_path, value):
+    for key in ("words", "tokens", "tags", "ner_tags", "text", "language", "label", "spans", "answer", "data"):
+        record = {"words": ["a"], "tags": ["O"]} | {key: value}
+        for some in (record, {"text": "a", key: value}):
+            with contextlib.suppress(CorpusError):
+                jsonl(tmp_path, some)
+            for reader in (
+                lambda: list(read_text(tmp_path / "train.jsonl", language="en", mixed=True)),
+                lambda: languages_in(tmp_path / "train.jsonl"),
+                lambda: list(read_documents([tmp_path / "train.jsonl"])),
+            ):
+                with contextlib.suppress(CorpusError):
+                    reader()
+
+
 def test_deep_nesting_is_a_problem_of_its_line(tmp_path):
-    assert problems(tmp_path, "[" * 100_000)[0].startswith("1:1: nested too deeply")
+    assert problems(tmp_path, "[" * 100_000)[0].startswith("1: nested too deeply")
 
 
 @pytest.mark.parametrize("text", ["", "\n\n"])

@@ -176,7 +176,12 @@ def test_the_papers_protocol_is_that_of_truncated_sentences_read_by_transformers
     teacher = load_teacher(folder, TINY, labels={}, max_pieces=PAPER_PIECES)
     correct, found, there = by_hand(teacher, long_corpus)
     scores = score_split(
-        {"": open_model(folder, max_pieces=40)}, long_corpus, split="test", bootstrap=0, seed=0, paper_protocol=True
+        {"": open_model(folder, max_pieces=40, precision="float32")},
+        long_corpus,
+        split="test",
+        bootstrap=0,
+        seed=0,
+        paper_protocol=True,
     )
     paper, strict = scores.paper["en"], scores.languages["en"]
     assert paper.support == there < strict.support, "entities behind the cut count nowhere"

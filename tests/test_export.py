@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -14,12 +16,15 @@ from tiny_transformer import SHAPE, save_tiny_transformer
 
 from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.export.folder import write_export
+from xtremedistil_ner.export.web_page import RUNTIME_FILES
 from xtremedistil_ner.exported import verify_export
 from xtremedistil_ner.models.crf import Crf
 
 FILES = {
+    "CONTRACT.md",
     "README.md",
     "config.json",
+    "decoding_vectors.json",
     "model.safetensors",
     "onnx/model.onnx",
     "tokenizer.json",
@@ -210,3 +215,16 @@ def test_every_snippet_of_the_card_runs_inside_the_folder(tmp_path, monkeypatch,
     for snippet in snippets:
         exec(compile(snippet, "README.md", "exec"), {})
         assert capsys.readouterr().out.strip(), f"prints nothing: {snippet}"
+
+
+@pytest.mark.slow
+def test_no_folder_of_an_export_takes_the_place_of_a_package(student, tmp_path):
+    """In a new process, because this one has imported transformers already."""
+    runtime = tmp_path / "onnxruntime-web"
+    (runtime / "dist").mkdir(parents=True)
+    for name in RUNTIME_FILES:
+        (runtime / "dist" / name).touch()
+    target = export(student, tmp_path / "export", formats=("hf", "onnx", "triton", "web"), onnxruntime_web=runtime)
+    snippets = re.findall(r"```python\n(.*?)```", (target / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    for snippet in snippets:
+        subprocess.run([sys.executable, "-c", snippet], cwd=target, check=True, capture_output=True)

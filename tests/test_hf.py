@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_student import MAX_PIECES, SCHEME, make_tokenizer, ragged_batch, save_tiny_student
+from tiny_student import MAX_PIECES, SCHEME, make_cnn, make_network, make_tokenizer, ragged_batch, save_tiny_student
 from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer, pipeline
 
 import xtremedistil_ner.hf
@@ -136,6 +136,27 @@ def test_a_pipeline_gives_the_same_alone_and_in_a_batch(tmp_path):
             [(entity["entity_group"], entity["start"]) for entity in entities]
         )
     assert max(entity["end"] for entity in together[2]) > 250
+
+
+@pytest.mark.parametrize("make", [make_network, make_cnn], ids=["bilstm", "cnn"])
+@pytest.mark.parametrize("strategy", ["none", "simple", "first", "average", "max"])
+def test_a_text_without_a_piece_has_no_entities_alone_and_in_any_batch(tmp_path, make, strategy):
+    save_tiny_student(tmp_path, make=make)
+    tagger = pipeline("token-classification", model=str(tmp_path), aggregation_strategy=strategy, ignore_labels=[])
+    texts = ["Abc de", "", "   ", "\u200b", "fGh", ""]
+    for order in (texts, texts[::-1], ["", ""]):
+        for batch_size in (1, 2, len(order)):
+            found = tagger(order, batch_size=batch_size)
+            assert [bool(entities) for entities in found] == [text.isascii() and bool(text.strip()) for text in order]
+
+
+@pytest.mark.parametrize("make", [make_network, make_cnn], ids=["bilstm", "cnn"])
+@pytest.mark.parametrize("shape", [(1, 0), (2, 0), (0, 3), (0, 0)])
+def test_a_batch_without_pieces_has_logits_without_pieces(tmp_path, make, shape):
+    save_tiny_student(tmp_path, make=make)
+    model = AutoModelForTokenClassification.from_pretrained(tmp_path)
+    ids = torch.zeros(shape, dtype=torch.int64)
+    assert model(ids, ids).logits.shape == model(ids).logits.shape == (*shape, len(SCHEME.tags))
 
 
 def test_the_config_survives_a_round_trip(tmp_path):

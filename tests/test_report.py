@@ -101,6 +101,7 @@ def test_data_counts_every_sentence_of_the_transfer_set(report):
     for counts in report["data"]["transfer"].values():
         assert counts["read"] == counts["kept"] + counts["duplicates"] + counts["held_out"] == 24
     assert report["data"]["repaired_tags"] == report["data"]["skipped_lines"] == {"en": 0, "no": 0}
+    assert report["data"]["annotations"] == {}
 
 
 def test_retention_is_the_ratio_of_f1_by_hand():
@@ -163,8 +164,11 @@ def test_repaired_tags_and_skipped_lines_stand_beside_the_transfer_set():
         "transfer": {"en": counts, "qq": counts},
         "repaired_tags": {"en": 3, "tl": 4},
         "skipped_lines": {"en": 5, "tl": 0},
+        "annotations": {"en": {"widened": 2, "utf16": 1}, "tl": {"widened": 1}},
     }
-    rows = {row[0]: row[-4:] for row in rows_of(format_report(report))}
+    text = format_report(report)
+    assert "Annotations by character offsets: 3 widened to whole words, 1 counted in UTF-16 units." in text
+    rows = {row[0]: row[-4:] for row in rows_of(text)}
     assert rows["transfer set"] == ["words", "words lost", "tags repaired", "lines skipped"]
     assert rows["en English"] == ["1,200", "0", "3", "5"]
     assert rows["qq"] == ["1,200", "0", "–", "–"], "text without labels"
@@ -182,7 +186,7 @@ def test_the_table_shows_teacher_and_student_beside_each_other():
     assert rows["no Norwegian"][3:] == ["50.00 (50.00–50.00)", "1", "1"]
     assert rows["PER"] == ["75.00", "37.50"]
     assert rows["LOC"] == ["100.00", "50.00"], "a language without the type does not count"
-    assert rows["train"] == ["61", "2", ""]
+    assert rows["train"] == ["61", "2", "bf16", ""]
 
 
 def test_the_most_common_confusions_of_the_student_stand_beside_the_teachers():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import signal
 import subprocess
 import sys
@@ -11,25 +9,26 @@ from pathlib import Path
 
 import pytest
 
-from xtremedistil_ner.errors import ArtefactError, ResourceError
+from xtremedistil_ner.errors import ArtefactError, ResourceError, lack_of_resource
+from xtremedistil_ner.run_lock import hold_as_worker, run_lock
 from xtremedistil_ner.rundir import (
     RunFolder,
     fingerprint,
-    hold_as_worker,
     publish,
     published_fingerprint,
     read_json,
     remove,
     report_fingerprint,
-    run_lock,
     verify,
     write_json,
+    write_text,
 )
 
 OTHER_PROCESS = """
 import os, signal, sys
 from pathlib import Path
-from xtremedistil_ner.rundir import hold_as_worker, publish, run_lock
+from xtremedistil_ner.run_lock import hold_as_worker, run_lock
+from xtremedistil_ner.rundir import publish
 what, place = sys.argv[1], Path(sys.argv[2])
 if what == "lock":
     with run_lock(place):
@@ -111,9 +110,15 @@ def test_a_kill_inside_leaves_the_old_artefact_and_the_next_run_clears_up(tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["teacher"]
 
 
-def test_a_full_disk_is_a_resource_error(tmp_path):
-    with pytest.raises(ResourceError, match="disk is full"), publish(tmp_path / "teacher", {}):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+@pytest.mark.parametrize("write", [publish_weights, lambda target, text: write_text(target / "file", text)])
+def test_what_does_not_fit_leaves_what_is_there_and_no_half_of_the_new(tmp_path, file_size_limit, write):
+    publish_weights(tmp_path / "teacher", "abc")
+    before = sorted(tmp_path.rglob("*"))
+    with file_size_limit(1000), pytest.raises(OSError, match="File too large") as caught:
+        write(tmp_path / "teacher", "x" * 2000)
+    assert "ulimit -f" in str(lack_of_resource(caught.value))
+    assert sorted(tmp_path.rglob("*")) == before
+    assert verify(tmp_path / "teacher")["fingerprint"] == "old"
 
 
 def test_a_missing_a_changed_and_a_truncated_file_are_all_named(tmp_path):

@@ -89,7 +89,7 @@ def test_files_are_read_one_after_the_other_each_in_its_format(tmp_path):
         (None, ("x", "#", "y")),
         (None, ("#",)),
     ]
-    assert found[1].rest == {"id": 7}
+    assert found[1].record == {"text": "one", "id": 7}
     assert [document.place for document in found[1:]] == [
         f"{lines}:1",
         f"{lines}:3",
@@ -109,14 +109,50 @@ def test_a_texts_offset_is_its_place_in_the_file_as_editors_count(tmp_path):
     assert [document.offset for document in read_documents([path])] == [1, 6, 10]
 
 
+KEPT = [
+    '{"meta": {"ü": [1, 12345678901234567890, 0.5, null]}, "text": "Abc", "tokens": [{"id": 0}], "spans": [], "id": 7}',
+    '{"tokens": ["Abc", "de"], "text": null, "words": ["a"], "entities": [1], "": 0}',
+    '{"text": "Abc", "words": ["a", "b"], "tags": ["O", "O"]}',
+]
+
+
+@pytest.mark.parametrize("line", KEPT)
+def test_an_object_comes_back_as_it_was_with_what_was_found_added(export, tmp_path, line):
+    documents = read_documents([write(tmp_path / "a.jsonl", line + "\n")])
+    (found,) = tag_lines(Tagger.from_pretrained(export), documents, "jsonl", batch=1)
+    added = "entities" if json.loads(line)["text"] else "tags"
+    assert found.text.startswith(f'{line[:-1]}, "{added}": [')
+
+
+def test_what_an_object_had_of_the_same_name_is_replaced_in_its_place(export, tmp_path):
+    documents = read_documents([write(tmp_path / "a.jsonl", '{"entities": "old", "text": "Abc"}\n')])
+    (found,) = tag_lines(Tagger.from_pretrained(export), documents, "jsonl", batch=1)
+    value = json.loads(found.text)
+    assert list(value) == ["entities", "text"]
+    assert isinstance(value["entities"], list)
+
+
 BAD = [
     ("a.txt", b"fine\nbr\xffken\nfine\n", r":2:3: byte 0xff", 2),
     ("a.jsonl", b'{"text": "a"}\n{"text": 1}\n{"text": "b"}', r":2: neither a `text`", 2),
-    ("a.jsonl", b'{"text": "a"}\nnonsense\n{"text": "b"}', r":2: no JSON", 2),
-    ("a.jsonl", b'{"text": "a"}\n["text"]\n{"text": "b"}', r":2: no JSON object", 2),
-    ("a.jsonl", b'{"text": "a"}\n{"text": "b", "x": NaN}\n{"text": "b"}', r":2: no JSON in Unicode \(NaN", 2),
-    ("a.jsonl", b'{"text": "a"}\n{"text": "\\ud800"}\n{"text": "b"}', r":2: no JSON in Unicode", 2),
-    ("a.jsonl", b'{"text": "a"}\n' + b"[" * 100_000 + b'\n{"text": "b"}', r":2: no JSON in Unicode", 2),
+    ("a.jsonl", b'{"text": "a"}\nnonsense\n{"text": "b"}', r":2:1: not JSON", 2),
+    ("a.jsonl", b'{"text": "a"}\n["text"]\n{"text": "b"}', r":2:1: no JSON object", 2),
+    ("a.jsonl", b'{"text": "a"}\n{"text": "b", "x": NaN}\n{"text": "b"}', r":2: NaN is no number", 2),
+    ("a.jsonl", b'{"text": "a"}\n{"text": "\\ud800"}\n{"text": "b"}', r":2: half a surrogate pair", 2),
+    ("a.jsonl", b'{"text": "a"}\n' + b"[" * 100_000 + b'\n{"text": "b"}', r":2: nested too deeply", 2),
+    ("a.jsonl", b'{"text": "a"}\n{"text": "b", "x": 1e400}\n{"text": "b"}', r":2: the number '1e400' is too large", 2),
+    (
+        "a.jsonl",
+        b'{"text": "a"}\n{"text": "b", "x": ' + b"9" * 5000 + b'}\n{"text": "b"}',
+        r":2: a number has thousands",
+        2,
+    ),
+    (
+        "a.jsonl",
+        b'{"text": "a"}\n{"text": "b", "x": 1, "x": 2}\n{"text": "b"}',
+        r":2: the key 'x' stands there twice",
+        2,
+    ),
     ("a.conll", b"a\tO\n\nb\tO\n\tO\nc\tO\n\nd\tO\n", r":4: no word in the first column", 2),
     ("a.conll", b"a\tO\n\nb\tO\n\xff\tO\nc\tO\n\nd\tO\n", r":4:1: byte 0xff", 2),
 ]
@@ -150,9 +186,10 @@ def test_jsonl_is_one_object_a_line_with_offsets_into_its_text():
 
 
 def test_jsonl_of_words_has_a_tag_for_each_and_keeps_what_else_the_object_had():
-    document = Document("a:1", words=("Rome", "!"), rest={"id": "x", "tags": "old"})
+    record = {"id": "x", "tokens": ["Rome", "!"], "tags": "old"}
+    document = Document("a:1", words=("Rome", "!"), record=record)
     tagged = TaggedDocument(document, (("Rome", 0, 0), ("!", 0, 0)), ("B-LOC", "O"))
-    assert json.loads(show("jsonl", tagged)) == {"id": "x", "words": ["Rome", "!"], "tags": ["B-LOC", "O"]}
+    assert show("jsonl", tagged) == '{"id": "x", "tokens": ["Rome", "!"], "tags": ["B-LOC", "O"]}\n'
 
 
 @pytest.mark.parametrize("tagged", [OF_TEXT, OF_WORDS])

@@ -17,6 +17,7 @@ from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.errors import ModelError, UsageError
 from xtremedistil_ner.pieces import PieceEncoder
 from xtremedistil_ner.tagger import Entity, Tagger
+from xtremedistil_ner.tagging.run import tag_documents
 
 ODD = "\0\u00ad\u200b\u200d\ufeff\ufffd\ud800\udfff\U0001f468\u200d\U0001f469\U0001f3fd\u0301\u3000\u00a0\t\n\x1f\u2028"
 TEXTS = st.lists(st.one_of(st.text(LETTERS + ODD + " .,-", max_size=60), st.text(max_size=30)), max_size=6)
@@ -117,8 +118,8 @@ def test_nothing_in_nothing_out(tagger):
     assert list(tagger.tag_stream([])) == []
 
 
-def test_a_words_score_is_its_tags_probability_and_an_entitys_the_mean():
-    """Probabilities 1/2 for B-ORG, then 3/4 for I-ORG: the entity has 5/8."""
+def test_a_words_score_is_the_probability_of_its_type_and_an_entitys_the_mean():
+    """ORG has 1/2 + 1/12 of the first word and 3/4 + 1/24 of the second, whichever of its tags they are."""
     rows = np.full((3, 7), 1 / 12)
     rows[0, SCHEME.tag_id("B-ORG")] = 1 / 2
     rows[1] = 1 / 24
@@ -127,7 +128,16 @@ def test_a_words_score_is_its_tags_probability_and_an_entitys_the_mean():
     encoder = PieceEncoder(make_tokenizer(), max_pieces=MAX_PIECES, pad_id=0)
     tagger = Tagger(lambda batch: np.log(rows)[None].astype(np.float32), encoder, SCHEME)
     (entities,) = tagger.tag([" ab cd. "])
-    assert entities == [Entity("ab cd", "ORG", 1, 6, pytest.approx(5 / 8))]
+    assert entities == [Entity("ab cd", "ORG", 1, 6, pytest.approx((7 / 12 + 19 / 24) / 2))]
+
+
+def test_an_entity_that_the_decoder_begins_is_as_sure_as_its_type():
+    """The model wants `I-LOC` right away: the path says `B-LOC`, which the model gives next to nothing."""
+    row = np.full((1, 7), 0.01)
+    row[0, [SCHEME.tag_id("B-LOC"), SCHEME.tag_id("I-LOC")]] = 0.02, 0.93
+    encoder = PieceEncoder(make_tokenizer(), max_pieces=MAX_PIECES, pad_id=0)
+    tagger = Tagger(lambda batch: np.log(row)[None].astype(np.float32), encoder, SCHEME)
+    assert tagger.tag(["ab"]) == [[Entity("ab", "LOC", 0, 2, pytest.approx(0.95))]]
 
 
 def test_a_word_without_a_piece_is_outside_and_ends_an_entity():
@@ -141,17 +151,41 @@ def test_a_word_without_a_piece_is_outside_and_ends_an_entity():
 
 
 @pytest.mark.parametrize(
-    "call",
+    ("call", "message"),
     [
-        lambda tagger: tagger.tag("one text"),
-        lambda tagger: tagger.tag_words("one text"),
-        lambda tagger: tagger.tag_words(["one", "sentence"]),
-        lambda tagger: list(tagger.tag_stream(["a"], batch=0)),
+        (lambda tagger: tagger.tag("Ada"), r"'Ada' where several texts are expected. Call tag\(\[text\]\)"),
+        (lambda tagger: tagger.tag(b"Ada"), r"b'Ada' where several"),
+        (lambda tagger: tagger.tag({"Ada": 1}), r"{'Ada': 1} where several"),
+        (lambda tagger: tagger.tag(None), r"None where several"),
+        (lambda tagger: tagger.tag(np.array("Ada")), r"array\('Ada', dtype='<U3'\) where several"),
+        (lambda tagger: tagger.tag(["a", None]), r"text 1 \(counted from 0\) is None, not a text"),
+        (lambda tagger: tagger.tag(["a"] * 3000 + [b"b" * 99]), r"text 3000 .* is b'b{78}…, not a text"),
+        (lambda tagger: tagger.tag([["a", "b"]]), r"text 0 .* is \['a', 'b'\], not a text"),
+        (lambda tagger: tagger.tag_words("Ada"), r"'Ada' where several texts are expected. Call tag_words\(\[\[word"),
+        (lambda tagger: tagger.tag_words(["Ada", "B"]), r"sentence 0 \(counted from 0\): 'Ada' where several"),
+        (lambda tagger: tagger.tag_words([["a"], None]), r"sentence 1 .*: None where several"),
+        (lambda tagger: tagger.tag_words([["a"], ["b", None]]), r"word 1 of sentence 1 .* is None, not a text"),
+        (lambda tagger: tagger.tag_words([[b"a"]]), r"word 0 of sentence 0 .* is b'a', not a text"),
+        (lambda tagger: tagger.tag_words(5), r"5 where several"),
+        (lambda tagger: tagger.tag_stream("Ada"), r"'Ada' where several texts are expected. Call tag_stream"),
+        (lambda tagger: list(tagger.tag_stream(iter(["a", 1]))), r"text 1 .* is 1, not a text"),
+        (lambda tagger: tagger.tag_stream(["a"], batch=0), r"batch is 0"),
+        (lambda tagger: tagger.tag_stream(["a"], batch=1.5), r"batch is 1.5"),
+        (lambda tagger: list(tag_documents(tagger, ["a"])), r"'a' is no document"),
     ],
 )
-def test_what_is_never_meant_is_refused(tagger, call):
-    with pytest.raises(UsageError):
+def test_what_is_no_text_is_refused_with_its_place(tagger, call, message):
+    with pytest.raises(UsageError, match=message):
         call(tagger)
+
+
+def test_whatever_goes_over_texts_will_do(tagger):
+    texts = ["Abc de, fGh", "ab"]
+    expected = tagger.tag(texts)
+    for form in (tuple, iter, np.array, lambda values: dict.fromkeys(values).keys()):
+        assert tagger.tag(form(texts)) == expected
+    words = [["Abc", "de"], ["ab"]]
+    assert tagger.tag_words(map(iter, words)) == tagger.tag_words([np.array(some) for some in words])
 
 
 def test_any_number_of_threads_gives_the_same_bits(folder, tagger):

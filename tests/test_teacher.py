@@ -14,12 +14,12 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoModelForTokenClass
 from xtremedistil_ner.errors import ModelError, RecipeError
 from xtremedistil_ner.models.scratch_teacher import build_teacher
 from xtremedistil_ner.models.teacher import (
-    match_labels,
     save_teacher,
     start_teacher,
     teacher_scorer,
     teacher_states,
 )
+from xtremedistil_ner.models.teacher_labels import match_labels
 from xtremedistil_ner.schema import ShapeSection
 from xtremedistil_ner.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
 from xtremedistil_ner.word_logits import score_words

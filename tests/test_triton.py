@@ -1,23 +1,16 @@
-"""The model repository for Triton: a configuration by Triton's own schema, and a contract that gives our scores."""
+"""The model repository for Triton: a configuration by Triton's own schema, in a folder that shadows no package."""
 
 from __future__ import annotations
 
-import re
-
-import numpy as np
 import onnxruntime
 import pytest
 from tiny_export import make_export
-from tiny_student import MAX_PIECES, SCHEME, save_tiny_student
+from tiny_student import SCHEME, save_tiny_student
 from tiny_transformer import save_tiny_transformer
-from tokenizers import Tokenizer
 
-from xtremedistil_ner.corpus.words import split_words
+from xtremedistil_ner.export.triton import FOLDER
 from xtremedistil_ner.exported import verify_export
 from xtremedistil_ner.tagger import Tagger
-from xtremedistil_ner.word_logits import score_words
-
-TEXT = "Abc de, fGh a.b"
 
 
 @pytest.fixture(params=["bilstm", "transformer"])
@@ -27,9 +20,9 @@ def export(request, tmp_path):
 
 
 def test_the_repository_has_the_graph_under_version_1_and_the_manifest_vouches_for_it(export):
-    model = export / "triton" / "xner" / "1" / "model.onnx"
+    model = export / FOLDER / "xner" / "1" / "model.onnx"
     assert model.read_bytes() == (export / "onnx" / "model.onnx").read_bytes()
-    assert "triton/xner/config.pbtxt" in verify_export(export)["files"]
+    assert f"{FOLDER}/xner/config.pbtxt" in verify_export(export)["files"]
 
 
 @pytest.mark.peers
@@ -42,9 +35,9 @@ def test_the_configuration_is_triton_s_and_fits_the_graph(export):
     schema = pytest.importorskip("tritonclient.grpc.model_config_pb2")
     from google.protobuf import text_format
 
-    config = text_format.Parse((export / "triton" / "xner" / "config.pbtxt").read_text("utf-8"), schema.ModelConfig())
+    config = text_format.Parse((export / FOLDER / "xner" / "config.pbtxt").read_text("utf-8"), schema.ModelConfig())
     assert (config.name, config.backend, config.max_batch_size > 0) == ("xner", "onnxruntime", True)
-    graph = onnxruntime.InferenceSession(str(export / "triton" / "xner" / "1" / "model.onnx"))
+    graph = onnxruntime.InferenceSession(str(export / FOLDER / "xner" / "1" / "model.onnx"))
     assert [value.name for value in config.input] == [value.name for value in graph.get_inputs()]
     assert [value.name for value in config.output] == [value.name for value in graph.get_outputs()]
     assert {value.data_type for value in config.input} == {schema.TYPE_INT64}
@@ -52,17 +45,13 @@ def test_the_configuration_is_triton_s_and_fits_the_graph(export):
     assert (config.output[0].data_type, list(config.output[0].dims)) == (schema.TYPE_FP32, [-1, len(SCHEME.tags)])
 
 
-def test_a_client_that_follows_the_contract_has_our_scores_of_the_words(export):
-    contract = (export / "triton" / "CONTRACT.md").read_text(encoding="utf-8")
-    tags = re.search(r"last axis: ([^.]+)\.", contract)[1].split(", ")
-    assert f"at most {MAX_PIECES} pieces" in contract
-    words = [word for word, _, _ in split_words(TEXT)]
-    encoding = Tokenizer.from_file(str(export / "tokenizer.json")).encode(words, is_pretokenized=True)
-    ids = np.array([encoding.ids])
-    session = onnxruntime.InferenceSession(str(export / "triton" / "xner" / "1" / "model.onnx"))
-    (logits,) = session.run(["logits"], {"input_ids": ids, "attention_mask": np.ones_like(ids)})
-    first = [encoding.word_ids.index(word) for word in range(len(words))]
-    ours = Tagger.from_pretrained(export)
-    expected, _, _ = score_words(ours.scorer, ours.encoder, [words], n_tags=len(tags), batch_pieces=1024)
-    assert tuple(tags) == ours.scheme.tags
-    np.testing.assert_array_equal(logits[0, first].argmax(-1), expected.argmax(-1))
+def test_no_folder_of_an_export_takes_the_place_of_a_package_that_torch_looks_for(export):
+    """Python takes a folder of the current directory for a package of its name where that one is not installed."""
+    assert not (export / "triton").exists()
+
+
+def test_an_export_whose_manifest_names_the_folder_of_before_is_still_read(export):
+    (export / FOLDER).rename(export / "triton")
+    manifest = (export / "manifest.json").read_text(encoding="utf-8")
+    (export / "manifest.json").write_text(manifest.replace(f"{FOLDER}/", "triton/"), encoding="utf-8")
+    assert Tagger.from_pretrained(export).tag([""]) == [[]]

@@ -77,7 +77,7 @@ def test_voters_come_back_from_their_folder_with_their_weights_and_names(tmp_pat
     names = {"X1": "O", "X2": "B-PER", "X3": "I-PER", "X4": "B-LOC", "X5": "I-LOC"}
     bert = load(save_bert(tmp_path / "bert"))
     foreign = save_xlm_roberta(tmp_path / "xlmr", tags=tuple(names))
-    other = adopt_teacher(foreign, SCHEME, labels=names, max_pieces=MAX_PIECES)
+    other = adopt_teacher(foreign, SCHEME, labels=names, max_pieces=MAX_PIECES, sample=[])
     votes = [Vote(bert, 2.0), Vote(other, 0.5)]
     save_votes(tmp_path / "teacher", votes)
     again = load_votes(tmp_path / "teacher", SCHEME, max_pieces=MAX_PIECES)
@@ -102,7 +102,7 @@ def test_a_run_labels_with_all_its_teachers(tmp_path):
     first = load_recipe(write_recipe(tmp_path / "first.yaml", corpus))
     run_pipeline(first, tmp_path / "first", until="finetune", report=silent)
     voters = f"teacher.voters=[{{checkpoint: {tmp_path / 'first' / 'teacher'}, weight: 2.0}}]"
-    both = load_recipe(tmp_path / "first.yaml", overrides=[voters, "seed=14"])
+    both = load_recipe(tmp_path / "first.yaml", overrides=[voters, "seed=14", "pseudolabel.precision=float32"])
     result = run_pipeline(both, tmp_path / "both", processes=1, report=silent)
     store = open_store(tmp_path / "both" / "soft_labels")
     sentences = [sentence for chunk in store.sentences() for sentence in chunk]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+from functools import partial
 
 import pytest
+import torch
 from test_recipe import MINIMAL, problems_of
 from tiny_export import make_export
 from tiny_student import MAX_PIECES, SCHEME, save_tiny_student
@@ -83,3 +86,44 @@ def test_another_runtime_exports_again_and_one_that_moved_does_not(finished_run,
     (tmp_path / "moved" / "dist" / RUNTIME_FILES[0]).write_text("newer", encoding="utf-8")
     after = fingerprints(tmp_path / "moved")
     assert [stage for stage in STAGES if after[stage] != before[stage]] == ["export"]
+
+
+PLAY_BACK = """
+import { readFileSync } from "node:fs";
+import { loadTagger } from "./tagger.js";
+const logits = JSON.parse(readFileSync("logits.json"));
+let next = 0;
+const session = { run: async () => ({ logits: { data: Float32Array.from(logits[next++].flat()) } }) };
+const ort = { Tensor: class {}, InferenceSession: { create: async () => session } };
+const { tag } = await loadTagger({ ort, base: "", read: async (name) => readFileSync(name) });
+const found = [];
+for (const rows of logits) found.push((await tag(["a ".repeat(rows.length)]))[0]);
+process.stdout.write(JSON.stringify(found));
+"""
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+@pytest.mark.parametrize("has_crf", [True, False])
+def test_the_browsers_tagger_decodes_and_scores_as_the_vectors_say(tmp_path, runtime, has_crf):
+    """The runtime plays back a vector's logits for a text whose every word is one piece."""
+    crf = Crf(SCHEME) if has_crf else None
+    if crf is not None:
+        crf.scores.data[:] = torch.sin(torch.arange(crf.scores.numel()).float()).reshape(crf.scores.shape)
+    save = partial(save_tiny_student, crf=crf)
+    export = make_export(tmp_path, save=save, formats=("onnx", "web"), onnxruntime_web=runtime)
+    for path in (export / "web" / "model").iterdir():
+        shutil.copyfile(path, export / "web" / path.name)
+    cases = json.loads((export / "decoding_vectors.json").read_text(encoding="utf-8"))["decoding"]
+    (export / "web" / "logits.json").write_text(json.dumps([case["logits"] for case in cases]), encoding="utf-8")
+    (export / "web" / "play_back.mjs").write_text(PLAY_BACK, encoding="utf-8")
+    done = subprocess.run(["node", "play_back.mjs"], cwd=export / "web", capture_output=True, check=True)
+    for case, found in zip(cases, json.loads(done.stdout), strict=True):
+        assert [
+            {
+                "type": entity["type"],
+                "first": entity["start"] // 2,
+                "stop": entity["end"] // 2 + 1,
+                "score": entity["score"],
+            }
+            for entity in found
+        ] == [{**entity, "score": pytest.approx(entity["score"], abs=1e-6)} for entity in case["entities"]]

@@ -11,7 +11,13 @@ from xtremedistil_ner.models.evaluation import SplitScores
 from xtremedistil_ner.report.build import build_report, build_retention, model_entry
 from xtremedistil_ner.scoring import score_language
 
-RUN = {"name": "tiny", "split": "test", "strategy": "D1", "stages": {"train": {"seconds": 61.4, "processes": 2}}}
+RUN = {
+    "name": "tiny",
+    "split": "test",
+    "strategy": "D1",
+    "stages": {"train": {"seconds": 61.4, "processes": 2}},
+    "precision": {"train": "bf16"},
+}
 
 
 def entry(parameters, *, confusions=None, **counts):

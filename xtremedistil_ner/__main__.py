@@ -1,5 +1,18 @@
 """`python -m xtremedistil_ner` is `xner`: the form that torchrun and accelerate start."""
 
-from xtremedistil_ner.cli import main
+from xtremedistil_ner.process_end import run_as_process
 
-main()
+
+def main() -> None:
+    """Run `xner`; signals are held while its commands are loaded, too."""
+    run_as_process(_load_and_run)
+
+
+def _load_and_run() -> None:
+    from xtremedistil_ner.cli import run
+
+    run()
+
+
+if __name__ == "__main__":
+    main()

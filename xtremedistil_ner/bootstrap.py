@@ -43,6 +43,14 @@ def f1_of(counts: npt.NDArray[Any]) -> Floats:
     return np.asarray(2 * counts[..., 0] / np.maximum(found, 1), dtype=np.float64)
 
 
+def has_entities(counts: npt.NDArray[Any]) -> bool:
+    """Whether there is a gold entity, without which F1 measures nothing.
+
+    Shapes: counts (..., 3) [correct, predicted, gold].
+    """
+    return bool(counts[..., 2].any())
+
+
 def resampled_f1(counts: Counts, *, resamples: int, seed: int | list[int]) -> Floats:
     """F1 of models over sentences drawn with replacement, the same ones for all models.
 
@@ -68,7 +76,7 @@ def interval(values: Floats) -> tuple[float, float]:
 def retention_intervals(
     teacher: Mapping[str, Counts], student: Mapping[str, Counts], *, resamples: int, seed: int
 ) -> tuple[tuple[float, float], dict[str, tuple[float, float]]]:
-    """95 % intervals of student F1 / teacher F1: of the macro means, and of each language that both have.
+    """95 % intervals of student F1 / teacher F1: of the macro means, and of each language with entities that both have.
 
     Shapes: counts per language (sentences, 3), of the same sentences in the same order.
     """
@@ -82,7 +90,7 @@ def retention_intervals(
 def macro_difference(
     first: Mapping[str, Counts], second: Mapping[str, Counts], *, resamples: int, seed: int
 ) -> Difference:
-    """Macro-F1 of `second` minus that of `first`, with its interval.
+    """Macro-F1 of `second` minus that of `first` over the languages with entities, with its interval.
 
     Shapes: counts per language (sentences, 3), of the same sentences in the same order.
     Source: Koehn 2004, paired bootstrap resampling; here two-sided, and never below one resample.
@@ -101,7 +109,7 @@ def macro_difference(
 def _paired_draws(
     first: Mapping[str, Counts], second: Mapping[str, Counts], *, resamples: int, seed: int
 ) -> dict[str, Floats]:
-    """Resampled F1 of both models per language that both have, a random stream of its own for each."""
+    """Resampled F1 of both models per language with entities that both have, a random stream of its own for each."""
     return {
         language: resampled_f1(
             np.stack([first[language], second[language]], axis=1),
@@ -109,7 +117,7 @@ def _paired_draws(
             seed=[seed, *language.encode()],
         )
         for language in first
-        if language in second and resamples
+        if language in second and resamples and has_entities(first[language])
     }
 
 

@@ -1,4 +1,4 @@
-"""The command line: `cli.py` and the `cli_*.py` alone print results and end the process.
+"""The command line: `cli.py` and the `cli_*.py` alone print results; `process_end.py` ends the process.
 
 Heavy imports stand inside the commands, because `--help` must not pay for torch. Results go to standard output,
 progress and errors to standard error; `--json` prints one JSON value and no progress.
@@ -6,9 +6,8 @@ progress and errors to standard error; `--json` prints one JSON value and no pro
 
 from __future__ import annotations
 
-import io
-import signal
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -25,13 +24,29 @@ from xtremedistil_ner.cli_runs import (
     runs_app,
 )
 from xtremedistil_ner.cli_service import GraphOption, service_app
-from xtremedistil_ner.errors import CorpusError, Interrupted, ResourceError, XnerError
-from xtremedistil_ner.terminal import TerminalReporter, format_check, format_findings, format_scores, format_stats
+from xtremedistil_ner.errors import CorpusError, ResourceError, UsageError, quoted
+from xtremedistil_ner.labels import OUTSIDE
+from xtremedistil_ner.process_end import open_streams, require_unicode, run_as_process
+from xtremedistil_ner.terminal import (
+    TerminalReporter,
+    format_check,
+    format_findings,
+    format_scores,
+    format_stats,
+    format_unread,
+)
 
 if TYPE_CHECKING:
-    from types import FrameType
+    from xtremedistil_ner.corpus.check import SplitStats
+    from xtremedistil_ner.schema import ColumnsSection
 
 CorpusPath = Annotated[str, typer.Argument(metavar="PATH", help="Corpus folder or URL, or `demo`.")]
+Columns = Annotated[
+    str | None, typer.Option(help="Columns of words and tags, such as `word=1,tag=2`. [default: as the files show]")
+]
+TypesOption = Annotated[
+    str, typer.Option(metavar="OLD=NEW,OLD=…", help="New names of entity types; `OLD=` leaves a type out.")
+]
 
 app = typer.Typer(
     help="Distil large multilingual entity taggers into small, fast ones.",
@@ -47,20 +62,31 @@ app.add_typer(corpus_app, name="corpus")
 
 
 def main() -> None:
-    """Run `xner`: an `XnerError` becomes one message and its exit code, anything else keeps its traceback."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8")
-    signal.signal(signal.SIGTERM, _interrupt)
+    """Run `xner` and end the process."""
+    run_as_process(run)
+
+
+def run() -> None:
+    """Run the command that the process was started with."""
+    open_streams()
+    require_unicode(sys.argv)
+    app(prog_name="xner")
+
+
+def _read_columns(text: str | None) -> dict[str, ColumnsSection]:
+    """The columns that an option names, such as `word=2,tag=3`, as a keyword argument; none without it.
+
+    Raises: UsageError for anything else.
+    """
+    if text is None:
+        return {}
+    from xtremedistil_ner.schema import ColumnsSection
+
+    parts = [part.partition("=") for part in text.replace(" ", "").split(",")]
     try:
-        app(prog_name="xner")
-    except XnerError as error:
-        typer.echo(f"xner: {error}", err=True)
-        sys.exit(error.exit_code)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise Interrupted("Stopped. What was finished is kept; the same command goes on from there.")
+        return {"columns": ColumnsSection.model_validate({name: int(number) for name, _, number in parts})}
+    except ValueError as error:  # pydantic's too
+        raise UsageError(f"--columns {quoted(text)}: no two columns. Write for example word=1,tag=2.") from error
 
 
 @app.callback(invoke_without_command=True)
@@ -78,12 +104,14 @@ def evaluate(
     corpus: Annotated[str, typer.Option(metavar="PATH", help="Corpus folder or URL, or `demo`.")],
     split: Annotated[Literal["train", "dev", "test"], typer.Option(help="Split to score.")] = "test",
     langs: Annotated[str, typer.Option(help="`all`, or codes such as `en,de`.")] = "all",
+    columns: Columns = None,
     protocol: Annotated[Protocol, typer.Option(help="`paper`: the papers' way of scoring beside it.")] = "strict",
+    types: TypesOption = "",
     precision: GraphOption = None,
     as_json: Json = False,
 ) -> None:
     """Score a model per language: strict entity F1 of whole sentences."""
-    codes = read_languages(langs)
+    codes, options, mapping = read_languages(langs), _read_columns(columns), _read_types(types)
     from xtremedistil_ner.stages.evaluate import evaluate_model
 
     with TerminalReporter(quiet=as_json) as report:
@@ -92,6 +120,8 @@ def evaluate(
             corpus=corpus,
             split=split,
             languages=codes,
+            **options,
+            types=mapping,
             paper_protocol=protocol == "paper",
             graph=precision,
             report=report,
@@ -100,22 +130,45 @@ def evaluate(
 
 
 @corpus_app.command("check")
-def corpus_check(path: CorpusPath) -> None:
-    """Read every file of a corpus and list what is wrong with it."""
+def corpus_check(path: CorpusPath, columns: Columns = None, types: TypesOption = "") -> None:
+    """Read every file of a corpus, and list what is wrong with it and what no run would read."""
     from xtremedistil_ner.corpus.check import check_corpus
 
-    check = check_corpus(path)
+    mapping = _read_types(types)
+    check = check_corpus(path, types=mapping, **_read_columns(columns))
     if check.problems:
-        raise CorpusError("\n".join(check.problems))
+        raise CorpusError("\n".join((*check.problems, *format_unread(check))))
     typer.echo(format_check(check, path))
+    _echo_mapping(mapping, check.stats)
 
 
 @corpus_app.command("stats")
-def corpus_stats(path: CorpusPath) -> None:
+def corpus_stats(path: CorpusPath, columns: Columns = None, types: TypesOption = "") -> None:
     """Count sentences, words and entities per language and split."""
     from xtremedistil_ner.corpus import check
 
-    typer.echo(format_stats(check.corpus_stats(path)))
+    mapping = _read_types(types)
+    stats = check.corpus_stats(path, types=mapping, **_read_columns(columns))
+    typer.echo(format_stats(stats))
+    _echo_mapping(mapping, stats)
+
+
+def _read_types(text: str) -> dict[str, str | None]:
+    """The mapping of a `--types` value."""
+    mapping: dict[str, str | None] = {}
+    for part in filter(None, text.split(",")):
+        old, equals, new = (piece.strip() for piece in part.partition("="))
+        if not (old and equals) or old in mapping or new == OUTSIDE or any(map(str.isspace, old + new)):
+            raise UsageError(f"--types {quoted(part)}: write OLD=NEW, or OLD= to leave a type out, each OLD once.")
+        mapping[old] = new if new not in ("", "null") else None
+    return mapping
+
+
+def _echo_mapping(types: Mapping[str, str | None], stats: Sequence[SplitStats]) -> None:
+    from xtremedistil_ner.corpus.labelled import format_mapping
+
+    if types:
+        typer.echo(format_mapping(types, {old: sum(row.mapped.get(old, 0) for row in stats) for old in types}))
 
 
 @app.command()

@@ -10,6 +10,7 @@ import typer
 
 from xtremedistil_ner.cli_runs import Json, format_json
 from xtremedistil_ner.errors import UsageError
+from xtremedistil_ner.exported import find_export
 from xtremedistil_ner.rundir import RunFolder
 from xtremedistil_ner.terminal import TerminalReporter, format_comparison
 
@@ -18,7 +19,7 @@ bench_app = typer.Typer(rich_markup_mode=None)
 
 @bench_app.command()
 def bench(
-    exports: Annotated[list[Path], typer.Argument(metavar="EXPORT...", help="Export folders.")],
+    exports: Annotated[list[Path], typer.Argument(metavar="EXPORT...", help="Export folders, or their run folders.")],
     stage: Annotated[Literal["tag", "label", "train"], typer.Option(help="What to time.")] = "tag",
     teacher: Annotated[
         str, typer.Option(metavar="DIR_OR_SHAPE", help="Teacher's folder, or a shape: mbert, minilm-12; `none`.")
@@ -53,6 +54,7 @@ def bench(
         rounds=rounds,
         device=device,
     )
+    exports = [find_export(export) for export in exports]
     with TerminalReporter(quiet=as_json) as report:
         record, written = run_bench(exports, settings, out or _default_folder(exports[0]), report)
     typer.echo(format_json(record) if as_json else _format(record, written))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from xtremedistil_ner.errors import ResourceError, UsageError
+from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.rundir import RunFolder, write_text
 from xtremedistil_ner.terminal import TerminalReporter, format_comparison, format_result, format_table
 
@@ -178,19 +178,14 @@ def show_report(
     """Write a run's report.md and report.html again from its report.json and benchmarks, and print it."""
     from xtremedistil_ner.report.html import format_page
     from xtremedistil_ner.report.markdown import format_report
-    from xtremedistil_ner.report.speed import read_records, speed_tables
+    from xtremedistil_ner.report.speed import read_speed
     from xtremedistil_ner.report.stored import read_report
 
     report = read_report(run)
-    speed = [table for record in read_records(RunFolder(run)) for table in speed_tables(record)]
+    speed = read_speed(RunFolder(run))
     text = format_report(report, speed)
-    try:
-        write_text(RunFolder(run).report_markdown, text)
-        write_text(RunFolder(run).report_html, format_page(report, speed))
-    except OSError as error:
-        raise ResourceError(
-            f"{run}: cannot be written ({error.strerror}). Copy the run to a place of yours."
-        ) from error
+    write_text(RunFolder(run).report_markdown, text)
+    write_text(RunFolder(run).report_html, format_page(report, speed))
     typer.echo(format_json(report) if as_json else text)
 
 

@@ -17,7 +17,7 @@ from xtremedistil_ner.machine import available_cores
 from xtremedistil_ner.serve.limits import Limits
 from xtremedistil_ner.terminal import TaggingProgress
 
-Export = Annotated[Path, typer.Argument(metavar="EXPORT", help="Export folder.")]
+Export = Annotated[Path, typer.Argument(metavar="EXPORT", help="Export folder, or a run folder that has one.")]
 GraphOption = Annotated[
     Literal["float32", "int8"] | None, typer.Option(help="An export's graph. [default: float32 where there is one]")
 ]
@@ -55,11 +55,13 @@ def tag(
 ) -> None:
     """Tag text from files or standard input, in order and with bounded memory."""
     from xtremedistil_ner.tagger import Tagger
-    from xtremedistil_ner.tagging.documents import read_documents
+    from xtremedistil_ner.tagging.documents import STANDARD_INPUT, format_of, read_documents
     from xtremedistil_ner.tagging.formats import LINE_FORMATS, tag_lines
     from xtremedistil_ner.tagging.workers import tag_in_processes
 
     paths = files or []
+    if not paths and sys.stdin is None:
+        raise UsageError("Standard input is closed. Give a file.")
     form = output or ("terminal" if sys.stdout.isatty() else "jsonl")
     if form == "brat" and len(paths) > 1:
         raise UsageError("--format brat: one .ann belongs to one text. Give one file at a time.")
@@ -84,8 +86,10 @@ def tag(
             if one_by_one:
                 sys.stdout.flush()
     if skipped.count:
-        lines = "line" if skipped.count == 1 else "lines"
-        typer.echo(f"{skipped.count} bad {lines} passed over; the first: {skipped.first}", err=True)
+        forms = {source or format_of(path) for path in paths or [STANDARD_INPUT]}
+        unit = "sentence" if forms == {"conll"} else "line" if "conll" not in forms else "line or sentence"
+        plural = "" if skipped.count == 1 else "s"
+        typer.echo(f"{skipped.count} bad {unit}{plural} passed over; the first: {skipped.first}", err=True)
 
 
 @service_app.command()
@@ -103,6 +107,9 @@ def serve(
     requests: Annotated[
         int, typer.Option(min=1, help="Requests in flight, at most; others get 503.")
     ] = LIMITS.requests,
+    connections: Annotated[
+        int, typer.Option(min=1, help="Open connections, at most; the most silent one goes first.")
+    ] = LIMITS.connections,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a request, at most.")] = LIMITS.timeout_s,
 ) -> None:
     """Serve an export over HTTP, with a page at `/`. SIGTERM drains and ends with 0."""
@@ -110,13 +117,20 @@ def serve(
         from xtremedistil_ner.serve.run import serve_export
     except ModuleNotFoundError as error:
         raise UsageError(f"serve needs {error.name}. Run: pip install 'xtremedistil-ner[serve]'") from error
-    limits = Limits(body_bytes=body_bytes, texts=texts, characters=characters, requests=requests, timeout_s=timeout)
+    limits = Limits(
+        body_bytes=body_bytes,
+        texts=texts,
+        characters=characters,
+        requests=requests,
+        connections=connections,
+        timeout_s=timeout,
+    )
     serve_export(export, host=host, port=port, workers=threads or available_cores(), precision=precision, limits=limits)
 
 
 @dataclass
 class _Skipped:
-    """Bad lines that were passed over: how many, and what was wrong with the first."""
+    """Bad lines, or sentences of columns, that were passed over: how many, and what was wrong with the first."""
 
     count: int = 0
     first: str = ""

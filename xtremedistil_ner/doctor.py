@@ -81,6 +81,7 @@ def _devices() -> Iterator[Finding]:
     import torch  # heavy
 
     from xtremedistil_ner.machine import available_cores
+    from xtremedistil_ner.training.precision import best_device, describe_device
 
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
@@ -88,6 +89,7 @@ def _devices() -> Iterator[Finding]:
             yield Finding(f"gpu {index}", "ok", f"{torch.cuda.get_device_name(index)}, {memory / 1e9:.0f} GB")
     else:
         yield Finding("gpu", "warning", "none: runs work, and take long with a teacher of BERT's size.")
+    yield Finding("precision", "ok", describe_device(best_device()))
     yield Finding("cores", "ok", f"{available_cores()}, of which torch uses {torch.get_num_threads()}")
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from xtremedistil_ner.corpus.labelled import LabelledCorpus
 from xtremedistil_ner.errors import CorpusError, RecipeError
+from xtremedistil_ner.labels import OUTSIDE
 from xtremedistil_ner.schema import Recipe
 from xtremedistil_ner.training.strategies import STRATEGIES
 from xtremedistil_ner.vocabulary import TRAINED
@@ -30,10 +31,17 @@ def require_splits(recipe: Recipe, corpus: LabelledCorpus) -> None:
 
 
 def read_every_split(recipe: Recipe, corpus: LabelledCorpus) -> None:
-    """Raises: CorpusError for a file that is broken or has an unknown tag."""
+    """Raises: CorpusError for a file that is broken or has an unknown tag, and for dev splits without an entity."""
     for split in _needed_splits(recipe):
+        has_entity = False
         for language in corpus.languages:
-            corpus.sentences(language, split)
+            tags = (tag for sentence in corpus.sentences(language, split) for tag in sentence.tags or ())
+            has_entity = has_entity or any(tag != OUTSIDE for tag in tags)
+        if split == "dev" and not has_entity:
+            raise CorpusError(
+                f"{corpus.name}: no language has an entity in its dev split, and dev F1 selects. Label some, or change "
+                "corpus.types where it leaves them out."
+            )
 
 
 def require_student(recipe: Recipe, teacher_folder: Path | None) -> None:

@@ -6,12 +6,37 @@ package and keeps its traceback. `docs/errors.md` draws the tree; a test holds t
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 from typing import ClassVar
+
+_FULL = "Free some space and run the same command again; what is finished is kept."
+_WHAT_TO_DO = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: "Raise the limit on the size of files (`ulimit -f`) and run the same command again.",
+    errno.EACCES: "Change its permissions, or give another place.",
+    errno.EPERM: "Change its permissions, or give another place.",
+    errno.EROFS: "Give a place that can be written.",
+    errno.ENOTDIR: "There is a file where a folder belongs. Move it away, or give another place.",
+    errno.EISDIR: "There is a folder where a file belongs. Move it away, or give another place.",
+    errno.EMFILE: "Raise the limit on open files (`ulimit -n`).",
+    errno.ENOMEM: "Free some memory, or lower the batch sizes.",
+}
+_MOST_QUOTED = 80
 
 
 def first_line(error: BaseException) -> str:
     """What an error of a library says, short enough for a message of ours and without its full stop."""
     return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+
+
+def quoted(value: object) -> str:
+    """Foreign text as a message repeats it: the first 80 characters, escaped."""
+    text = value if isinstance(value, str) else repr(value)
+    shown = repr(text[:_MOST_QUOTED]) if isinstance(value, str) else text[:_MOST_QUOTED]
+    return f"{shown}…" if len(text) > _MOST_QUOTED else shown
 
 
 class XnerError(Exception):
@@ -64,3 +89,27 @@ class Interrupted(XnerError):
     """Stopped by SIGINT or SIGTERM after the state was saved; the same command goes on."""
 
     exit_code = 130
+
+
+def lack_of_resource(error: BaseException) -> ResourceError | None:
+    """What an error of the operating system or of memory says to a user, whichever library raised it.
+
+    None for any other error, which is a defect.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return ResourceError(f"Out of memory: {first_line(error)}. Lower the batch sizes of the recipe.")
+    number = _error_number(error)
+    if number is None:
+        return None
+    place = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    text = f"{os.fsdecode(place)}: " if isinstance(place, str | bytes | os.PathLike) else ""
+    return ResourceError(f"{text}{os.strerror(number)}. {_WHAT_TO_DO.get(number, '')}".rstrip())
+
+
+def _error_number(error: BaseException) -> int | None:
+    """The number of an operating system's error; libraries in Rust write it, numpy keeps it to itself."""
+    if isinstance(error, OSError):
+        short_write = re.fullmatch(r"\d+ requested and \d+ written", str(error))
+        return errno.ENOSPC if short_write else error.errno
+    written = re.search(r"\(os error (\d+)\)", str(error))
+    return int(written[1]) if written else None

@@ -5,14 +5,22 @@ Nothing of a folder is used before its sha256 was compared with the manifest.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
-from xtremedistil_ner.errors import ModelError
+from xtremedistil_ner.errors import ArtefactError, ModelError
 from xtremedistil_ner.languages import language_name
-from xtremedistil_ner.rundir import MANIFEST, sha256_file
+from xtremedistil_ner.rundir import (
+    MANIFEST,
+    REMEDY,
+    RunFolder,
+    is_inside,
+    read_json,
+    require_files,
+    require_kind,
+    sha256_file,
+)
 
 GraphPrecision = Literal["float32", "int8"]
 GRAPH_FILES: dict[GraphPrecision, str] = {"float32": "onnx/model.onnx", "int8": "onnx/model_int8.onnx"}
@@ -23,9 +31,25 @@ _NEEDED_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
 def is_export(folder: Path) -> bool:
     """Whether a folder has a manifest that calls itself an export's."""
     try:
-        return bool(json.loads((folder / MANIFEST).read_text(encoding="utf-8")).get("kind") == "export")
-    except (OSError, ValueError, AttributeError):
+        return bool(read_json(folder / MANIFEST).get("kind") == "export")
+    except (ArtefactError, OSError):
         return False
+
+
+def find_export(path: Path) -> Path:
+    """The export that a path names: the folder itself, or the one of a run folder.
+
+    Raises: ModelError for a run folder without an export, and for students per language: one of them has to be named.
+    """
+    run = RunFolder(path)
+    is_run = run.recipe.is_file() and not (path / "config.json").exists()
+    folder = run.export if is_run else path
+    if is_run and not folder.is_dir():
+        raise ModelError(f"{path}: a run folder without an export. Run `xner export {path}`, which writes {folder}.")
+    each = sorted(part.parent for part in folder.glob(f"*/{MANIFEST}") if is_export(part.parent))
+    if each and not (folder / "config.json").exists():
+        raise ModelError(f"{folder}: an export for each language. Give one of them: {', '.join(map(str, each))}.")
+    return folder
 
 
 def verify_export(folder: Path) -> dict[str, Any]:
@@ -35,12 +59,9 @@ def verify_export(folder: Path) -> dict[str, Any]:
 
     Raises: ModelError listing every file that is missing, foreign, changed or named outside the folder.
     """
-    each = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}") if is_export(path.parent))
-    if each and not (folder / "config.json").exists():
-        raise ModelError(f"{folder}: an export for each language. Give one of them: {', '.join(each)}.")
     manifest = _read_manifest(folder / MANIFEST)
     files = manifest["files"]
-    problems = [f"{name!r} is not a path inside the folder" for name in files if not _is_inside(name)]
+    problems = [f"{name!r} is not a path inside the folder" for name in files if not is_inside(name)]
     if not problems:
         problems = [f"{name} is missing from {MANIFEST}" for name in _NEEDED_FILES if name not in files]
         for name, entry in files.items():
@@ -81,20 +102,25 @@ def language_scores(scores: Mapping[str, Any] | None) -> dict[str, dict[str, Any
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        found = manifest["schema"], manifest.get("kind")
-        complete = all(isinstance(file["bytes"], int) and file["sha256"] for file in manifest["files"].values())
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ModelError(f"{path}: missing or broken ({error!r}). Give a folder that `xner export` wrote.") from error
-    if found != (EXPORT_SCHEMA, "export") or not complete:
+        manifest = read_json(path)
+        found = manifest.get("schema"), manifest.get("kind")
+        if found == (EXPORT_SCHEMA, "export"):
+            _require_form(path, manifest)
+    except ArtefactError as error:
+        reason = str(error).removesuffix(REMEDY)
+        raise ModelError(f"{reason}Give a folder that `xner export` wrote.") from error
+    if found != (EXPORT_SCHEMA, "export"):
         raise ModelError(
             f"{path}: kind {found[1]!r}, schema {found[0]!r}; this version reads kind 'export', schema "
             f"{EXPORT_SCHEMA}. Give a folder that `xner export` of this version wrote."
         )
-    return dict(manifest)
+    return manifest
 
 
-def _is_inside(name: str) -> bool:
-    path = PurePosixPath(name)
-    canonical = path.as_posix() == name and name not in ("", ".")
-    return canonical and not path.is_absolute() and ".." not in path.parts and not set("\\\0:") & set(name)
+def _require_form(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Refuse a manifest with other types than an export's; whether the names are good is told with the files."""
+    require_files(path, manifest)
+    require_kind(path, "parameters", manifest.get("parameters"), int)
+    if (scores := manifest.get("scores")) is not None:
+        require_kind(path, "scores", scores, dict)
+        require_kind(path, "scores.languages", scores.get("languages"), dict)

@@ -10,11 +10,20 @@ A separate import, because transformers takes seconds and the tagging path must 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForTokenClassification, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForTokenClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+    TokenClassificationPipeline,
+)
 from transformers.modeling_outputs import TokenClassifierOutput
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from xtremedistil_ner.models import bilstm, cnn
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
@@ -154,13 +163,33 @@ def _classify_pieces(
 ) -> TokenClassifierOutput:
     if attention_mask is None:
         attention_mask = input_ids.new_ones(input_ids.shape)
-    logits = network(input_ids, attention_mask)
+    if input_ids.numel():
+        logits = network(input_ids, attention_mask)
+    else:  # a text without pieces, which neither an LSTM nor a convolution takes
+        logits = network.classifier.weight.new_zeros(*input_ids.shape, network.shape.tags)
     loss = None
     if labels is not None:
         loss = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED_LABEL)
     return TokenClassifierOutput(loss=loss, logits=logits)
 
 
+class TokenClassificationOfAnyText(TokenClassificationPipeline):
+    """transformers' pipeline, which reads a text without a piece alone, but not in one batch with others.
+
+    Of no pieces its tokenizer makes float tensors, and offsets without their last dimension.
+    """
+
+    def preprocess(self, *args: Any, **kwargs: Any) -> Iterator[dict[str, Any]]:  # type: ignore[override]  # noqa: ANN401
+        """Tensors of each window of a text, of the types and shapes that any other text has."""
+        for inputs in super().preprocess(*args, **kwargs):  # type: ignore[no-untyped-call]
+            for name, value in inputs.items():
+                if isinstance(value, Tensor) and value.numel() == 0:
+                    shape = (1, 0, 2) if name == "offset_mapping" else (1, 0)
+                    inputs[name] = torch.zeros(shape, dtype=torch.int64)
+            yield inputs
+
+
+PIPELINE_REGISTRY.supported_tasks["token-classification"]["impl"] = TokenClassificationOfAnyText
 AutoConfig.register(bilstm.MODEL_TYPE, BiLstmConfig, exist_ok=True)
 AutoModelForTokenClassification.register(BiLstmConfig, BiLstmForTokenClassification, exist_ok=True)
 AutoConfig.register(cnn.MODEL_TYPE, CnnConfig, exist_ok=True)

@@ -8,7 +8,7 @@ without it. Decoding costs one argmax and a table look-up for every sentence who
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, cast
@@ -22,6 +22,9 @@ TagFormat = Literal["IOB1", "IOB2", "BIOES"]
 TagIds = npt.NDArray[np.int16]
 Transitions = npt.NDArray[np.floating[Any]]
 """Scores of neighbouring tags. Shapes: (tags + 1, tags) [previous, next], row 0 for the start of a sentence."""
+
+TypeMapping = Mapping[str, str | None]
+"""Types and what they become, None for nothing; types that are not named stay as they are."""
 
 OUTSIDE = "O"
 _OUTSIDE_ID = 0
@@ -171,6 +174,19 @@ def to_iob2(tags: Sequence[str], *, format: TagFormat) -> tuple[tuple[str, ...],
         result.append(f"{'B' if starts else 'I'}-{kind}" if kind else OUTSIDE)
         open_type = "" if prefix in _ENDS_ONE else kind
     return tuple(result), repaired
+
+
+def map_types(tags: Sequence[str], types: TypeMapping) -> tuple[str, ...]:
+    """IOB2 tags with the types that a mapping gives; those of a type that it leaves out become `O`.
+
+    Borders stay: entities side by side whose types become one are still two.
+    """
+    return tuple(_mapped_tag(tag, types) for tag in tags)
+
+
+def _mapped_tag(tag: str, types: TypeMapping) -> str:
+    kind = types.get(tag[2:], tag[2:])
+    return f"{tag[:2]}{kind}" if kind else OUTSIDE
 
 
 def spans_of(tags: Sequence[str] | npt.NDArray[np.integer[Any]], scheme: LabelScheme | None = None) -> tuple[Span, ...]:

@@ -1,8 +1,18 @@
-"""What this process may use of its machine."""
+"""What this process may use of its machine: its cores, and whether its processor multiplies bf16 itself."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from pathlib import Path
+
+_BF16_FLAGS = ("amx_bf16", "avx512_bf16", "bf16")
+"""As Linux names them in /proc/cpuinfo; the last one is Arm's. An AVX-512 without them emulates bf16."""
+_ONEDNN_CAPS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+_ONEDNN_WITHOUT_BF16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI"}
+"""Source: oneDNN, "CPU Dispatcher Control". All higher ones have bf16; AVX2_VNNI_2 only converts it."""
+_TORCH_CAP = "ATEN_CPU_CAPABILITY"
+_TORCH_WITHOUT_BF16 = {"DEFAULT", "AVX2"}
 
 
 def available_cores() -> int:
@@ -10,3 +20,26 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def cpu_bf16() -> str:
+    """The flags by which this processor multiplies bf16 natively; empty where it has none, or may not use them."""
+    path = Path("/proc/cpuinfo")
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return "" if bf16_cap(os.environ) else ", ".join(bf16_flags(text))
+
+
+def bf16_flags(cpuinfo: str) -> list[str]:
+    """What the first processor of a /proc/cpuinfo says of bf16."""
+    for line in cpuinfo.splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            return [flag for flag in _BF16_FLAGS if flag in value.split()]
+    return []
+
+
+def bf16_cap(environment: Mapping[str, str]) -> str:
+    """The variable, as it is set, by which oneDNN or torch must compute as on a processor without bf16; or nothing."""
+    caps = {name: _ONEDNN_WITHOUT_BF16 for name in _ONEDNN_CAPS} | {_TORCH_CAP: _TORCH_WITHOUT_BF16}
+    found = (f"{name}={environment[name]}" for name, low in caps.items() if environment.get(name, "").upper() in low)
+    return next(found, "")

@@ -182,7 +182,7 @@ class PieceEncoder:
         windows = [
             (index, *(begins[index] + np.array(window)))
             for index in sentence[is_long]
-            for window in _windows(counts[begins[index] : ends[index]], self.budget)
+            for window in cut_into_windows(counts[begins[index] : ends[index]], self.budget)
         ]
         if windows:
             rows = np.concatenate([rows[:, ~is_long], np.array(windows, dtype=np.int64).T], axis=1)
@@ -238,7 +238,7 @@ def _special_ids(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     return encoding.ids[: inner[0]], encoding.ids[inner[-1] + 1 :]
 
 
-def _windows(counts: Ints, budget: int) -> list[tuple[int, int, int, int]]:
+def cut_into_windows(counts: Ints, budget: int) -> list[tuple[int, int, int, int]]:
     """Windows (start, stop, keep_start, keep_stop) over words of `counts` pieces, overlapping by up to budget/4 pieces.
 
     Of the words that two windows share, each keeps the half that lies deeper inside it.

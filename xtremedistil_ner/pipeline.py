@@ -12,13 +12,14 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from xtremedistil_ner.corpus.hub_reader import pin_revisions
-from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
+from xtremedistil_ner.corpus.labelled import LabelledCorpus, format_mapping, open_corpus
+from xtremedistil_ner.corpus.split import SPLITS
 from xtremedistil_ner.early_checks import (
     read_every_split,
     require_read_settings,
@@ -29,19 +30,22 @@ from xtremedistil_ner.early_checks import (
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.progress import Event, Reporter, silent
 from xtremedistil_ner.recipe import format_recipe
+from xtremedistil_ner.report.stored import read_report
+from xtremedistil_ner.run_lock import clear_leftovers, require_places, run_lock
 from xtremedistil_ner.rundir import (
     RunFolder,
+    clear,
     published_fingerprint,
-    read_json,
+    read_timings,
     remove,
     report_fingerprint,
-    run_lock,
     write_json,
     write_text,
 )
 from xtremedistil_ner.schema import Recipe
 from xtremedistil_ner.soft_labels import store_fingerprint
 from xtremedistil_ner.staleness import STAGES, Stage, stage_fingerprints
+from xtremedistil_ner.stop_signals import signals_held, stop_if_told
 
 if TYPE_CHECKING:
     from xtremedistil_ner.training.processes import Processes
@@ -53,12 +57,16 @@ _DUE = ("missing", "stale")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What became of one stage. Units: seconds of this call, 0 when nothing ran."""
+    """What became of one stage. Units: seconds of this call, 0 when nothing ran.
+
+    `precision` is what it computes or computed in, empty where that is not known or nothing is computed.
+    """
 
     name: Stage
     state: Literal["reused", "taken", "done", "missing", "stale", "not asked"]
     reason: str
     seconds: float = 0.0
+    precision: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,8 @@ def run_pipeline(
     `take_from` is another run folder whose teacher and soft labels are linked in where their fingerprints fit, and
     whose scores of the same models on the same sentences are not computed again.
 
-    Raises: XnerError of the stage that fails; what was done before stays and is reused.
+    Raises: XnerError of the stage that fails, Interrupted after SIGINT or SIGTERM; what was done before stays and is
+    reused.
     """
     asked = _asked_stages(only, until)
     recipe = pin_revisions(recipe)
@@ -107,23 +116,27 @@ def run_pipeline(
     wanted = stage_fingerprints(recipe, corpus)
     other = None if take_from is None else RunFolder(take_from)
     job = _Job(recipe, RunFolder(out), wanted, asked, other, processes, report)
+    require_places(job.run)
     if dry_run:
         steps = [_look_at(job, stage) for stage in STAGES]
         if _has_hours_ahead(steps):
             require_read_settings(recipe)
+        steps = [_with_precision(job, step) for step in steps]
         return PipelineResult(tuple(steps), None)
 
     from xtremedistil_ner.training.launch import started_from_outside  # torch is heavy; a dry run must not pay
     from xtremedistil_ner.training.processes import current_processes, no_peers
 
     group = current_processes() if started_from_outside() else no_peers()
-    with run_lock(out) if group.is_main else nullcontext():
+    with signals_held(), run_lock(out) if group.is_main else nullcontext():
+        if group.is_main:
+            clear_leftovers(job.run)
         group.barrier()
         _check_early(job, corpus)
         if group.is_main:
             write_text(job.run.recipe, format_recipe(recipe))
         steps = [_bring_up_to_date(job, stage, group) for stage in STAGES]
-    return PipelineResult(tuple(steps), _current_report(job))
+    return PipelineResult(tuple(_with_precision(job, step) for step in steps), _current_report(job))
 
 
 def _asked_stages(only: str | None, until: str | None) -> frozenset[str]:
@@ -168,6 +181,20 @@ def _look_at(job: _Job, stage: Stage) -> Step:
     return Step(stage, "stale", "its recipe fields, data or an earlier stage changed")
 
 
+def _with_precision(job: _Job, step: Step) -> Step:
+    """A step and what its stage computed in, or will.
+
+    Raises: ResourceError for a stage that is due in bf16 on a device without it.
+    """
+    from xtremedistil_ner.training.precision import planned_precision, taken_precision  # torch is heavy
+
+    if step.state in _DUE:
+        decided_by = job.wanted["finetune" if step.name == "pseudolabel" else step.name]
+        return replace(step, precision=planned_precision(job.recipe, job.run, step.name, decided_by))
+    run = job.take_from if step.state == "taken" and job.take_from is not None else job.run
+    return replace(step, precision=taken_precision(run, step.name))
+
+
 def _has_hours_ahead(steps: Sequence[Step]) -> bool:
     return any(step.name in _LONG_STAGES and step.state in _DUE for step in steps)
 
@@ -178,7 +205,11 @@ def _check_early(job: _Job, corpus: LabelledCorpus) -> None:
     if not _has_hours_ahead(list(steps.values())):
         return
     require_read_settings(job.recipe)
+    for step in steps.values():
+        _with_precision(job, step)
     read_every_split(job.recipe, corpus)
+    if corpus.types:
+        job.report(Event("corpus", format_mapping(corpus.types, corpus.mapped_entities(SPLITS))))
     if steps["pseudolabel"].state in _DUE:
         require_runtime(job.recipe)
     teacher = steps["finetune"].state
@@ -189,6 +220,7 @@ def _check_early(job: _Job, corpus: LabelledCorpus) -> None:
 
 def _bring_up_to_date(job: _Job, stage: Stage, group: Processes) -> Step:
     """Reuse, link or make one artefact; every process of an outside launcher calls it."""
+    stop_if_told()
     step = _look_at(job, stage)
     group.barrier()  # nobody changes what another process still looks at
     report = job.report if group.is_main else silent
@@ -201,6 +233,8 @@ def _bring_up_to_date(job: _Job, stage: Stage, group: Processes) -> Step:
         _take_time(job.run, job.take_from, stage)
     if step.state in ("reused", "taken"):
         report(Event(stage, step.reason))
+        if group.is_main:
+            remove(job.run.work(stage))  # of a process that was killed when it had published
     group.barrier()
     return step
 
@@ -260,30 +294,25 @@ def _require_inputs(job: _Job, stage: Stage) -> None:
 
 def _link_artefact(source: Path, target: Path) -> None:
     temporary = target.with_name(f".{target.name}.writing")
-    if temporary.exists():
-        shutil.rmtree(temporary)
+    clear(temporary)
     try:
         shutil.copytree(source, temporary, copy_function=os.link)
     except (OSError, shutil.Error):  # another file system
-        shutil.rmtree(temporary, ignore_errors=True)
+        clear(temporary)
         shutil.copytree(source, temporary)
     remove(target)
     temporary.rename(target)
 
 
 def _note_time(run: RunFolder, stage: Stage, seconds: float, count: int) -> None:
-    write_json(run.timings, {**_timings(run), stage: {"seconds": round(seconds, 1), "processes": count}})
+    write_json(run.timings, {**read_timings(run), stage: {"seconds": round(seconds, 1), "processes": count}})
 
 
 def _take_time(run: RunFolder, other: RunFolder, stage: Stage) -> None:
     """What a linked artefact cost is what it cost the run that made it."""
-    if stage in _timings(other):
-        write_json(run.timings, {**_timings(run), stage: _timings(other)[stage]})
-
-
-def _timings(run: RunFolder) -> dict[str, Any]:
-    return read_json(run.timings) if run.timings.exists() else {}
+    if (time_of := read_timings(other).get(stage)) is not None:
+        write_json(run.timings, {**read_timings(run), stage: time_of})
 
 
 def _current_report(job: _Job) -> dict[str, Any] | None:
-    return read_json(job.run.report) if report_fingerprint(job.run.report) == job.wanted["evaluate"] else None
+    return read_report(job.run.path) if report_fingerprint(job.run.report) == job.wanted["evaluate"] else None

@@ -20,6 +20,9 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from xtremedistil_ner.errors import RecipeError
 from xtremedistil_ner.schema import Recipe
 
+_NO_KEYS = ("function-", "union-")
+"""What pydantic puts between the keys of a problem's place: validators, and the form of `corpus.types`."""
+
 
 def load_recipe(source: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
     """Read the recipe file `source` and apply overrides of the form `section.field=value`.
@@ -121,7 +124,7 @@ def _override(plain: dict[str, Any], override: str, problems: list[str]) -> str:
 
 
 def _describe(detail: dict[str, Any], document: Any, origin: str, overridden: Sequence[str]) -> str:  # noqa: ANN401
-    location = [part for part in detail["loc"] if not (isinstance(part, str) and part.startswith("function-"))]
+    location = [part for part in detail["loc"] if not (isinstance(part, str) and part.startswith(_NO_KEYS))]
     path = ".".join(str(part) for part in location) or "recipe"
     is_unknown = detail["type"] == "extra_forbidden"
     set_here = any(f"{path}.".startswith(f"{changed}.") for changed in overridden if changed)

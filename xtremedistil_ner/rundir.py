@@ -1,29 +1,30 @@
-"""The run folder: every file name a run may write, atomic publishing, fingerprints, and the lock.
+"""The run folder: every file name a run may write, atomic publishing, fingerprints.
 
 An artefact is a folder that appears whole or not at all: it is written beside its place, every file is synced,
 its manifest (fingerprint and sha256 of every file) is written last, and one rename publishes it. A kill at any
 moment leaves the old artefact, the new one, or none, and a temporary folder that the next run removes.
+
+An error of the operating system, such as a full disk, passes through: whoever ends the process turns it into a
+message. What was half written is removed first, which makes room.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, NoReturn
 
-from xtremedistil_ner.errors import ArtefactError, ResourceError
+from xtremedistil_ner.errors import ArtefactError, first_line
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
+REMEDY = "Remove it and run the same command again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,16 @@ class RunFolder:
         return self.path / "scores" / f"{model}.npz"
 
     @property
+    def artefacts(self) -> tuple[Path, ...]:
+        """The folders that are published whole."""
+        return (self.teacher, self.soft_labels, self.student, self.export)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files beside them."""
+        return (self.recipe, self.report, self.report_markdown, self.report_html, self.timings)
+
+    @property
     def bench(self) -> Path:
         """What `xner bench` measured of the export, a JSON file per stage."""
         return self.path / "bench"
@@ -89,6 +100,10 @@ class RunFolder:
     def work(self, stage: str) -> Path:
         """A stage's resumable state: training checkpoints, encoded text. Removed when the stage is done."""
         return self.path / "work" / stage
+
+    def begun(self, stage: str) -> Path:
+        """The precision in which a stage was begun, beside what it has made: shards outlive their stage."""
+        return (self.soft_labels if stage == "pseudolabel" else self.work(stage)) / "precision.json"
 
 
 def sha256_file(path: Path) -> str:
@@ -109,13 +124,24 @@ def write_json(path: Path, value: Any) -> None:  # noqa: ANN401
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole: beside its place, synced, renamed."""
+    """Write a text file whole."""
+    with whole_file(path) as stream:
+        stream.write(text.encode("utf-8"))
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write into: beside its place, then synced and renamed."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     _sync_folder(path.parent)
 
 
@@ -125,12 +151,77 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises: ArtefactError when it is missing or broken.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtefactError(f"{path}: missing or broken ({error}). Remove {path.parent} and run again.") from error
-    if not isinstance(value, dict):
-        raise ArtefactError(f"{path}: not a JSON object. Remove {path.parent} and run again.")
-    return value
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError) as error:
+        raise ArtefactError(f"{path}: missing or broken ({first_line(error)}). {REMEDY}") from error
+    require_kind(path, "the file", value, dict)
+    return dict(value)
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def require_kind(path: Path, key: str, value: Any, kind: type) -> None:  # noqa: ANN401 - any JSON value
+    """Refuse a JSON value of another type than a file of ours has there.
+
+    Raises: ArtefactError naming file and key.
+    """
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        expected = {dict: "an object", list: "a list", str: "text", int: "a whole number"}[kind]
+        raise ArtefactError(f"{path}: {key} must be {expected}, and is {json.dumps(value)[:80]}. {REMEDY}")
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of an artefact, in its form.
+
+    Raises: ArtefactError when it is missing or broken, or names a file outside the folder.
+    """
+    path = folder / MANIFEST
+    manifest = read_json(path)
+    require_files(path, manifest)
+    for name in manifest["files"]:
+        if not is_inside(name):
+            raise ArtefactError(f"{path}: {name!r} is not a path inside the folder. {REMEDY}")
+    if "fingerprint" in manifest:
+        require_kind(path, "fingerprint", manifest["fingerprint"], str)
+    return manifest
+
+
+def require_files(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Refuse a manifest whose `files` are in another form than `publish` gives them.
+
+    Raises: ArtefactError naming file and key.
+    """
+    require_kind(path, "files", manifest.get("files"), dict)
+    for name, entry in manifest["files"].items():
+        require_kind(path, f"files.{name}", entry, dict)
+        require_kind(path, f"files.{name}.sha256", entry.get("sha256"), str)
+        require_kind(path, f"files.{name}.bytes", entry.get("bytes"), int)
+
+
+def is_inside(name: str) -> bool:
+    """Whether a name that a manifest gives is that of a file in its folder, in one way of writing it."""
+    path = PurePosixPath(name)
+    canonical = path.as_posix() == name and name not in ("", ".")
+    return canonical and not path.is_absolute() and ".." not in path.parts and not set("\\\0:") & set(name)
+
+
+def read_timings(run: RunFolder) -> dict[str, dict[str, Any]]:
+    """Seconds and processes of the stages, as last run; none where the file is missing or broken."""
+    try:
+        value = read_json(run.timings)
+    except ArtefactError:
+        return {}
+    return {stage: entry for stage, entry in value.items() if _is_timing(entry)}
+
+
+def _is_timing(entry: Any) -> bool:  # noqa: ANN401 - any JSON value
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("seconds"), int | float)
+        and isinstance(entry.get("processes"), int)
+    )
 
 
 @contextmanager
@@ -138,13 +229,10 @@ def publish(target: Path, details: Mapping[str, Any]) -> Iterator[Path]:
     """Give a temporary folder to write into; when the block ends well, it becomes `target`, with a manifest.
 
     `details` go into the manifest; a fingerprint belongs there under `fingerprint`.
-
-    Raises: ResourceError when the disk is full.
     """
     temporary = target.with_name(f".{target.name}.writing")
     try:
-        if temporary.exists():
-            shutil.rmtree(temporary)
+        clear(temporary)
         temporary.mkdir(parents=True)
         yield temporary
         files = {}
@@ -160,23 +248,20 @@ def publish(target: Path, details: Mapping[str, Any]) -> Iterator[Path]:
         for folder in [temporary, *(path for path in temporary.rglob("*") if path.is_dir())]:
             _sync_folder(folder)
         _replace_folder(temporary, target)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise ResourceError(
-                f"{target}: the disk is full. Free some space and run the same command again."
-            ) from error
+    except BaseException:
+        clear(temporary)
         raise
 
 
 def published_fingerprint(folder: Path) -> str | None:
     """The fingerprint of a published artefact, or None when there is none or it is not whole."""
     try:
-        manifest = read_json(folder / MANIFEST)
+        manifest = read_manifest(folder)
         complete = all((folder / name).stat().st_size == entry["bytes"] for name, entry in manifest["files"].items())
-        value = manifest["fingerprint"]
-    except (ArtefactError, OSError, KeyError, TypeError, AttributeError):
+        value: str = manifest["fingerprint"]
+    except (ArtefactError, OSError, KeyError):
         return None
-    return str(value) if complete else None
+    return value if complete else None
 
 
 def report_fingerprint(path: Path) -> str | None:
@@ -192,9 +277,9 @@ def verify(folder: Path) -> dict[str, Any]:
 
     Raises: ArtefactError naming each file that is missing or differs.
     """
-    manifest = read_json(folder / MANIFEST)
+    manifest = read_manifest(folder)
     problems = []
-    for name, entry in manifest.get("files", {}).items():
+    for name, entry in manifest["files"].items():
         path = folder / name
         if not path.is_file():
             problems.append(f"{name} is missing")
@@ -209,10 +294,17 @@ def remove(folder: Path) -> None:
     """Remove an artefact so that no moment shows half of it: renamed away first."""
     if folder.exists():
         away = folder.with_name(f".{folder.name}.removing")
-        if away.exists():
-            shutil.rmtree(away)
+        clear(away)
         folder.rename(away)
-        shutil.rmtree(away)
+        clear(away)
+
+
+def clear(path: Path) -> None:
+    """Remove a folder, a file or a link, if it is there; what a link leads to stays."""
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.exists():
+        shutil.rmtree(path)
 
 
 def student_folders(path: Path) -> dict[str, Path]:
@@ -223,62 +315,19 @@ def student_folders(path: Path) -> dict[str, Path]:
     return found or {"": path}
 
 
-@contextmanager
-def run_lock(folder: Path, *, workers_gone_within_s: float = 60.0) -> Iterator[None]:
-    """Hold a run folder for writing. The lock goes with the process, however it ends.
-
-    Worker processes of a killed run end a moment after it; the lock waits for them.
-
-    Raises: ResourceError when another process holds it, or when it cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".lock").touch()
-    except OSError as error:
-        raise ResourceError(
-            f"{folder}: cannot be written ({error.strerror}). Give another folder with --out."
-        ) from error
-    with (folder / ".lock").open("a") as own, (folder / ".workers.lock").open("a") as workers:
-        try:
-            fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ResourceError(
-                f"{folder}: another process is writing this run. Wait for it, or give another folder with --out."
-            ) from error
-        deadline = time.monotonic() + workers_gone_within_s
-        while not _try_lock(workers):
-            if time.monotonic() > deadline:
-                raise ResourceError(f"{folder}: worker processes of an earlier run are still alive. End them first.")
-            time.sleep(0.2)
-        fcntl.flock(workers, fcntl.LOCK_UN)
-        yield
-
-
-def hold_as_worker(folder: Path) -> Callable[[], None]:
-    """Mark this process as a worker on the run folder until the returned function is called or the process ends."""
-    stream = (folder / ".workers.lock").open("a")
-    fcntl.flock(stream, fcntl.LOCK_SH)
-    return stream.close
-
-
-def _try_lock(stream: Any) -> bool:  # noqa: ANN401
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _replace_folder(new: Path, target: Path) -> None:
     old = target.with_name(f".{target.name}.replaced")
-    if old.exists():
-        shutil.rmtree(old)
-    if target.exists():
-        target.rename(old)
-    new.rename(target)
+    clear(old)
+    try:
+        if target.exists():
+            target.rename(old)
+        new.rename(target)
+    except BaseException:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        raise
     _sync_folder(target.parent)
-    if old.exists():
-        shutil.rmtree(old)
+    clear(old)
 
 
 def _sync_file(path: Path) -> None:

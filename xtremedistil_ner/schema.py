@@ -5,12 +5,30 @@ Defaults live here and nowhere else; `docs/recipes.md` is generated from these c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 Names = Annotated[tuple[str, ...], Field(strict=False)]
-Precision = Literal["auto", "float32", "bf16"]
+
+
+def _require_types(types: dict[str, str | None]) -> dict[str, str | None]:
+    for old, new in types.items():
+        if not old or new in ("", "O"):
+            raise ValueError(f"{old!r}: {new!r} maps no type to a type. Write null to leave a type out")
+    return types
+
+
+Types = Annotated[
+    Annotated[Names, Tag("union-list")]
+    | Annotated[dict[str, str | None], AfterValidator(_require_types), Tag("union-mapping")],
+    Discriminator(lambda value: "union-mapping" if isinstance(value, dict) else "union-list"),
+]
+Precision = Annotated[
+    Literal["auto", "float32", "bf16"],
+    Field(description="`auto`: bf16 where the device has it natively, float32 elsewhere; `bf16` elsewhere is refused"),
+]
 ExportFormat = Literal["hf", "onnx", "onnx-int8", "triton", "web"]
 Strategy = Literal["D0", "D0-S", "hard", "D1", "D2", "D3.1", "D3.2", "D4.1", "D4.2", "D4.2-control"]
 
@@ -36,13 +54,35 @@ class HubCorpusSection(_Section):
     test: str = Field("test", description="name of the split that is scored")
 
 
+class ColumnsSection(_Section):
+    """Which columns of a column file have the words and the tags, counted from 1."""
+
+    word: int | None = Field(None, ge=1, description="empty: 1, or 2 where column 1 numbers the words")
+    tag: int | None = Field(
+        None,
+        ge=1,
+        description="empty: the last one with tags; where column 1 numbers the words, the one after the word",
+    )
+
+    @model_validator(mode="after")
+    def _two_columns(self) -> ColumnsSection:
+        if self.word is not None and self.word == self.tag:
+            raise ValueError(f"column {self.word} cannot have both the words and the tags")
+        return self
+
+
 class CorpusSection(_Section):
     """The labelled corpora: `demo` (built in, synthetic), a folder `<lang>/{train,dev,test}.tsv`, or the Hub's."""
 
     path: str | None = Field(None, description="folder or URL with one folder per language; empty or `demo`: built in")
     hub: HubCorpusSection | None = Field(None, description="a corpus of the Hub, in place of `path`")
     languages: Names = Field((), description="language codes; empty: every language of the corpus")
-    types: Names = Field((), description="entity types; empty: the types that the training tags have")
+    columns: ColumnsSection = ColumnsSection()
+    types: Types = Field(
+        (),
+        description="list: the entity types, and no others; mapping: types by new names, null for those to leave out; "
+        "empty: the types that the training tags have",
+    )
     train_sentences: int | None = Field(None, gt=0, description="at most so many training sentences per language")
 
     @model_validator(mode="after")
@@ -51,7 +91,14 @@ class CorpusSection(_Section):
             raise ValueError(
                 "give path or hub, not both: take one away with --set corpus.hub=null or --set corpus.path=null"
             )
+        if self.hub is not None and self.columns != ColumnsSection():
+            raise ValueError("columns belong to a folder's files: name corpus.hub.words and corpus.hub.tags instead")
         return self
+
+    @property
+    def type_mapping(self) -> Mapping[str, str | None]:
+        """`types`, where it is a mapping."""
+        return self.types if isinstance(self.types, dict) else {}
 
 
 class HubTextSection(_Section):
@@ -105,12 +152,15 @@ class ShapeSection(_Section):
         return self
 
 
+LABELS = "tag or type of the checkpoint → tag or type of the corpus, where names differ; null: `O`"
+
+
 class VoterSection(_Section):
     """One more teacher, fine-tuned already: the teachers' log-probabilities are averaged word by word."""
 
     checkpoint: str = Field(description="folder or Hub id of a token classifier, such as another run's `teacher`")
     revision: str | None = Field(None, description="branch, tag or commit of a Hub checkpoint")
-    labels: dict[str, str] = Field({}, description="tag of the checkpoint → tag of the corpus, where names differ")
+    labels: dict[str, str | None] = Field({}, description=LABELS)
     weight: float = Field(1.0, gt=0)
 
 
@@ -120,7 +170,7 @@ class TeacherSection(_Section):
     checkpoint: str | None = Field(None, description="folder or Hub id of an encoder or of a token classifier")
     revision: str | None = Field(None, description="branch, tag or commit of a Hub checkpoint")
     shape: ShapeSection | None = Field(None, description="train from scratch with this shape")
-    labels: dict[str, str] = Field({}, description="tag of the checkpoint → tag of the corpus, where names differ")
+    labels: dict[str, str | None] = Field({}, description=LABELS)
     max_pieces: int = Field(128, ge=8, description="longest window, special pieces included")
     voters: Annotated[tuple[VoterSection, ...], Field(strict=False)] = ()
     weight: float = Field(1.0, gt=0, description="of this teacher among `voters`")

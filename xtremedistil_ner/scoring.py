@@ -1,11 +1,11 @@
 """Gold and predicted tags → entity counts → precision, recall and F1 per language and type, with intervals.
 
 The protocol of record: an entity is right if its words and its type are; spans are read as strict IOB2; micro-averaged
-F1 per language, then the mean and the population standard deviation over languages. The counts equal those of
-seqeval's `mode="strict", scheme=IOB2` (a test holds them equal) and come from array operations, because training
-looks at dev every few hundred updates. Everything after the counts needs the counts alone, never the tags again.
-0/0 is 0.0 throughout: no score is ever NaN. conlleval's way of reading spans stands beside the strict one, for the
-papers' protocol and for nothing else.
+F1 per language, then the mean and the population standard deviation over the languages with a gold entity: without one
+F1 is 0 whatever a model does. The counts equal those of seqeval's `mode="strict", scheme=IOB2` (a test holds them
+equal) and come from array operations, because training looks at dev every few hundred updates. Everything after the
+counts needs the counts alone, never the tags again. 0/0 is 0.0 throughout: no score is
+ever NaN. conlleval's way of reading spans stands beside the strict one, for the papers' protocol and for nothing else.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from xtremedistil_ner.bootstrap import Counts, f1_of, interval, resampled_f1
+from xtremedistil_ner.bootstrap import Counts, f1_of, has_entities, interval, resampled_f1
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.labels import LabelScheme
 
@@ -108,11 +108,18 @@ def score_language(
 
 
 def macro(scores: Mapping[str, LanguageScores]) -> tuple[float, float]:
-    """Mean and population standard deviation of the languages' F1; (0.0, 0.0) of no language."""
-    if not scores:
-        return 0.0, 0.0
-    f1 = np.array([language.f1 for language in scores.values()])
-    return float(f1.mean()), float(f1.std())
+    """Mean and population standard deviation of F1 over the languages with a gold entity; (0.0, 0.0) without any."""
+    f1 = np.array([language.f1 for language in scores.values() if language.support])
+    return (float(f1.mean()), float(f1.std())) if len(f1) else (0.0, 0.0)
+
+
+def macro_f1(counts: Mapping[str, Counts]) -> float:
+    """Mean of F1 over the languages with a gold entity, 0.0 without any.
+
+    Shapes: counts per language (..., 3) [correct, predicted, gold].
+    """
+    f1 = [micro_f1(found) for found in counts.values() if has_entities(found)]
+    return float(np.mean(f1)) if f1 else 0.0
 
 
 def micro_f1(counts: Counts) -> float:

@@ -170,10 +170,8 @@ def seal_store(
     """Write the manifest that makes a folder of published shards a store."""
     shards = []
     for name in names:
-        manifest = read_json(folder / name / MANIFEST)
-        shards.append(
-            {"name": name, "language": manifest["language"], "manifest_sha256": sha256_file(folder / name / MANIFEST)}
-        )
+        language = name.rpartition("-")[0]
+        shards.append({"name": name, "language": language, "manifest_sha256": sha256_file(folder / name / MANIFEST)})
     languages = {language: asdict(count) for language, count in counts.items()}
     value = {"schema": 1, "fingerprint": fingerprint, "tags": list(tags), "languages": languages, "shards": shards}
     write_json(folder / MANIFEST, {**value, "files": {}})
@@ -184,8 +182,11 @@ def store_fingerprint(folder: Path) -> str | None:
     value = published_fingerprint(folder)
     if value is None:
         return None
-    names = [entry["name"] for entry in read_json(folder / MANIFEST).get("shards", [])]
-    return value if all(published_fingerprint(folder / name) for name in names) else None
+    try:
+        names = [entry["name"] for entry in read_json(folder / MANIFEST).get("shards", [])]
+        return value if all(published_fingerprint(folder / name) for name in names) else None
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def open_store(folder: Path) -> SoftLabelStore:
@@ -208,7 +209,7 @@ def open_store(folder: Path) -> SoftLabelStore:
         return SoftLabelStore(manifest, shards)
     except ArtefactError as error:
         raise StoreError(f"{error} Shards that are whole are kept.") from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(
             f"{folder / MANIFEST}: not the manifest of a store ({error!r}). Remove it and run again."
         ) from error

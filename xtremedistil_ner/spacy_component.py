@@ -17,6 +17,7 @@ from typing import Literal
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 
+from xtremedistil_ner.errors import UsageError, quoted
 from xtremedistil_ner.exported import GraphPrecision
 from xtremedistil_ner.tagger import Entity, Tagger
 
@@ -40,6 +41,9 @@ class XnerComponent:
         """Tag documents, some at a time, in order."""
         rest = iter(stream)
         while docs := list(islice(rest, batch_size)):
+            for doc in docs:
+                if not isinstance(doc, Doc):
+                    raise UsageError(f"{quoted(doc)} is no Doc. Call nlp(text), or nlp.pipe(texts).")
             for doc, entities in zip(docs, self.tagger.tag([doc.text for doc in docs]), strict=True):
                 yield self._set_entities(doc, entities)
 

@@ -25,7 +25,7 @@ Stage = Literal["finetune", "pseudolabel", "train", "evaluate", "export"]
 STAGES: tuple[Stage, ...] = ("finetune", "pseudolabel", "train", "evaluate", "export")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
 _HUB_ID = re.compile(r"(?!.*\.txt$)[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-_FORMATS: dict[Stage, int] = {"finetune": 1, "pseudolabel": 1, "train": 2, "evaluate": 1, "export": 2}
+_FORMATS: dict[Stage, int] = {"finetune": 1, "pseudolabel": 1, "train": 2, "evaluate": 2, "export": 2}
 """Raised when the same inputs begin to give another artefact of a stage, so that old ones count as stale."""
 
 

@@ -8,23 +8,24 @@ points of the text as it was given, so that `text[entity.start : entity.end] == 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from xtremedistil_ner.corpus.words import split_words
-from xtremedistil_ner.errors import ModelError, UsageError
-from xtremedistil_ner.exported import GraphPrecision, choose_graph, verify_export
+from xtremedistil_ner.errors import ModelError, UsageError, quoted
+from xtremedistil_ner.exported import GraphPrecision, choose_graph, find_export, verify_export
 from xtremedistil_ner.labels import LabelScheme, TagIds, Transitions, decode_sentences, legal_spans
 from xtremedistil_ner.pieces import PieceBatch, PieceEncoder, load_encoder
 from xtremedistil_ner.word_logits import Scorer, score_words
 
+_Value = TypeVar("_Value")
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 BATCH_PIECES = 384  # of 256 to 1,024: a batch of a (50, 200) student then stays in 1 MB of second-level cache
 _CHUNK_SENTENCES = 2048  # bounds memory, however many texts one call brings
@@ -32,7 +33,11 @@ _CHUNK_SENTENCES = 2048  # bounds memory, however many texts one call brings
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """An entity of a text. Units: start and end in code points; score is a probability, the mean over its words."""
+    """An entity of a text.
+
+    Units: start and end in code points; score is the probability of its type, `B-` and `I-` together, the mean over its
+    words.
+    """
 
     text: str
     type: str
@@ -45,8 +50,8 @@ class Entity:
 class WordTags:
     """Tags of the words of some sentences, one after the other.
 
-    Shapes: ids (all words,) int16, legal in each sentence; scores (all words,) float64, their probabilities; offsets
-    (sentences + 1,) int64.
+    Shapes: ids (all words,) int16, legal in each sentence; scores (all words,) float64, how likely their types or
+    `O` are; offsets (sentences + 1,) int64.
     """
 
     ids: TagIds
@@ -79,7 +84,7 @@ class Tagger:
         threads: int = 1,
         device: Literal["cpu", "cuda"] = "cpu",
     ) -> Tagger:
-        """Load an export folder; `threads` is for one call of the model on a CPU.
+        """Load an export folder, or that of a run folder; `threads` is for one call of the model on a CPU.
 
         Without a `precision` it is the float32 graph, or the int8 one where there is no other. In float32 a text has
         the same entities in any company; int8 kernels scale each batch by its largest value, so that logits near a
@@ -88,7 +93,7 @@ class Tagger:
         Raises: ModelError when a file is missing, foreign, or not what the manifest says; UsageError for CUDA
         without an ONNX Runtime that has it.
         """
-        path = Path(folder)
+        path = find_export(Path(folder))
         graph = choose_graph(path, verify_export(path), precision)
         return cls.from_graph(graph, path, threads=threads, device=device)
 
@@ -103,38 +108,43 @@ class Tagger:
         return cls(session_scorer(session, n_tags=len(scheme.tags)), encoder, scheme, transitions)
 
     def tag(self, texts: Sequence[str]) -> list[list[Entity]]:
-        """Entities of each text, in the order they stand there."""
-        _demand_many(texts, "tag([text])")
-        return list(self.tag_stream(texts, batch=_CHUNK_SENTENCES))
+        """Entities of each text, in the order they stand there. Raises: UsageError for what is no text."""
+        return list(self.tag_stream(_many(texts, "tag([text])"), batch=_CHUNK_SENTENCES))
 
     def tag_words(self, sentences: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
-        """One IOB2 tag per word, for sentences that are words already."""
-        for words in (sentences, *sentences):
-            _demand_many(words, "tag_words([[word, word, …], …])")
+        """One IOB2 tag per word, for sentences that are words already. Raises: UsageError for what is no word."""
+        use = "tag_words([[word, word, …], …])"
+        checked = [
+            [_text(word, f"word {place} of sentence {number}") for place, word in enumerate(_many(words, use, number))]
+            for number, words in enumerate(_many(sentences, use))
+        ]
         result: list[tuple[str, ...]] = []
-        for start in range(0, len(sentences), _CHUNK_SENTENCES):
-            result += self.tag_ids(sentences[start : start + _CHUNK_SENTENCES]).names(self.scheme)
+        for start in range(0, len(checked), _CHUNK_SENTENCES):
+            result += self.tag_ids(checked[start : start + _CHUNK_SENTENCES]).names(self.scheme)
         return result
 
     def tag_stream(self, lines: Iterable[str], batch: int = 1024) -> Iterator[list[Entity]]:
-        """Entities of each line, in order; at most `batch` lines are held at a time."""
-        if batch < 1:
-            raise UsageError(f"batch is {batch}. Give a positive number.")
-        rest = iter(lines)
-        while texts := list(islice(rest, batch)):
+        """Entities of each line, in order; at most `batch` lines are held at a time.
+
+        Raises: UsageError for what is no text, when its batch is read.
+        """
+        if not isinstance(batch, int) or batch < 1:
+            raise UsageError(f"batch is {quoted(batch)}. Give a positive number.")
+        return self._tag_batches(enumerate(_many(lines, "tag_stream([text])")), batch)
+
+    def _tag_batches(self, lines: Iterator[tuple[int, str]], batch: int) -> Iterator[list[Entity]]:
+        while texts := [_text(text, f"text {number}") for number, text in islice(lines, batch)]:
             places = [split_words(text) for text in texts]
             found = self.tag_ids([[word for word, _, _ in words] for words in places])
             yield from self.entities(texts, places, found)
 
     def tag_ids(self, sentences: Sequence[Sequence[str]]) -> WordTags:
-        """Tags of every word and their probabilities."""
+        """Tags of every word and the probabilities of their types."""
         logits, _, offsets = score_words(
             self.scorer, self.encoder, sentences, n_tags=len(self.scheme.tags), batch_pieces=BATCH_PIECES
         )
         ids = decode_sentences(logits, offsets, self.scheme, self.transitions)
-        probabilities = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
-        chosen = probabilities[np.arange(len(ids)), ids] / probabilities.sum(axis=1)
-        return WordTags(ids, chosen, offsets)
+        return WordTags(ids, type_probabilities(logits, ids), offsets)
 
     def entities(
         self, texts: Sequence[str], places: Sequence[Sequence[tuple[str, int, int]]], found: WordTags
@@ -158,11 +168,27 @@ class Tagger:
         return result
 
 
+def type_probabilities(logits: NDArray[np.float32], ids: TagIds) -> NDArray[np.float64]:
+    """How likely each word is of the type of its tag, whether it begins an entity or goes on with one.
+
+    Not the probability of the tag: where the model wants an `I-` that may not stand there, the decoder takes `B-`,
+    which is next to impossible for the model, and the type is as sure as before.
+
+    Shapes: logits (words, tags); ids (words,); result (words,).
+    """
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
+    words = np.arange(len(ids))
+    first = np.where(ids > 0, (ids - 1) // 2 * 2 + 1, 0)
+    chosen = weights[words, first] + np.where(ids > 0, weights[words, np.minimum(first + 1, weights.shape[1] - 1)], 0.0)
+    probabilities: NDArray[np.float64] = np.minimum(chosen / weights.sum(axis=1), 1.0)
+    return probabilities
+
+
 def session_scorer(session: onnxruntime.InferenceSession, *, n_tags: int) -> Scorer:
     """Word logits by an ONNX graph with the inputs and the output of an export."""
 
     def score(batch: PieceBatch) -> NDArray[np.float32]:
-        if batch.input_ids.shape[1] == 0:  # only words without a piece
+        if batch.input_ids.size == 0:  # only words without a piece; no rows would crash ONNX Runtime's LSTM
             return np.zeros((*batch.first_piece.shape, n_tags), dtype=np.float32)
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
         logits: NDArray[np.float32] = session.run(["logits"], inputs)[0]
@@ -221,6 +247,18 @@ def _read_metadata(
     return scheme, max_pieces, transitions
 
 
-def _demand_many(values: object, use: str) -> None:
-    if isinstance(values, str):  # a sequence of strings as well, and never what was meant
-        raise UsageError(f"one string where several are expected. Call {use}.")
+def _many(values: Iterable[_Value], use: str, sentence: int | None = None) -> Iterator[_Value]:
+    """The values, unless they are one text, which has characters, a mapping, which has keys, or nothing to go over."""
+    try:
+        if not isinstance(values, str | bytes | bytearray | Mapping):
+            return iter(values)
+    except TypeError:
+        pass
+    where = "" if sentence is None else f"sentence {sentence} (counted from 0): "
+    raise UsageError(f"{where}{quoted(values)} where several texts are expected. Call {use}.")
+
+
+def _text(value: str, name: str) -> str:
+    if not isinstance(value, str):
+        raise UsageError(f"{name} (counted from 0) is {quoted(value)}, not a text. Give each as a str.")
+    return value

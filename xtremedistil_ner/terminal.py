@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xtremedistil_ner.languages import count_languages
-from xtremedistil_ner.report.tables import about_unequal_languages
+from xtremedistil_ner.report.tables import about_means, about_missing_entities, is_scored
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 LINE_INTERVAL_S = 10.0
 _QUIET_S = 2.0
 _BAR_EVERY = 100  # texts
-_MOST_NAMES = 8
+_MOST_NAMES = 50
 _SYNTHETIC = "synthetic: these numbers come from generated text and say nothing about real text."
 
 
@@ -203,20 +203,30 @@ def format_check(check: CorpusCheck, path: str) -> str:
         f"{path}: no problems. {len(check.stats)} labelled files of {count_languages(len(languages))}, raw text of "
         f"{count_languages(len(check.texts))}, {repaired} repaired tags, {skipped} skipped lines."
     )
-    if check.unread:
-        more = f" and {len(check.unread) - _MOST_NAMES} more" if len(check.unread) > _MOST_NAMES else ""
-        text += f"\nNot read, because of their names: {', '.join(check.unread[:_MOST_NAMES])}{more}."
-    return text
+    return "\n".join((text, *_format_notes(check.stats), *format_unread(check)))
+
+
+def format_unread(check: CorpusCheck) -> tuple[str, ...]:
+    """A line that names the files of a corpus which no run reads, if there are any."""
+    if not check.unread:
+        return ()
+    more = f" and {len(check.unread) - _MOST_NAMES} more" if len(check.unread) > _MOST_NAMES else ""
+    return (f"Not read, because of their names: {', '.join(check.unread[:_MOST_NAMES])}{more}.",)
+
+
+def _format_notes(stats: Sequence[SplitStats]) -> Iterator[str]:
+    return (f"{row.language} {row.split}: {row.note}." for row in stats if row.note)
 
 
 def format_stats(stats: Sequence[SplitStats]) -> str:
     """Sentences, words and entities of every labelled file of a corpus."""
     types = sorted({kind for row in stats for kind in row.entities})
-    rows = [("language", "split", "sentences", "words", *types, "tags")]
+    rows = [("language", "split", "sentences", "words", *types, "skipped lines", "tags")]
     for row in stats:
         entities = (str(row.entities.get(kind, 0)) for kind in types)
-        rows.append((row.language, row.split, str(row.sentences), str(row.words), *entities, row.tag_format))
-    return format_table(rows)
+        counts = (str(row.sentences), str(row.words), *entities, str(row.skipped_lines))
+        rows.append((row.language, row.split, *counts, row.tag_format))
+    return "\n".join((format_table(rows), *_format_notes(stats)))
 
 
 def format_scores(model: Mapping[str, Any]) -> str:
@@ -225,11 +235,15 @@ def format_scores(model: Mapping[str, Any]) -> str:
     for language, scores in model["languages"].items():
         interval = f"{_percent(scores['f1_low'])} - {_percent(scores['f1_high'])}"
         precision, recall, f1 = (_percent(scores[name]) for name in ("precision", "recall", "f1"))
+        if not is_scored(scores):
+            precision = recall = f1 = interval = "-"
         rows.append((language, precision, recall, f1, interval, str(scores["support"]), str(scores["words_lost"])))
     rows.append(("macro", "", "", _percent(model["macro_f1"]), "", "", ""))
     text = format_table(rows)
     if "paper_protocol" in model:
         text += "\n\n" + _format_paper_protocol(model["paper_protocol"])
+    if note := about_missing_entities([model]):
+        text += f"\n{note}"
     return text + (f"\n{_SYNTHETIC}" if model.get("synthetic") else "")
 
 
@@ -251,7 +265,7 @@ def format_models(report: Mapping[str, Any]) -> str:
     rows = [["language", *models, "retention"]]
     for language in languages:
         scores = [model["languages"].get(language) for model in models.values()]
-        f1 = [_percent(score["f1"] if score else None) for score in scores]
+        f1 = [_percent(score["f1"] if score and is_scored(score) else None) for score in scores]
         rows.append([language, *f1, _percent(retention.get("languages", {}).get(language))])
     rows.append(
         ["macro", *(_percent(model["macro_f1"]) for model in models.values()), _percent(retention.get("macro"))]
@@ -260,7 +274,7 @@ def format_models(report: Mapping[str, Any]) -> str:
     text = format_table(rows)
     if report.get("compression") is not None:
         text += f"\ncompression: {report['compression']:.1f}x"
-    if note := about_unequal_languages(models):
+    if note := about_means(models):
         text += f"\n{note}"
     if report["synthetic"]:
         text += f"\n{_SYNTHETIC}"
@@ -283,8 +297,8 @@ def format_findings(findings: Sequence[Finding]) -> str:
 
 def format_result(result: PipelineResult, out: Path) -> str:
     """What a run did, and the scores of its report if it has one."""
-    rows = [("stage", "seconds", "state", "why")]
-    rows += [(step.name, f"{step.seconds:.1f}", step.state, step.reason) for step in result.steps]
+    rows = [("stage", "seconds", "precision", "state", "why")]
+    rows += [(step.name, f"{step.seconds:.1f}", step.precision, step.state, step.reason) for step in result.steps]
     parts = [format_table(rows)]
     if result.report is not None:
         parts.append(format_models(result.report))

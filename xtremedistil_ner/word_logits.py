@@ -15,8 +15,8 @@ from xtremedistil_ner.pieces import EncodedCorpus, Ints, PieceBatch, PieceEncode
 Scorer = Callable[[PieceBatch], NDArray[np.float32]]
 """Word logits of a batch: (batch, words, tags) float32. Teacher, student and ONNX session all are scorers."""
 
-_NEVER = -1e4
-"""Logit of a tag that a word without a piece cannot have; finite, and finite in float16."""
+NEVER = -1e4
+"""Logit of a tag that a word without a piece cannot have, or a teacher does not give; finite, also in float16."""
 
 
 def plan_batches(lengths: Ints, *, batch_pieces: int) -> list[NDArray[np.int64]]:
@@ -41,7 +41,7 @@ def score_rows(
     Shapes: logits (all words, tags) float32, those of tag 0, `O`, where not covered; covered (all words,) bool, false
     for words without a piece.
     """
-    logits = np.full((encoded.n_words, n_tags), _NEVER, dtype=np.float32)
+    logits = np.full((encoded.n_words, n_tags), NEVER, dtype=np.float32)
     logits[:, 0] = 0.0
     covered = np.zeros(encoded.n_words, dtype=np.bool_)
     for rows in plan_batches(encoded.piece_lengths(), batch_pieces=batch_pieces):

@@ -19,6 +19,7 @@ from xtremedistil_ner.models.packed_layers import pack_layers
 from xtremedistil_ner.models.teacher import Teacher, move, teacher_scorer
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.stages.pseudolabel import CPU_BATCH_PIECES
+from xtremedistil_ner.training.precision import has_native_bf16
 from xtremedistil_ner.word_logits import Scorer, plan_batches, score_words
 
 STAGE = "bench"
@@ -81,7 +82,7 @@ def _labellers(
         move(teacher.model, torch.device("cuda"))
     plain = teacher_scorer(teacher, torch.float32)
     yield BASELINE, "float32", lambda sentences: _label_in_order(teacher, plain, sentences)
-    for dtype in (torch.float32, torch.bfloat16):
+    for dtype in (torch.float32, torch.bfloat16) if has_native_bf16(torch.device(device)) else (torch.float32,):
         precision = str(dtype).removeprefix("torch.")
         packed = replace(teacher, model=copy.deepcopy(teacher.model))
         pack_layers(packed.model, dtype)

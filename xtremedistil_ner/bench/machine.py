@@ -19,6 +19,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from xtremedistil_ner.tagger import open_session
+from xtremedistil_ner.training.precision import has_native_bf16
 
 _WIDTHS = (256, 512, 1024)
 _MEASURE_S = 0.4
@@ -56,7 +57,7 @@ def _cpu_rates(threads: int) -> dict[str, Any]:
 
 
 def _products(threads: int) -> dict[str, list[tuple[Callable[[], object], float]]]:
-    """Square matrix products in each precision, with their FLOP."""
+    """Square matrix products in each precision that the processor has, with their FLOP."""
     products: dict[str, list[tuple[Callable[[], object], float]]] = {"float32": [], "bfloat16": [], "int8": []}
     for width in _WIDTHS:
         flop = 2.0 * width**3
@@ -66,12 +67,12 @@ def _products(threads: int) -> dict[str, list[tuple[Callable[[], object], float]
             (_bind(torch.mm, left, right), flop),
             (_onnx_product(width, TensorProto.FLOAT, threads), flop),
         ]
-        products["bfloat16"].append((_bind(torch.mm, left.bfloat16(), right.bfloat16()), flop))
-        products["int8"] += [
-            (_bind(torch._int_mm, whole, whole), flop),
-            (_onnx_product(width, TensorProto.UINT8, threads), flop),
-        ]
-    return products
+        if has_native_bf16(torch.device("cpu")):
+            products["bfloat16"].append((_bind(torch.mm, left.bfloat16(), right.bfloat16()), flop))
+        products["int8"].append((_onnx_product(width, TensorProto.UINT8, threads), flop))
+        if hasattr(torch, "_int_mm"):
+            products["int8"].append((_bind(torch._int_mm, whole, whole), flop))
+    return {name: runs for name, runs in products.items() if runs}
 
 
 def _bind(product: Callable[..., object], *arguments: torch.Tensor) -> Callable[[], object]:
@@ -101,6 +102,8 @@ def _onnx_product(width: int, kind: int, threads: int) -> Callable[[], object]:
 def _cuda_rates() -> dict[str, Any]:
     gemm = {}
     for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        if name == "bfloat16" and not has_native_bf16(torch.device("cuda")):
+            continue
         left = torch.randn(8192, 8192, device="cuda", dtype=dtype)
         gemm[name] = _rate(_waiting(torch.mm, left, left), 2.0 * 8192**3, time.perf_counter) / 1e9
     source = torch.ones(2**28, device="cuda")

@@ -37,6 +37,7 @@ from xtremedistil_ner.models.student import WEIGHTS_FILE, load_student
 from xtremedistil_ner.pieces import load_encoder
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.tagger import Tagger
+from xtremedistil_ner.training.precision import has_native_bf16
 
 STAGE = "bench"
 _TEXTS = 3000  # of a round of raw text
@@ -137,8 +138,10 @@ def _teacher_runners(teacher: BenchTeacher, settings: TagSettings, folder: Path)
     """The teacher in every runtime; a family without a graph here in torch alone."""
     device, threads = settings.device, settings.threads
     yield _Runner(teacher.name, "torch", "float32", torch_runner(teacher.model, device=device))
-    half = torch_runner(copy.deepcopy(teacher.model), dtype=torch.bfloat16, device=device)
-    yield _Runner(teacher.name, "torch", "bfloat16", half)
+    has_bf16 = has_native_bf16(torch.device(device))
+    if has_bf16:
+        half = torch_runner(copy.deepcopy(teacher.model), dtype=torch.bfloat16, device=device)
+        yield _Runner(teacher.name, "torch", "bfloat16", half)
     if device != "cpu" or teacher.model.config.model_type not in GRAPH_FAMILIES:
         return
     float32, int8 = folder / "float32.onnx", folder / "int8.onnx"
@@ -149,7 +152,7 @@ def _teacher_runners(teacher: BenchTeacher, settings: TagSettings, folder: Path)
     yield _Runner(teacher.name, "ONNX Runtime", "float32", onnx_runner(float32, threads=threads))
     yield _Runner(teacher.name, "ONNX Runtime", "int8", onnx_runner(int8, threads=threads))
     if has_openvino():
-        for precision in ("float32", "bfloat16"):
+        for precision in ("float32", "bfloat16") if has_bf16 else ("float32",):
             run = openvino_runner(float32, threads=threads, precision=precision)
             yield _Runner(teacher.name, "OpenVINO", precision, run)
     if has_openvino() and has_nncf():

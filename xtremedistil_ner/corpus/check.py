@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from xtremedistil_ner.corpus.folder import find_text, is_split_file, is_text_file, languages_of, text_languages
-from xtremedistil_ner.corpus.labelled import open_reader
+from xtremedistil_ner.corpus.labelled import count_mapped, map_split, open_reader
 from xtremedistil_ner.corpus.places import local_folder
 from xtremedistil_ner.corpus.raw_text import read_text
 from xtremedistil_ner.corpus.reader import CorpusReader
 from xtremedistil_ner.corpus.split import SPLITS, LabelledSplit
 from xtremedistil_ner.errors import CorpusError
-from xtremedistil_ner.labels import spans_of
-from xtremedistil_ner.schema import CorpusSection
+from xtremedistil_ner.labels import TypeMapping, spans_of
+from xtremedistil_ner.schema import ColumnsSection, CorpusSection
 
 
 @dataclass(frozen=True, slots=True)
 class SplitStats:
-    """What one labelled file holds; `entities` by type."""
+    """What one labelled file holds; `entities` by type, `mapped` by each type that has become another or none.
+
+    `note` says how it was read where that is not plain.
+    """
 
     language: str
     split: str
@@ -30,13 +34,15 @@ class SplitStats:
     tag_format: str
     repaired_tags: int
     skipped_lines: int
+    note: str
+    mapped: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusCheck:
     """Problems of a corpus, and the numbers of the labelled files that have none.
 
-    `texts` are the languages with raw text; `unread` are files in the folders of languages that no run reads.
+    `texts` are the languages with raw text; `unread` are the files that no run reads, because of their names.
     """
 
     problems: tuple[str, ...]
@@ -45,22 +51,34 @@ class CorpusCheck:
     unread: tuple[str, ...]
 
 
-def check_corpus(path: str | Path) -> CorpusCheck:
+def check_corpus(
+    path: str | Path, *, columns: ColumnsSection | None = None, types: TypeMapping | None = None
+) -> CorpusCheck:
     """Read every file of a corpus folder, of a URL or of `demo`, raw text included, and collect what is wrong.
 
+    `types` maps entity types.
     Raises: CorpusError if `path` is no folder; ResourceError if a URL is out of reach.
     """
-    folder = local_folder(str(path), _is_corpus_file)
+    unread: set[str] = set()
+
+    def is_read(name: str) -> bool:
+        if not _is_corpus_file(name) and not name.rpartition("/")[2].startswith("."):
+            unread.add(name)
+        return _is_corpus_file(name)
+
+    folder = local_folder(str(path), is_read)
     labelled, texts = languages_of(folder), text_languages(folder)
+    for name in _file_names(folder):
+        is_read(name)
     problems: list[str] = []
     stats: list[SplitStats] = []
     if not labelled and not texts:
         problems.append(f"{path}: no labelled and no raw text. Put files such as en/train.tsv or en.txt there.")
     if labelled:
-        reader = _reader(str(path))
+        reader = _reader(path, columns)
         for language, split in _splits(reader):
             try:
-                stats += _stats(reader, language, split)
+                stats += _stats(reader, language, split, types or {})
             except CorpusError as error:
                 problems.append(str(error))
     for language in texts:
@@ -68,20 +86,23 @@ def check_corpus(path: str | Path) -> CorpusCheck:
             _read_raw_text(folder, language)
         except CorpusError as error:
             problems.append(str(error))
-    return CorpusCheck(tuple(problems), tuple(stats), texts, _unread_files(folder, labelled))
+    return CorpusCheck(tuple(problems), tuple(stats), texts, tuple(sorted(unread)))
 
 
-def corpus_stats(path: str | Path) -> tuple[SplitStats, ...]:
+def corpus_stats(
+    path: str | Path, *, columns: ColumnsSection | None = None, types: TypeMapping | None = None
+) -> tuple[SplitStats, ...]:
     """Numbers of every labelled file of a corpus folder, of a URL or of `demo`, by language and split.
 
+    `types` maps entity types.
     Raises: CorpusError for the first file that cannot be read; ResourceError if a URL is out of reach.
     """
-    reader = _reader(str(path))
-    return tuple(stats for language, split in _splits(reader) for stats in _stats(reader, language, split))
+    reader = _reader(path, columns)
+    return tuple(stats for language, split in _splits(reader) for stats in _stats(reader, language, split, types or {}))
 
 
-def _reader(path: str) -> CorpusReader:
-    return open_reader(CorpusSection(path=path))
+def _reader(path: str | Path, columns: ColumnsSection | None) -> CorpusReader:
+    return open_reader(CorpusSection(path=str(path), columns=columns or ColumnsSection()))
 
 
 def _is_corpus_file(name: str) -> bool:
@@ -92,9 +113,11 @@ def _splits(reader: CorpusReader) -> Iterator[tuple[str, str]]:
     return ((language, split) for language in reader.languages for split in SPLITS)
 
 
-def _stats(reader: CorpusReader, language: str, split: str) -> list[SplitStats]:
+def _stats(reader: CorpusReader, language: str, split: str, types: TypeMapping) -> list[SplitStats]:
     found = reader.read(language, split)
-    return [_count(found, language, split)] if found else []
+    if found is None:
+        return []
+    return [replace(_count(map_split(found, types), language, split), mapped=count_mapped(found, types))]
 
 
 def _count(found: LabelledSplit, language: str, split: str) -> SplitStats:
@@ -108,13 +131,15 @@ def _count(found: LabelledSplit, language: str, split: str) -> SplitStats:
         tag_format=found.tag_format,
         repaired_tags=found.repaired_tags,
         skipped_lines=found.skipped_lines,
+        note=found.note,
     )
 
 
-def _unread_files(folder: Path, languages: Iterable[str]) -> tuple[str, ...]:
-    """Files beside those of the splits: a `validation.tsv` is not what a run takes for `dev.tsv`."""
-    files = (f"{language}/{file.name}" for language in languages for file in sorted((folder / language).iterdir()))
-    return tuple(name for name in files if not is_split_file(name) and not name.partition("/")[2].startswith("."))
+def _file_names(folder: Path) -> Iterator[str]:
+    """Relative paths of all files of a folder; none of hidden folders."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from ((Path(place) / name).relative_to(folder).as_posix() for name in files)
 
 
 def _read_raw_text(folder: Path, language: str) -> None:

@@ -1,105 +1,182 @@
-"""Labelled text in columns, `.tsv` and `.conll`: one word and its tag a line, a blank line between sentences.
+"""Text in columns: one word a line, with its tag in a corpus, and a blank line between sentences.
 
-About 2 µs a word. Problems are reported as `file:line:column`.
+One reader serves labelled corpora and `xner tag`, so that both skip the same lines and refuse the same lines. About
+2 µs a word. Problems are reported as `file:line:column`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
-from xtremedistil_ner.corpus.split import LabelledSplit, SplitRows, is_tag
+from xtremedistil_ner.corpus.layout import DOCUMENT_MARK, SHOWN_BY_FILE, ColumnNumbers, Layout, Row, find_layout
+from xtremedistil_ner.corpus.split import MAX_PROBLEMS, LabelledSplit, SplitRows, is_tag
 from xtremedistil_ner.corpus.streams import decode_line, open_raw
-from xtremedistil_ner.errors import CorpusError
+from xtremedistil_ner.errors import CorpusError, quoted
 
-_DOCUMENT_MARK = "-DOCSTART-"
-_NO_WORD_BEGINS_SO = ("", " ", "-")
-"""Beginnings of lines that take a closer look: nothing, a space, perhaps a document mark."""
-
-
-def read_columns(path: Path, *, language: str) -> LabelledSplit:
-    """Read a file of lines with a word and a tag separated by a tab, or columns (word first, tag last).
-
-    Columns are separated by tabs or spaces.
-
-    Raises: CorpusError with the first problems of the file.
-    """
-    lines = _Lines(path, SplitRows(str(path), path.name))
-    for number, raw in enumerate(open_raw(path), start=1):
-        lines.read(raw, number)
-        if lines.rows.are_hopeless:
-            break
-    lines.end_sentence()
-    return lines.rows.finish(language)
+COLUMN_ENDINGS = (".tsv", ".conll", ".conllu", ".iob2", ".iob", ".bio")
+_SAMPLE_LINES = 1000
+_SAMPLE_BYTES = 1 << 22
+_MOST_WORDS = 100_000
+_NO_BLANK_LINE = f"more than {_MOST_WORDS:,} words without a blank line. Put one between sentences."
+_LOOK_CLOSER = ("", " ", "-", "#")
+"""Beginnings of lines that take a closer look: nothing, a space, perhaps a document mark, perhaps a comment."""
 
 
 @dataclass(slots=True)
-class _Lines:
-    """Where in a sentence a file has been read up to."""
+class ColumnSentence:
+    """Words of a sentence, their tags as written (none where the file has none), its first line and its problems.
 
-    path: Path
-    rows: SplitRows
-    separator: str = ""
-    first_line: int = 0
+    Units: `size` counts the bytes read since the sentence before.
+    """
+
+    line: int = 0
     words: list[str] = field(default_factory=list)
     tags: list[str] = field(default_factory=list)
-
-    def read(self, raw: bytes, number: int) -> None:
-        try:
-            line = decode_line(raw, self.path, number)
-        except CorpusError as error:
-            self.rows.problems.append(str(error))
-            return
-        word, _, tag = line.partition("\t")
-        if tag in self.rows.tag_lines and word[:1] not in _NO_WORD_BEGINS_SO and "\r" not in word:  # nearly every line
-            self.add(word, tag, number)
-        elif not line.strip(" "):
-            self.end_sentence()
-        elif line.startswith(_DOCUMENT_MARK):
-            self.end_sentence()
-            self.rows.skipped_lines += 1
-        elif self.is_comment(line):
-            self.rows.skipped_lines += 1
-        else:
-            self.read_line(line, number)
+    problems: list[str] = field(default_factory=list)
+    size: int = 0
 
     def add(self, word: str, tag: str, number: int) -> None:
+        """Take the next word, from a line of this number."""
         if not self.words:
-            self.first_line = number
+            self.line = number
         self.words.append(word)
         self.tags.append(tag)
 
-    def end_sentence(self) -> None:
-        if self.words:
-            self.rows.sentences.append((self.first_line, self.words, self.tags))
-            self.words, self.tags = [], []
 
-    def is_comment(self, line: str) -> bool:
-        # In a file whose columns are separated by spaces, `# NN O` is the word "#", not a comment.
-        if not line.startswith("#") or "\t" in line:
-            return False
-        return self.separator == "\t" or not is_tag(line.rpartition(" ")[2])
+class ColumnReader:
+    """Sentences of a column file, with their problems: whoever reads them decides what a problem ends.
 
-    def read_line(self, line: str, number: int) -> None:
-        separator = "\t" if "\t" in line else " "
-        columns = line.split("\t") if separator == "\t" else line.split(" ")
-        word, tag = columns[0], columns[-1].strip(" ")
-        if separator == " ":
-            columns = [column for column in columns if column]
-            word, tag = columns[0], columns[-1]
+    `skipped_lines` counts comments and document marks, `tag_lines` has the line in which each tag stands first.
+    `labelled`: every word must have a tag. `is_terminal`: somebody types the lines, and only the first sentence decides
+    the layout.
+    """
+
+    def __init__(
+        self,
+        lines: Iterable[bytes],
+        path: Path,
+        columns: ColumnNumbers = SHOWN_BY_FILE,
+        *,
+        labelled: bool,
+        is_terminal: bool = False,
+    ) -> None:
+        rest = iter(lines)
+        sample = _take_sample(rest, one_sentence=is_terminal)
+        self.layout: Layout = find_layout(list(_decodable(sample, path)), columns, labelled=labelled)
+        self.skipped_lines = 0
+        self.tag_lines: dict[str, int] = {}
+        self._lines = chain(sample, rest)
+        self._path, self._labelled = path, labelled
+
+    def __iter__(self) -> Iterator[ColumnSentence]:
+        """The sentences in order; one with problems may lack words."""
+        layout, sentence = self.layout, ColumnSentence()
+        if layout.problem:
+            yield ColumnSentence(problems=[f"{self._path}:1:1: {layout.problem}"])
+            return
+        is_pair = self._labelled and (layout.separator, layout.n_columns, layout.word, layout.tag) == ("\t", 2, 0, 1)
+        for number, raw in enumerate(self._lines, start=1):
+            sentence.size += len(raw)
+            try:
+                line = decode_line(raw, self._path, number)
+            except CorpusError as error:
+                sentence.problems.append(str(error))
+                continue
+            word, _, tag = line.partition("\t")
+            if is_pair and tag in self.tag_lines and word[:1] not in _LOOK_CLOSER and "\r" not in word:
+                sentence.add(word, tag, number)  # nearly every line
+            elif not self._ends_sentence(line):
+                self._read_line(line, number, sentence)
+            elif sentence.words or sentence.problems:
+                yield sentence
+                sentence = ColumnSentence()
+            if len(sentence.words) > _MOST_WORDS:
+                sentence.problems.append(f"{self._path}:{sentence.line}: {_NO_BLANK_LINE}")
+                sentence.words, sentence.tags = [], []
+        if layout.has_misc and self._labelled and not self.tag_lines.keys() - {"O"}:
+            sentence.problems.append(
+                f"{self._path}: no word has NER= or NE= in column {layout.n_columns}. Name corpus.columns.tag if the "
+                "tags are elsewhere."
+            )
+        if sentence.words or sentence.problems:
+            yield sentence
+
+    def _ends_sentence(self, line: str) -> bool:
+        is_mark = line.startswith(DOCUMENT_MARK)
+        self.skipped_lines += is_mark
+        return is_mark or not line.strip()
+
+    def _read_line(self, line: str, number: int, sentence: ColumnSentence) -> None:
+        row = self.layout.cut(line)
+        if self.layout.is_skipped(line, row):
+            self.skipped_lines += 1
+            return
+        problem = self._problem(line, row)
+        if problem is None:
+            tag = "" if self.layout.tag is None else self.layout.tag_of(row)
+            self.tag_lines.setdefault(tag, number)
+            sentence.add(row[self.layout.word], tag, number)
+        elif len(sentence.problems) < MAX_PROBLEMS:
+            column, message = problem
+            sentence.problems.append(f"{self._path}:{number}:{column + 1}: {message}")
+
+    def _problem(self, line: str, row: Row) -> tuple[int, str] | None:
+        """What is wrong with a line, and where it begins, from 0."""
+        layout = self.layout
         if "\r" in line:
-            self.report(number, line.index("\r"), "a carriage return inside a line. End lines with a line feed.")
-        elif len(columns) < 2:
-            self.report(number, len(line), f"word {word!r} has no tag. Write one word and one tag, separated by a tab.")
-        elif not word.strip(" "):
-            self.report(number, 0, "a tag without a word. Write one word and one tag, separated by a tab.")
-        elif not is_tag(tag):
-            self.report(number, line.rfind(tag), f"{tag!r} is no tag. Write O, or B- or I- and an entity type.")
-        else:
-            self.separator = self.separator or separator
-            self.rows.tag_lines.setdefault(tag, number)
-            self.add(word, tag, number)
+            return line.index("\r"), "a carriage return inside a line. End lines with a line feed."
+        if len(row) != layout.n_columns:
+            if self._labelled and len(row) == 1:
+                return len(line), f"word {quoted(row[0])} has no tag. Write one word and one tag, separated by a tab."
+            return 0, _other_number(line, row, layout)
+        if not row[layout.word].strip(" "):
+            return 0, f"no word in column {layout.word + 1}. Write a word, or leave the line empty between sentences."
+        if self._labelled and not is_tag(tag := layout.tag_of(row)):
+            return line.rfind(tag), f"{quoted(tag)} is no tag. Write O, or B- or I- and an entity type."
+        return None
 
-    def report(self, number: int, column: int, message: str) -> None:
-        """`column` counts from 0, the message from 1."""
-        self.rows.problems.append(f"{self.path}:{number}:{column + 1}: {message}")
+
+def read_columns(path: Path, *, language: str, columns: ColumnNumbers = SHOWN_BY_FILE) -> LabelledSplit:
+    """Read a labelled column file; `columns` says where words and tags stand if the file does not show it.
+
+    Raises: CorpusError with the first problems of the file.
+    """
+    rows = SplitRows(str(path), path.name)
+    reader = ColumnReader(open_raw(path), path, columns, labelled=True)
+    for sentence in reader:
+        rows.problems += sentence.problems
+        if rows.are_hopeless:
+            break
+        rows.sentences.append((sentence.line, sentence.words, sentence.tags))
+    rows.skipped_lines, rows.tag_lines, rows.note = reader.skipped_lines, reader.tag_lines, reader.layout.note
+    return rows.finish(language)
+
+
+def _other_number(line: str, row: Row, layout: Layout) -> str:
+    found = "1 column" if len(row) == 1 else f"{len(row)} columns"
+    expected, separator = layout.n_columns, "a tab" if layout.separator == "\t" else "spaces"
+    return f"{found}, where the file has {expected}: {quoted(line)}. Write {expected}, separated by {separator}."
+
+
+def _take_sample(lines: Iterator[bytes], *, one_sentence: bool) -> list[bytes]:
+    """The first lines; comments do not count."""
+    sample: list[bytes] = []
+    rows = size = 0
+    for raw in lines:
+        sample.append(raw)
+        size += len(raw)
+        is_row = bool(raw.strip()) and not raw.startswith(b"#")
+        if (one_sentence and rows and not is_row) or rows >= _SAMPLE_LINES or size >= _SAMPLE_BYTES:
+            break
+        rows += is_row
+    return sample
+
+
+def _decodable(sample: Iterable[bytes], path: Path) -> Iterator[str]:
+    for number, raw in enumerate(sample, start=1):
+        with suppress(CorpusError):
+            yield decode_line(raw, path, number)

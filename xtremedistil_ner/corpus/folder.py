@@ -1,7 +1,8 @@
 """A folder of labelled text, `<lang>/{train,dev,test}.tsv`, and of raw text, `<lang>.txt`, in any of their formats.
 
-Labelled files are `.tsv`, `.conll` or `.jsonl`, raw text is `.txt` or `.jsonl`, plain or compressed; either may be
-`.parquet`. Labelled files are read as a whole, raw text is streamed.
+A labelled file has columns, or records in `.jsonl` or `.json`; raw text is `.txt` or `.jsonl`; all may be compressed,
+and either may be `.parquet`. A split may also be a `.spacy` or a folder of brat. Labelled files are read as a whole,
+raw text is streamed.
 """
 
 from __future__ import annotations
@@ -10,17 +11,23 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from xtremedistil_ner.corpus.columns import read_columns
+from xtremedistil_ner.corpus.annotation_files import ANNOTATION, TEXT, brat_hash, is_brat_folder, read_brat, read_spacy
+from xtremedistil_ner.corpus.columns import COLUMN_ENDINGS, read_columns
 from xtremedistil_ner.corpus.hashes import file_hash
-from xtremedistil_ner.corpus.raw_text import is_parquet, is_table, languages_in, read_text
+from xtremedistil_ner.corpus.layout import SHOWN_BY_FILE, ColumnNumbers
+from xtremedistil_ner.corpus.raw_text import is_table, languages_in, read_text
 from xtremedistil_ner.corpus.reader import CorpusReader, TextReader
-from xtremedistil_ner.corpus.records import read_jsonl, read_parquet
+from xtremedistil_ner.corpus.records import read_json, read_jsonl, read_parquet
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.corpus.split import SPLITS, LabelledSplit
 from xtremedistil_ner.corpus.streams import COMPRESSIONS
 from xtremedistil_ner.errors import CorpusError
 
-SPLIT_ENDINGS = (*(f"{kind}{packed}" for kind in (".tsv", ".conll", ".jsonl") for packed in COMPRESSIONS), ".parquet")
+_READERS = {".parquet": read_parquet, ".jsonl": read_jsonl, ".json": read_json, ".spacy": read_spacy}
+_SPLIT_ENDINGS = (*COLUMN_ENDINGS, ".txt", *_READERS)
+_SPLIT_OF = {"train": "train", "test": "test", "testb": "test"} | dict.fromkeys(
+    ("dev", "validation", "valid", "val", "testa"), "dev"
+)
 TEXT_ENDINGS = (*(f"{kind}{packed}" for kind in (".txt", ".jsonl") for packed in COMPRESSIONS), ".parquet")
 
 
@@ -32,15 +39,24 @@ def languages_of(path: Path) -> tuple[str, ...]:
     if not path.is_dir():
         raise CorpusError(f"{path}: no such folder. Give a folder with one folder per language.")
     folders = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
-    return tuple(name for name in folders if any(find_split(path, name, split) for split in SPLITS))
+    return tuple(name for name in folders if any(_files_of(path, name, split) for split in SPLITS))
 
 
 def find_split(path: Path, language: str, split: str) -> Path | None:
-    """Find the file of a split, whatever its format and compression; None if there is none.
+    """Find the file of a split, or its folder of brat's, whatever its name, format and compression; None without one.
 
     Raises: CorpusError if there are two.
     """
-    return _only([path / language / f"{split}{ending}" for ending in SPLIT_ENDINGS])
+    return _only(_files_of(path, language, split), f"{split} split of {language}")
+
+
+def split_of(file_name: str) -> str | None:
+    """The split of a labelled file by its name, such as `validation.conll.gz`, `train` or `eng.testa`; else None."""
+    path = Path(file_name)
+    name = path.stem if path.suffix in COMPRESSIONS[1:] and path.stem else file_name
+    stem = Path(name)
+    bare = stem.stem if stem.suffix in _SPLIT_ENDINGS else name
+    return _SPLIT_OF.get(bare.rpartition(".")[2])
 
 
 def find_text(path: Path, language: str) -> Path | None:
@@ -48,7 +64,8 @@ def find_text(path: Path, language: str) -> Path | None:
 
     Raises: CorpusError if there are two.
     """
-    return _only([path / f"{language}{ending}" for ending in TEXT_ENDINGS])
+    files = (path / f"{language}{ending}" for ending in TEXT_ENDINGS)
+    return _only([file for file in files if file.is_file()], f"text of {language}")
 
 
 def text_languages(path: Path) -> tuple[str, ...]:
@@ -60,7 +77,9 @@ def text_languages(path: Path) -> tuple[str, ...]:
 def is_split_file(name: str) -> bool:
     """Whether a corpus folder's file of this relative path is a labelled split."""
     language, _, file = name.partition("/")
-    return bool(language.strip(".")) and any(file == f"{split}{ending}" for split in SPLITS for ending in SPLIT_ENDINGS)
+    folder, _, rest = file.partition("/")
+    is_brats = "/" not in rest and rest.endswith((ANNOTATION, TEXT))
+    return bool(language.strip(".")) and split_of(folder) is not None and (not rest or is_brats)
 
 
 def is_text_file(name: str) -> bool:
@@ -68,19 +87,22 @@ def is_text_file(name: str) -> bool:
     return "/" not in name and name.endswith(TEXT_ENDINGS)
 
 
-def read_split(path: Path, *, language: str) -> LabelledSplit:
-    """Read one labelled file.
+def read_split(path: Path, *, language: str, columns: ColumnNumbers = SHOWN_BY_FILE) -> LabelledSplit:
+    """Read one labelled file; `columns` says where the words and tags of a column file are.
 
     Words with the prefix `<language>:` throughout, as PAN-X has them, lose it.
 
     Raises: CorpusError with the first problems of the file, each with its line or row.
     """
-    if is_parquet(path):
-        return read_parquet(path, language=language)
-    return read_jsonl(path, language=language) if is_table(path) else read_columns(path, language=language)
+    if path.is_dir():
+        return read_brat(path, language=language)
+    reader = _READERS.get(_ending(path))
+    return reader(path, language=language) if reader else read_columns(path, language=language, columns=columns)
 
 
-def folder_reader(path: Path, *, name: str, synthetic: bool = False) -> CorpusReader:
+def folder_reader(
+    path: Path, *, name: str, columns: ColumnNumbers = SHOWN_BY_FILE, synthetic: bool = False
+) -> CorpusReader:
     """The labelled text of a folder; `name` is what the recipe calls it.
 
     Raises: CorpusError if there is none.
@@ -94,11 +116,11 @@ def folder_reader(path: Path, *, name: str, synthetic: bool = False) -> CorpusRe
 
     def read(language: str, split: str) -> LabelledSplit | None:
         file = find_split(path, language, split)
-        return read_split(file, language=language) if file else None
+        return read_split(file, language=language, columns=columns) if file else None
 
     def hash_split(language: str, split: str) -> str | None:
         file = find_split(path, language, split)
-        return file_hash(file) if file else None
+        return _labelled_hash(file, columns) if file else None
 
     return CorpusReader(name, {"path": name}, languages, has, read, hash_split, synthetic)
 
@@ -141,6 +163,28 @@ def file_texts(path: Path, *, column: str, named: tuple[str, ...]) -> TextReader
     return TextReader(lambda: languages, read, hash_text)
 
 
+def _labelled_hash(path: Path, columns: ColumnNumbers) -> str:
+    """SHA-256 of what decides the sentences of a file: its bytes, and its columns where the recipe names them."""
+    if path.is_dir():
+        return brat_hash(path)
+    if columns == SHOWN_BY_FILE or _ending(path) in _READERS:
+        return file_hash(path)
+    return hashlib.sha256(f"{file_hash(path)} {columns}".encode()).hexdigest()
+
+
+def _files_of(path: Path, language: str, split: str) -> list[Path]:
+    folder = path / language
+    if not folder.is_dir():
+        return []
+    named = (file for file in folder.iterdir() if split_of(file.name) == split)
+    return sorted(file for file in named if file.suffix or file.is_file() or is_brat_folder(file))
+
+
+def _ending(path: Path) -> str:
+    """The ending that tells a file's format, without that of its compression."""
+    return Path(path.stem).suffix if path.suffix in COMPRESSIONS[1:] else path.suffix
+
+
 def _text_hash(path: Path, column: str) -> str:
     """SHA-256 of what decides the sentences of a file: its bytes, and for a table the column too."""
     if not is_table(path):
@@ -148,8 +192,10 @@ def _text_hash(path: Path, column: str) -> str:
     return hashlib.sha256(f"{file_hash(path)} {column}".encode()).hexdigest()
 
 
-def _only(candidates: list[Path]) -> Path | None:
-    found = [path for path in candidates if path.is_file()]
+def _only(found: list[Path], what: str) -> Path | None:
     if len(found) > 1:
-        raise CorpusError(f"{found[0]}: {found[1].name} stands beside it. Remove one of the two.")
+        others = ", ".join(file.name for file in found[1:])
+        raise CorpusError(f"{found[0]}: {others} stands beside it and is the {what} as well. Keep one of them.")
+    if found and found[0].is_dir() and not is_brat_folder(found[0]):
+        raise CorpusError(f"{found[0]}: a folder where a file belongs. Write one file.")
     return found[0] if found else None

@@ -23,6 +23,8 @@ from xtremedistil_ner.corpus.records import (
     column_kind,
     parquet_batches,
     parquet_schema,
+    shown,
+    table_rows,
 )
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.corpus.split import ROW, SPLITS, LabelledSplit, SplitRows
@@ -130,7 +132,9 @@ def _read_split(dataset: HubDataset, section: HubCorpusSection, config: str, spl
     tag_names = None
     if kind == "lists of numbers":
         declared = {"README.md": dataset.class_names(config, section.tags), "corpus.hub.tag_names": section.tag_names}
-        embedded = {file.name: class_names(parquet_schema(file), section.tags) for file in files if is_parquet(file)}
+        embedded = {
+            file.name: class_names(parquet_schema(file), section.tags, place) for file in files if is_parquet(file)
+        }
         tag_names = _agreed_names({**declared, **embedded}, place, section.tags)
     rows = SplitRows(place, split, ROW)
     tables = read_tables(files, (section.words, section.tags))
@@ -143,8 +147,7 @@ def _read_text(
 ) -> Iterator[Sentence]:
     place = _place(dataset, config, section.split)
     _check_column(_schema(files), section.text, place, option="transfer.hub.text", kinds=("texts", "lists of texts"))
-    texts = (text for table in read_tables(files, (section.text,)) for text in table.column(section.text).to_pylist())
-    for number, text in enumerate(texts):
+    for number, (text,) in table_rows(read_tables(files, (section.text,)), (section.text,), place):
         try:
             yield from sentences_of(text, f"{section.split}:{number}", language)
         except CorpusError as error:
@@ -168,7 +171,6 @@ def read_tables(files: Sequence[Path], columns: Sequence[str] | None) -> Iterato
             "many others have a parquet copy: set revision to refs/convert/parquet."
         )
     from datasets import load_dataset
-    from datasets.exceptions import DatasetsError
 
     try:
         rows = load_dataset(reader, data_files={"rows": [str(file) for file in files]}, split="rows", streaming=True)
@@ -176,7 +178,7 @@ def read_tables(files: Sequence[Path], columns: Sequence[str] | None) -> Iterato
             yield table if columns is None else table.select(list(columns))
     except StopIteration as error:  # what `datasets` raises of a file that is empty
         raise CorpusError(f"{files[0]}: no rows. Remove it or fill it.") from error
-    except (OSError, ValueError, KeyError, DatasetsError) as error:
+    except Exception as error:  # of a dozen parsers
         raise CorpusError(f"{files[0]}: cannot be read ({first_line(error)}). Mend it, or write parquet.") from error
 
 
@@ -193,7 +195,7 @@ def _check_column(
     schema: pyarrow.Schema, column: str, place: str, *, option: str, kinds: Sequence[ColumnKind]
 ) -> ColumnKind:
     if column not in schema.names:
-        raise CorpusError(f"{place}: no column {column!r} among {', '.join(schema.names)}. Name it in {option}.")
+        raise CorpusError(f"{place}: no column {column!r} among {shown(schema.names)}. Name it in {option}.")
     kind = column_kind(schema, column)
     if kind not in (*kinds, "nulls"):
         raise CorpusError(

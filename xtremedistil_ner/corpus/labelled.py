@@ -6,17 +6,19 @@ Files are read when they are asked for and not kept: one language at a time is w
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from xtremedistil_ner.corpus.folder import folder_reader, is_split_file
 from xtremedistil_ner.corpus.hub_reader import hub_reader
+from xtremedistil_ner.corpus.layout import ColumnNumbers
 from xtremedistil_ner.corpus.places import demo_path, local_folder
 from xtremedistil_ner.corpus.reader import CorpusReader
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.corpus.split import SPLITS, LabelledSplit
 from xtremedistil_ner.errors import CorpusError
-from xtremedistil_ner.labels import LabelScheme
+from xtremedistil_ner.labels import LabelScheme, TypeMapping, map_types, spans_of
 from xtremedistil_ner.schema import CorpusSection
 
 HELD_OUT_SPLITS = ("dev", "test")
@@ -28,7 +30,7 @@ _tags_of_hash: dict[str, frozenset[str]] = {}
 class LabelledCorpus:
     """A place with labelled text and the part of it that a recipe names.
 
-    `has_every_language`: the recipe named none.
+    `has_every_language`: the recipe named none. `types` is what becomes of types before anybody sees them.
     """
 
     reader: CorpusReader
@@ -36,6 +38,7 @@ class LabelledCorpus:
     scheme: LabelScheme
     train_sentences: int | None = None
     has_every_language: bool = True
+    types: TypeMapping = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -64,10 +67,20 @@ class LabelledCorpus:
         found = self._whole_split(language, split)
         return found[: self.train_sentences] if split == "train" else found
 
-    def repairs(self, language: str, splits: Iterable[str]) -> tuple[int, int]:
-        """How many tags of some splits had to be repaired, and how many of their lines were skipped."""
+    def repairs(self, language: str, splits: Iterable[str]) -> tuple[int, int, Counter[str]]:
+        """Of some splits, how many tags were repaired and lines skipped, and what became of annotated entities."""
         found = [split for name in splits if (split := self.reader.read(language, name))]
-        return sum(split.repaired_tags for split in found), sum(split.skipped_lines for split in found)
+        spans = sum((Counter(split.spans) for split in found), Counter())
+        return sum(split.repaired_tags for split in found), sum(split.skipped_lines for split in found), spans
+
+    def mapped_entities(self, splits: Iterable[str]) -> Counter[str]:
+        """How many entities of some splits have a type that `types` names, by that type."""
+        counts = Counter(dict.fromkeys(self.types, 0))
+        for split in splits if self.types else ():
+            for language in self.languages:
+                if found := self.reader.read(language, split):
+                    counts.update(count_mapped(found, self.types))
+        return counts
 
     def training_text(self, language: str) -> tuple[Sentence, ...]:
         """All training sentences without their tags, those beyond `train_sentences` too."""
@@ -80,6 +93,10 @@ class LabelledCorpus:
     def content_hash(self, language: str, split: str) -> str:
         """SHA-256 of what decides the sentences of a split, as hexadecimal text; of nothing if there is no split."""
         digest = hashlib.sha256((self.reader.file_hash(language, split) or "").encode())
+        if self.types:
+            there = {tag[2:] for tag in _tags_of(self.reader, language, split)}
+            if changes := sorted((old, new or "") for old, new in self.types.items() if old in there and new != old):
+                digest.update(f"types {changes}".encode())
         if split == "train" and self.train_sentences is not None:
             digest.update(f"first {self.train_sentences}".encode())
         return digest.hexdigest()
@@ -98,23 +115,29 @@ class LabelledCorpus:
         if found is None:
             return ()
         self._check_types(found)
-        return found.sentences
+        return map_split(found, self.types).sentences
 
     def _check_types(self, found: LabelledSplit) -> None:
-        known = {"", *self.scheme.types}
-        foreign = [(line, tag) for tag, line in found.tag_lines.items() if tag[2:] not in known]
+        known = {None, "", *self.scheme.types}
+        foreign: dict[str, tuple[int, str]] = {}
+        for tag, line in found.tag_lines.items():
+            if self.types.get(tag[2:], tag[2:]) not in known:
+                foreign[tag[2:]] = min(foreign.get(tag[2:], (line, tag)), (line, tag))
         if foreign:
             raise CorpusError(
                 "\n".join(
-                    f"{found.place}{line}: tag {tag!r}: the types are {', '.join(self.scheme.types)}. "
-                    f"Add {tag[2:]} to corpus.types before training, or change the tag."
-                    for line, tag in sorted(foreign)
+                    f"{found.place}{line}: tag {tag!r}: the types are {', '.join(self.scheme.types)}. Map {kind}, or "
+                    f"leave it out with corpus.types: {{{kind}: null}} (of `xner evaluate`: --types {kind}=), or add "
+                    "it to corpus.types before training."
+                    for kind, (line, tag) in sorted(foreign.items(), key=lambda item: item[1])
                 )
             )
 
 
-def open_corpus(section: CorpusSection) -> LabelledCorpus:
-    """Open the corpus that a recipe names; without `types` the training splits are read once for theirs.
+def open_corpus(section: CorpusSection, *, scheme: LabelScheme | None = None) -> LabelledCorpus:
+    """Open the corpus that a recipe names, under the scheme of its `types`, or under another that is given.
+
+    Where the recipe does not list its types, the training splits are read once for theirs.
 
     Raises: CorpusError if the corpus, a language or every labelled file is missing; ResourceError if a URL or the Hub
     is out of reach.
@@ -124,8 +147,31 @@ def open_corpus(section: CorpusSection) -> LabelledCorpus:
     if missing:
         raise CorpusError(f"{reader.name}: no language {', '.join(missing)}. There are: {', '.join(reader.languages)}.")
     languages = tuple(dict.fromkeys(section.languages)) or reader.languages
-    scheme = LabelScheme(section.types) if section.types else _scheme_of(reader, languages)
-    return LabelledCorpus(reader, languages, scheme, section.train_sentences, not section.languages)
+    mapping = section.type_mapping
+    if scheme is None:
+        listed = section.types and not mapping
+        scheme = LabelScheme(tuple(section.types)) if listed else _scheme_of(reader, languages, mapping)
+    return LabelledCorpus(reader, languages, scheme, section.train_sentences, not section.languages, mapping)
+
+
+def map_split(found: LabelledSplit, types: TypeMapping) -> LabelledSplit:
+    """A split whose sentences have other types; `tag_lines` still says what is written."""
+    if not types:
+        return found
+    sentences = tuple(replace(sentence, tags=map_types(sentence.tags or (), types)) for sentence in found.sentences)
+    return replace(found, sentences=sentences)
+
+
+def count_mapped(found: LabelledSplit, types: TypeMapping) -> Counter[str]:
+    """Entities of a split that has not been mapped yet, by each type that a mapping names."""
+    spans = (span for sentence in found.sentences for span in spans_of(sentence.tags or ()))
+    return Counter(span.type for span in spans if span.type in types)
+
+
+def format_mapping(types: TypeMapping, counts: Mapping[str, int]) -> str:
+    """What became of how many entities; nothing where there is no mapping."""
+    parts = (f"{old} {f'as {new}' if new else 'left out'}: {counts[old]:,}" for old, new in types.items())
+    return f"Entities of mapped types: {', '.join(parts)}." if types else ""
 
 
 def open_reader(section: CorpusSection) -> CorpusReader:
@@ -137,20 +183,29 @@ def open_reader(section: CorpusSection) -> CorpusReader:
         return hub_reader(section.hub, section.languages)
     name = section.path or "demo"
     folder = local_folder(name, is_split_file)
-    return folder_reader(folder, name=name, synthetic=folder.resolve() == demo_path().resolve())
+    synthetic = folder.resolve() == demo_path().resolve()
+    columns = ColumnNumbers(section.columns.word, section.columns.tag)
+    return folder_reader(folder, name=name, columns=columns, synthetic=synthetic)
 
 
-def _scheme_of(reader: CorpusReader, languages: tuple[str, ...]) -> LabelScheme:
-    """Collect the types of the training tags, or of all tags where no language has a training split."""
+def _scheme_of(reader: CorpusReader, languages: tuple[str, ...], mapping: TypeMapping) -> LabelScheme:
+    """Collect the types of the training tags, or of all tags where no language has a training split.
+
+    They are mapped; a type that a mapping names as new is one whether or not it occurs.
+    """
     tags: set[str] = set()
     for splits in (SPLITS[:1], SPLITS[1:]):
         tags = {tag for language in languages for split in splits for tag in _tags_of(reader, language, split)}
         if tags:
             break
-    scheme = LabelScheme.from_tags(tags)
-    if not scheme.types:
-        raise CorpusError(f"{reader.name}: every tag is O. Name corpus.types, or add labelled entities.")
-    return scheme
+    found = {*(mapping.get(kind, kind) for kind in LabelScheme.from_tags(tags).types), *mapping.values()}
+    types = tuple(sorted(kind for kind in found if kind))
+    if not types:
+        raise CorpusError(
+            f"{reader.name}: every tag is O{', mapped by corpus.types' if mapping else ''}. Name corpus.types, or add "
+            "labelled entities."
+        )
+    return LabelScheme(types)
 
 
 def _tags_of(reader: CorpusReader, language: str, split: str) -> frozenset[str]:

@@ -99,14 +99,13 @@ def _open(url: str) -> tuple[Any, str]:
     return filesystem, root.rstrip("/")
 
 
-def _files(filesystem: Any, root: str) -> Iterator[str]:  # noqa: ANN401
-    """Files of a folder and of its folders; `find` would leave out what it fails to list."""
+def _files(filesystem: Any, root: str, depth: int = 3) -> Iterator[str]:  # noqa: ANN401
+    """Files of a folder and of its folders, `depth` deep; `find` would leave out what it fails to list."""
     for entry in filesystem.ls(root, detail=True):
-        if entry["type"] == "directory":
-            inside = filesystem.ls(entry["name"], detail=True)
-            yield from (file["name"] for file in inside if file["type"] != "directory")
-        else:
+        if entry["type"] != "directory":
             yield entry["name"]
+        elif depth > 1:
+            yield from _files(filesystem, entry["name"], depth - 1)
 
 
 def _is_local(filesystem: Any) -> bool:  # noqa: ANN401 - fsspec has no types

@@ -11,12 +11,13 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from xtremedistil_ner.corpus.hashes import once_per_file
-from xtremedistil_ner.corpus.records import parquet_batches, parquet_schema, parse_record
+from xtremedistil_ner.corpus.json_lines import parse_record
+from xtremedistil_ner.corpus.records import parquet_batches, parquet_schema, shown, table_rows
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.corpus.split import LINE, ROW, check_words
 from xtremedistil_ner.corpus.streams import open_raw, open_text
 from xtremedistil_ner.corpus.words import split_words
-from xtremedistil_ner.errors import CorpusError
+from xtremedistil_ner.errors import CorpusError, quoted
 
 LANGUAGE_COLUMN = "language"
 
@@ -88,11 +89,8 @@ def _records(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, int, lis
     """Rows of a table: their place for messages, their number, and their values in some columns."""
     if is_parquet(path):
         _check_columns(parquet_schema(path).names, columns, str(path))
-        number = 0
-        for batch in parquet_batches(path, columns):
-            for values in zip(*(batch.column(column).to_pylist() for column in columns), strict=True):
-                yield f"{path}{ROW}{number}", number, list(values)
-                number += 1
+        for number, values in table_rows(parquet_batches(path, columns), columns, str(path)):
+            yield f"{path}{ROW}{number}", number, list(values)
         return
     for number, raw in enumerate(open_raw(path), start=1):
         record = parse_record(raw, path, number)
@@ -113,10 +111,10 @@ def _check_columns(present: Collection[str], wanted: Sequence[str], place: str) 
     for column in wanted:
         if column not in present:
             hint = "" if column == LANGUAGE_COLUMN else " Name the column of the text in transfer.text."
-            raise CorpusError(f"{place}: no column {column!r} among {', '.join(present)}.{hint}")
+            raise CorpusError(f"{place}: no column {column!r} among {shown(present)}.{hint}")
 
 
 def _check_language(value: object, place: str) -> str:
     if not isinstance(value, str) or not value:
-        raise CorpusError(f"{place}: the language is {value!r}. Give every text the code of its language.")
+        raise CorpusError(f"{place}: the language is {quoted(value)}. Give every text the code of its language.")
     return value

@@ -1,19 +1,24 @@
-"""Records of `.jsonl` and `.parquet` files, and labelled splits made of them.
+"""Records of `.jsonl`, `.json` and `.parquet` files, and labelled splits made of them.
 
-A record has the words of one sentence (`words` or `tokens`) and its tags (`tags` or `ner_tags`) by name; what else it
-has is left alone. pyarrow reads parquet files a thousand rows at a time, and is imported by who needs it: 0.1 s.
+A record has the words of one sentence (`words` or `tokens`) and its tags (`tags` or `ner_tags`) by name, or is an
+annotation tool's (`annotated_records.py`); what else it has is left alone. pyarrow reads parquet files a thousand rows
+at a time, and is imported by who needs it: 0.1 s.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from xtremedistil_ner.corpus.annotated_records import is_annotated, read_annotated
+from xtremedistil_ner.corpus.annotations import AnnotatedText, add_annotated
+from xtremedistil_ner.corpus.json_lines import parse_json, parse_record
 from xtremedistil_ner.corpus.split import ROW, LabelledSplit, SplitRows
-from xtremedistil_ner.corpus.streams import decode_line, open_raw
-from xtremedistil_ner.errors import CorpusError, first_line
+from xtremedistil_ner.corpus.streams import open_raw, read_whole
+from xtremedistil_ner.errors import CorpusError, first_line, quoted
 
 if TYPE_CHECKING:
     import pyarrow
@@ -23,6 +28,8 @@ WORD_COLUMNS = ("words", "tokens")
 TAG_COLUMNS = ("tags", "ner_tags")
 _BATCH_ROWS = 1024
 _BUFFER_BYTES = 1 << 20
+_MOST_EXPANDED_BYTES = 1 << 28
+_MOST_NAMES, _LONGEST_NAME = 10, 40
 
 
 def read_jsonl(path: Path, *, language: str) -> LabelledSplit:
@@ -31,16 +38,26 @@ def read_jsonl(path: Path, *, language: str) -> LabelledSplit:
     Raises: CorpusError with the first problems of the file, each as `file:line`.
     """
     rows = SplitRows(str(path), path.name)
-    for number, raw in enumerate(open_raw(path), start=1):
-        try:
-            record = parse_record(raw, path, number)
-        except CorpusError as error:
-            rows.problems.append(str(error))
-        else:
-            if record is not None:
-                _add_record(rows, number, record)
-        if rows.are_hopeless:
-            break
+    _add_records(rows, _json_lines(path))
+    return rows.finish(language)
+
+
+def read_json(path: Path, *, language: str) -> LabelledSplit:
+    """Read a labelled file that is a JSON list of objects, or has one object a line after all.
+
+    Raises: CorpusError with the first problems of the file, each with its place in the list.
+    """
+    text = read_whole(path).removeprefix("\ufeff")
+    if not text.lstrip().startswith("["):
+        return read_jsonl(path, language=language)
+    try:
+        records = parse_json(text)
+    except json.JSONDecodeError as error:
+        raise CorpusError(f"{path}:{error.lineno}:{error.colno}: not JSON ({error.msg}). Export it again.") from error
+    except CorpusError as error:
+        raise CorpusError(f"{path}: {error}") from error
+    rows = SplitRows(str(path), path.name, ROW)
+    _add_records(rows, enumerate(records))
     return rows.finish(language)
 
 
@@ -54,7 +71,7 @@ def read_parquet(path: Path, *, language: str) -> LabelledSplit:
         words, tags = (choose_column(schema.names, names) for names in (WORD_COLUMNS, TAG_COLUMNS))
     except CorpusError as error:
         raise CorpusError(f"{path}: {error}") from error
-    tag_names = class_names(schema, tags)
+    tag_names = class_names(schema, tags, str(path))
     if tag_names is None and column_kind(schema, tags) == "lists of numbers":
         raise CorpusError(
             f"{path}: column {tags} has numbers, and the file does not name them. Write tags such as B-LOC, or read "
@@ -74,14 +91,49 @@ def add_tables(
     tag_names: Sequence[str] | None,
 ) -> None:
     """Take the sentences of consecutive tables, until too much is wrong."""
-    first = 0
-    for table in tables:
-        pairs = zip(table.column(words).to_pylist(), table.column(tags).to_pylist(), strict=True)
-        for number, (some_words, some_tags) in enumerate(pairs, start=first):
+    try:
+        for number, (some_words, some_tags) in table_rows(tables, (words, tags), rows.name):
             rows.add_record(number, some_words, some_tags, tag_names=tag_names)
             if rows.are_hopeless:
                 return
-        first += table.num_rows
+    except CorpusError as error:
+        rows.problems.append(str(error))
+
+
+def table_rows(
+    tables: Iterable[pyarrow.RecordBatch | pyarrow.Table], columns: Sequence[str], place: str
+) -> Iterator[tuple[int, tuple[object, ...]]]:
+    """Rows of consecutive tables, numbered from 0, as the values of some columns.
+
+    Raises: CorpusError naming `place` and the first row that has no value in Python.
+    """
+    number = 0
+    for table in tables:
+        try:
+            for values in zip(*(_column_values(table, column) for column in columns), strict=True):
+                yield number, values
+                number += 1
+        except CorpusError as error:
+            raise CorpusError(f"{place}{ROW}{number}: {error}") from error
+
+
+def _column_values(table: pyarrow.RecordBatch | pyarrow.Table, column: str) -> Iterable[object]:
+    if column not in table.schema.names:  # of a second file
+        raise CorpusError(f"no column {column!r} in this file of several. Give all the same columns.")
+    values = table.column(column)
+    try:
+        found: list[object] = values.to_pylist()
+    except Exception:  # text that is not UTF-8, dates beyond Python's, …: find the row
+        return (_value(scalar, column) for scalar in values)
+    return found
+
+
+def _value(scalar: pyarrow.Scalar, column: str) -> object:
+    try:
+        return scalar.as_py()
+    except Exception as error:
+        what = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else f"cannot be read ({first_line(error)})"
+        raise CorpusError(f"column {column!r} {what}. Write the column again, as text in UTF-8.") from error
 
 
 def choose_column(present: Collection[str], names: Sequence[str]) -> str:
@@ -92,45 +144,35 @@ def choose_column(present: Collection[str], names: Sequence[str]) -> str:
     found = [name for name in names if name in present]
     if len(found) != 1:
         missing = f"both {' and '.join(found)}" if found else f"neither {' nor '.join(names)}"
-        raise CorpusError(f"there is {missing} among {', '.join(present) or 'no columns'}. Give one of them.")
+        raise CorpusError(f"there is {missing} among {shown(present)}. Give one of them.")
     return found[0]
 
 
-def parse_record(raw: bytes, path: Path, number: int) -> dict[str, Any] | None:
-    """The JSON object of a line; None for a blank line.
-
-    Raises: CorpusError naming `file:line:column` where the line is not UTF-8 or not JSON.
-    """
-    line = decode_line(raw, path, number)
-    if not line.strip():
-        return None
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise CorpusError(
-            f"{path}:{number}:{error.colno}: not JSON ({error.msg}). Write one JSON object a line."
-        ) from error
-    except RecursionError as error:
-        raise CorpusError(f"{path}:{number}:1: nested too deeply. Write one JSON object a line.") from error
-    if not isinstance(value, dict):
-        raise CorpusError(f"{path}:{number}:1: no JSON object. Write one JSON object a line.")
-    return value
+def shown(names: Collection[str]) -> str:
+    """Names of columns as a message lists them, the first ten."""
+    more = [f"{len(names) - _MOST_NAMES} more"] if len(names) > _MOST_NAMES else []
+    first = (name[:_LONGEST_NAME] for name in islice(names, _MOST_NAMES))
+    return ", ".join([*(name if name.isprintable() else repr(name) for name in first), *more]) or "no columns"
 
 
 def parquet_schema(path: Path) -> pyarrow.Schema:
     """Columns of a table.
 
-    Raises: CorpusError for a missing or damaged file.
+    Raises: CorpusError for a missing or damaged file, and for two columns of one name.
     """
-    import pyarrow
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.read_schema(path)
+        schema = pyarrow.parquet.read_schema(path)
+        names = schema.names
     except FileNotFoundError as error:
         raise CorpusError(f"{path}: no such file. Give a parquet file.") from error
-    except (pyarrow.ArrowException, OSError) as error:
+    except Exception as error:  # of a parser in C++: its own errors, and those of text that is not UTF-8
         raise _damaged(path, error) from error
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise CorpusError(f"{path}: two columns are called {quoted(twice)}. Rename one of them.")
+    return schema
 
 
 def parquet_batches(path: Path, columns: Sequence[str] | None) -> Iterator[pyarrow.RecordBatch]:
@@ -138,14 +180,28 @@ def parquet_batches(path: Path, columns: Sequence[str] | None) -> Iterator[pyarr
 
     Raises: CorpusError for a damaged file.
     """
-    import pyarrow
     import pyarrow.parquet
 
     try:
         with pyarrow.parquet.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as file:
+            _check_expansion(path, file.metadata)
             yield from file.iter_batches(_BATCH_ROWS, columns=columns and list(columns), use_threads=False)
-    except (pyarrow.ArrowException, OSError) as error:
+    except CorpusError:
+        raise
+    except Exception as error:  # of a parser in C++
         raise _damaged(path, error) from error
+
+
+def _check_expansion(path: Path, metadata: pyarrow.parquet.FileMetaData) -> None:
+    """Refuse a file of a few kilobytes that would fill the memory."""
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for chunk in map(group.column, range(metadata.num_columns)):
+            packed, whole = chunk.total_compressed_size, chunk.total_uncompressed_size
+            if whole > max(_MOST_EXPANDED_BYTES, 1000 * packed):
+                raise CorpusError(
+                    f"{path}: column {chunk.path_in_schema!r} expands from {packed} to {whole} bytes. Write it in "
+                    "smaller row groups."
+                )
 
 
 def column_kind(schema: pyarrow.Schema, column: str) -> ColumnKind:
@@ -162,13 +218,22 @@ def column_kind(schema: pyarrow.Schema, column: str) -> ColumnKind:
     return "lists of numbers" if is_list and pyarrow.types.is_integer(value) else "others"
 
 
-def class_names(schema: pyarrow.Schema, column: str) -> tuple[str, ...] | None:
-    """Names of a column's numbers, in order, where `datasets` wrote them into the file; else None."""
+def class_names(schema: pyarrow.Schema, column: str, place: str) -> tuple[str, ...] | None:
+    """Names of a column's numbers, in order, where `datasets` wrote them into the file; else None.
+
+    Raises: CorpusError naming `place` where what it wrote cannot be read.
+    """
     if b"huggingface" not in (schema.metadata or {}):
         return None
     from datasets import Features  # 1 s
 
-    return feature_names(Features.from_arrow_schema(schema).get(column))
+    try:
+        return feature_names(Features.from_arrow_schema(schema).get(column))
+    except Exception as error:  # whatever the metadata makes `datasets` stumble over
+        raise CorpusError(
+            f"{place}: column {column!r}: the metadata `huggingface`, which names tags, cannot be read "
+            f"({quoted(first_line(error))}). Write the file again."
+        ) from error
 
 
 def feature_names(feature: Any) -> tuple[str, ...] | None:  # noqa: ANN401 - one of many classes of `datasets`
@@ -177,13 +242,43 @@ def feature_names(feature: Any) -> tuple[str, ...] | None:  # noqa: ANN401 - one
     return tuple(names) if names else None
 
 
-def _add_record(rows: SplitRows, number: int, record: dict[str, Any]) -> None:
+def _json_lines(path: Path) -> Iterator[tuple[int, object]]:
+    """Objects of a file by line, and errors in their stead."""
+    for number, raw in enumerate(open_raw(path), start=1):
+        try:
+            record = parse_record(raw, path, number)
+        except CorpusError as error:
+            yield number, error
+        else:
+            if record is not None:
+                yield number, record
+
+
+def _add_records(rows: SplitRows, records: Iterable[tuple[int, object]]) -> None:
+    """Take the sentences of numbered objects until too much is wrong."""
+    annotated: list[AnnotatedText] = []
+    for number, record in records:
+        if isinstance(record, CorpusError):
+            rows.problems.append(str(record))
+        elif not isinstance(record, dict):
+            rows.report(number, "no JSON object. Write a list of objects.")
+        else:
+            _add_record(rows, number, record, annotated)
+        if rows.are_hopeless:
+            return
+    add_annotated(rows, annotated)
+
+
+def _add_record(rows: SplitRows, number: int, record: dict[str, Any], annotated: list[AnnotatedText]) -> None:
     try:
-        words, tags = (choose_column(record, names) for names in (WORD_COLUMNS, TAG_COLUMNS))
+        if is_annotated(record) and not any(name in record for name in TAG_COLUMNS):
+            text = read_annotated(record, number, rows)
+            annotated += [text] if text else []
+        else:
+            words, tags = (choose_column(record, names) for names in (WORD_COLUMNS, TAG_COLUMNS))
+            rows.add_record(number, record[words], record[tags])
     except CorpusError as error:
         rows.report(number, str(error))
-    else:
-        rows.add_record(number, record[words], record[tags])
 
 
 def _damaged(path: Path, error: Exception) -> CorpusError:

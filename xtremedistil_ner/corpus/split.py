@@ -7,18 +7,31 @@ are reported at once. Lines of text count from 1, rows of tables from 0, as in `
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 from xtremedistil_ner.corpus.sentence import Sentence
-from xtremedistil_ner.errors import CorpusError
+from xtremedistil_ner.errors import CorpusError, quoted
 from xtremedistil_ner.labels import tag_format, to_iob2
 
 SPLITS = ("train", "dev", "test")
 MAX_PROBLEMS = 20
 LINE, ROW = ":", ", row "
 """What stands in a message between the name of a split and a number: `en/dev.tsv:7`, `en/dev.parquet, row 7`."""
+_LONGEST_TAG = 200
+SPAN_FATES = {
+    "widened": "widened to whole words",
+    "trimmed": "trimmed of white space",
+    "overlapping": "left out for a longer or earlier one",
+    "blank": "left out for having no word",
+    "discontinuous": "left out for being in several parts",
+    "other": "of another kind left out",
+    "other_annotators": "by a further annotator left out",
+    "utf16": "counted in UTF-16 units",
+}
+"""What may become of an annotation by character offsets, and how that is said."""
 _TAG = re.compile(r"O|[BIESLU]-\S+")
 
 
@@ -28,7 +41,7 @@ class LabelledSplit:
 
     `repaired_tags` counts inside tags that continued no entity and now begin one, `skipped_lines` comments, document
     marks and rows without a word; `tag_lines` says in which line or row each tag, as written, stands first; `place`
-    is what messages put before such a number.
+    is what messages put before such a number; `note` says how the file was read where that is not plain.
     """
 
     place: str
@@ -37,6 +50,8 @@ class LabelledSplit:
     repaired_tags: int
     skipped_lines: int
     tag_lines: Mapping[str, int]
+    note: str = ""
+    spans: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -54,6 +69,8 @@ class SplitRows:
     problems: list[str] = field(default_factory=list)
     tag_lines: dict[str, int] = field(default_factory=dict)
     skipped_lines: int = 0
+    note: str = ""
+    spans: Counter[str] = field(default_factory=Counter)
 
     @property
     def are_hopeless(self) -> bool:
@@ -91,7 +108,7 @@ class SplitRows:
             place = f"{self.name}:1:1" if self.unit == LINE else self.name
             self.problems.append(f"{place}: no sentence in this file. Remove it or fill it.")
         if self.problems:
-            raise CorpusError("\n".join(self.problems))
+            raise CorpusError("\n".join(self.problems[:MAX_PROBLEMS]))
         written = {tuple(tags) for _, _, tags in self.sentences}  # far fewer than sentences
         scheme = tag_format(sorted(written))
         converted = {tags: to_iob2(tags, format=scheme) for tags in written}
@@ -104,7 +121,16 @@ class SplitRows:
             cut = tuple([word[prefix:] for word in words]) if prefix else tuple(words)
             sentences.append(Sentence(f"{self.short_name}:{number}", language, cut, iob2))
         place = f"{self.name}{self.unit}"
-        return LabelledSplit(place, tuple(sentences), scheme, repaired, self.skipped_lines, dict(self.tag_lines))
+        return LabelledSplit(
+            place,
+            tuple(sentences),
+            scheme,
+            repaired,
+            self.skipped_lines,
+            dict(self.tag_lines),
+            self.note,
+            dict(+self.spans),
+        )
 
     def _panx_prefix(self, language: str) -> str:
         """`<language>:` if every word of the split begins so, else nothing."""
@@ -113,9 +139,18 @@ class SplitRows:
         return prefix if all(word.startswith(prefix) for word in words) else ""
 
 
-@lru_cache(maxsize=4096)
+def format_spans(counts: Mapping[str, int]) -> str:
+    """What became of annotations by character offsets; nothing where they are taken as they are."""
+    return ", ".join(f"{counts[fate]:,} {meaning}" for fate, meaning in SPAN_FATES.items() if counts.get(fate))
+
+
 def is_tag(text: str) -> bool:
     """Whether a text is a tag of any format."""
+    return len(text) <= _LONGEST_TAG and _is_tag(text)
+
+
+@lru_cache(maxsize=4096)
+def _is_tag(text: str) -> bool:
     return _TAG.fullmatch(text) is not None
 
 
@@ -132,7 +167,7 @@ def check_words(words: object) -> list[str]:
         if not word:
             raise CorpusError(f"word {position} is empty. Leave it out, and its tag too.")
         if "\n" in word or "\r" in word:
-            raise CorpusError(f"word {position}, {word!r}, has a line end. Split it into words.")
+            raise CorpusError(f"word {position}, {quoted(word)}, has a line end. Split it into words.")
     text = "".join(words)
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
         raise CorpusError("a word has half a surrogate pair, which UTF-8 has not. Write the whole character.")
@@ -149,15 +184,18 @@ def _check_tags(tags: object, n_words: int, tag_names: Sequence[str] | None) -> 
 
 def _check_tag(tag: object) -> str:
     if isinstance(tag, int):
-        raise CorpusError(f"tag {tag} is a number, which does not tell what it stands for. Write names such as B-LOC.")
+        number = f"tag {quoted(tag)} is a number, which does not tell what it stands for"
+        raise CorpusError(f"{number}. Write names such as B-LOC.")
     if not isinstance(tag, str) or not is_tag(tag):
-        raise CorpusError(f"{tag!r} is no tag. Write O, or B- or I- and an entity type.")
+        raise CorpusError(f"{quoted(tag)} is no tag. Write O, or B- or I- and an entity type.")
     return tag
 
 
 def _named(tag: object, names: Sequence[str]) -> str:
     if not isinstance(tag, int) or not 0 <= tag < len(names):
-        raise CorpusError(f"{tag!r} is no tag. Tags are numbers from 0, {names[0]}, to {len(names) - 1}, {names[-1]}.")
+        raise CorpusError(
+            f"{quoted(tag)} is no tag. Tags are numbers from 0, {names[0]}, to {len(names) - 1}, {names[-1]}."
+        )
     return _check_tag(names[tag])
 
 

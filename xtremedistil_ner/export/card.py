@@ -82,7 +82,11 @@ def _front_matter(report: Mapping[str, Any] | None, *, licence: str, recipe_name
         languages = student["languages"]
         where = {"corpus": _corpus_name(report), "split": _split(report)}
         results = [_result("macro F1", student["macro_f1"], language=None, **where)]
-        results += [_result(f"F1 ({code})", scores["f1"], language=code, **where) for code, scores in languages.items()]
+        results += [
+            _result(f"F1 ({code})", scores["f1"], language=code, **where)
+            for code, scores in languages.items()
+            if scores["support"]
+        ]
     data = ModelCardData(
         language=list(languages) or None,
         license=licence,
@@ -132,6 +136,8 @@ def _format_scores(report: Mapping[str, Any]) -> str:
     )
     text += "| language | teacher | student | interval | retention |\n|---|---:|---:|---:|---:|\n"
     for code, scores in student["languages"].items():
+        if not scores["support"]:
+            continue
         text += (
             f"| {language_name(code)} ({code}) | {_percent(teacher.get('languages', {}).get(code, {}).get('f1'))} "
             f"| {_percent(scores['f1'])} | {_percent(scores.get('f1_low'))} to {_percent(scores.get('f1_high'))} "
@@ -141,6 +147,8 @@ def _format_scores(report: Mapping[str, Any]) -> str:
         f"| **mean** | {_percent(teacher.get('macro_f1'))} | **{_percent(student['macro_f1'])}** | "
         f"| {_percent(kept.get('macro'))} |\n"
     )
+    if without := [code for code, scores in student["languages"].items() if not scores["support"]]:
+        text += f"\nWithout an entity to find in that split: {', '.join(without)}.\n"
     if student.get("parameters") and report.get("compression"):
         text += (
             f"\nThe student has {student['parameters']:,} parameters, the teacher {report['compression']:.1f} times as "
@@ -169,7 +177,7 @@ def _format_decision(verdict: Int8Verdict) -> str:
     if verdict.is_good:
         return f"`{GRAPH_FILES['int8']}` loses no more than {limit} points of macro-F1 on dev."
     if verdict.macro_drop is None:
-        reason = "There is no dev split to judge the int8 graph by"
+        reason = "There is no entity in a dev split to judge the int8 graph by"
     else:
         reason = f"The int8 graph loses {100 * verdict.macro_drop:.2f} points of macro-F1 on dev, more than {limit}"
     if verdict.is_published:

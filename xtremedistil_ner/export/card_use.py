@@ -35,7 +35,9 @@ for entity in tagger.tag(["Marie Curie was born in Warsaw."])[0]:
 ```
 """
 _TRANSFORMERS = """
-With `transformers`:
+With `transformers`. Of its strategies `first` comes nearest to `xner`: it takes each word's best tag by itself. The
+others read the tags of all pieces, of which only each word's first was trained: `simple` cuts words into parts, and
+with `average` and `max` untrained pieces have a say in their word's tag.
 
 ```python
 {pipeline}
@@ -43,8 +45,8 @@ print(tagger("Marie Curie was born in Warsaw."))
 ```
 """
 _ONNX = """
-With ONNX Runtime alone, in any language that has it. A word takes the tag of its first piece; in a batch, padding
-goes to the right, with 0 in `attention_mask`:
+With ONNX Runtime alone, in any language that has it. This prints each word's best tag by itself, that of its first
+piece; `CONTRACT.md` has batches, windows and decoding:
 
 ```python
 import json
@@ -116,7 +118,8 @@ def format_use(
     shape: BiLstmShape | CnnShape | TransformerShape, files: Collection[str], *, max_pieces: int, has_crf: bool
 ) -> str:
     """How to load what the export has: one snippet for each way."""
-    text = '\n## Use\n\nRun these inside this folder, or give its path instead of `"."`. They share pieces and scores.'
+    text = '\n## Use\n\nRun these inside this folder, or give its path instead of `"."`. They share pieces and logits.'
+    text += " `CONTRACT.md` says\nwhat `xner` does around the graph; `decoding_vectors.json` has answers to test by."
     text += " {windows}" + (_CRF if has_crf else "") + "\n"
     graphs = [file for file in GRAPH_FILES.values() if file in files]
     if graphs:

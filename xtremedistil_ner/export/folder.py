@@ -12,9 +12,11 @@ from typing import Any
 
 from xtremedistil_ner import __version__
 from xtremedistil_ner.export.card import format_card
+from xtremedistil_ner.export.contract import write_contract
 from xtremedistil_ner.export.int8_verdict import Int8Verdict
 from xtremedistil_ner.export.onnx_graph import build_graph, write_graph
 from xtremedistil_ner.export.onnx_int8 import quantise_graph
+from xtremedistil_ner.export.triton import FOLDER as TRITON_FOLDER
 from xtremedistil_ner.export.triton import write_triton
 from xtremedistil_ner.export.web_page import write_web
 from xtremedistil_ner.exported import EXPORT_SCHEMA, GRAPH_FILES
@@ -53,6 +55,7 @@ def write_export(
     for name in student_files(network):
         if "hf" in formats or not is_for_transformers(name):
             shutil.copyfile(student_folder / name, target / name)
+    write_contract(target, student)
     scores = _scores(report)
     verdict = _write_graphs(
         student, target, formats, judge, page={"name": recipe_name, "scores": scores, "runtime": onnxruntime_web}
@@ -107,7 +110,7 @@ def _write_graphs(
         if not verdict.is_published:
             int8.unlink()
     if "triton" in formats:
-        write_triton(target / "triton", float32, student)
+        write_triton(target / TRITON_FOLDER, float32, student)
     if page["runtime"] is not None:
         best = int8 if int8.exists() else float32
         write_web(target / "web", best, student, tokenizer=target / "tokenizer.json", **page)
@@ -128,6 +131,6 @@ def _scores(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
     return {
         "synthetic": bool(report.get("synthetic")),
         "macro_f1": student["macro_f1"],
-        "languages": {code: scores["f1"] for code, scores in student["languages"].items()},
+        "languages": {code: scores["f1"] for code, scores in student["languages"].items() if scores["support"]},
         "retention": report.get("retention", {}).get("macro"),
     }

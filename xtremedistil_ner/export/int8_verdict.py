@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from xtremedistil_ner.bootstrap import Counts, has_entities
 from xtremedistil_ner.corpus.labelled import LabelledCorpus
 from xtremedistil_ner.scoring import micro_f1, span_counts
 from xtremedistil_ner.tagger import Tagger
@@ -27,7 +28,7 @@ class Int8Verdict:
 
     @property
     def macro_drop(self) -> float | None:
-        """Mean loss over languages, negative where int8 is better; none without a dev sentence."""
+        """Mean loss over languages, negative where int8 is better; none without an entity in dev."""
         if not self.float32:
             return None
         return sum(self.float32[code] - self.int8[code] for code in self.float32) / len(self.float32)
@@ -60,17 +61,18 @@ class Int8Verdict:
 def judge_int8(
     float32: Tagger, int8: Tagger, corpus: LabelledCorpus, *, languages: Collection[str], forced: bool
 ) -> Int8Verdict:
-    """Tag the dev split of `languages`, as far as they have one, with both graphs."""
-    judged = [code for code in languages if corpus.has(code, "dev")]
+    """Tag the dev split of those of `languages` that have an entity in it, with both graphs."""
+    before = {code: _dev_counts(float32, corpus, code) for code in languages}
+    judged = [code for code, counts in before.items() if has_entities(counts)]
     return Int8Verdict(
-        {code: _dev_f1(float32, corpus, code) for code in judged},
-        {code: _dev_f1(int8, corpus, code) for code in judged},
+        {code: micro_f1(before[code]) for code in judged},
+        {code: micro_f1(_dev_counts(int8, corpus, code)) for code in judged},
         forced,
     )
 
 
-def _dev_f1(tagger: Tagger, corpus: LabelledCorpus, language: str) -> float:
+def _dev_counts(tagger: Tagger, corpus: LabelledCorpus, language: str) -> Counts:
     sentences = corpus.sentences(language, "dev")
     gold = [tagger.scheme.encode(sentence.tags or ()) for sentence in sentences]
     predicted = [tagger.scheme.encode(tags) for tags in tagger.tag_words([sentence.words for sentence in sentences])]
-    return micro_f1(span_counts(gold, predicted, tagger.scheme))
+    return span_counts(gold, predicted, tagger.scheme)

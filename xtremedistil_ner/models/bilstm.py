@@ -77,9 +77,10 @@ class BiLstm(nn.Module):
         position = torch.arange(input_ids.shape[1], device=input_ids.device).expand_as(input_ids)
         mirrored = attention_mask.sum(dim=1, keepdim=True) - 1 - position
         mirrored = torch.where(mirrored >= 0, mirrored, position).unsqueeze(-1)
-        forward_states, _ = self.forward_lstm(embedded)
         reversed_rows = embedded.gather(1, mirrored.expand_as(embedded))
-        backward_states, _ = self.backward_lstm(reversed_rows)
+        with torch.autocast(embedded.device.type, enabled=False):
+            forward_states, _ = self.forward_lstm(embedded)
+            backward_states, _ = self.backward_lstm(reversed_rows)
         backward_states = backward_states.gather(1, mirrored.expand_as(backward_states))
         return torch.cat([forward_states, backward_states], dim=-1)
 

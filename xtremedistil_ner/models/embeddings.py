@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models
 from torch import Tensor
 
 _CONTINUES = "##"
-_STARTS = "▁"  # SentencePiece marks the pieces that start a word, WordPiece those that go on
+_STARTS = "▁Ġ"  # SentencePiece and byte-level BPE mark the pieces that start a word, WordPiece those that go on
 
 
 def carry_embeddings(pieces: Sequence[str], tokenizer: Tokenizer, embeddings: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ def _pieces_of(piece: str, tokenizer: Tokenizer, known: dict[str, int]) -> list[
     if text == piece or not encoding.ids:
         return list(encoding.ids)
     first, rest = encoding.tokens[0], encoding.ids[1:]
-    if first == _STARTS and rest:
+    if first in tuple(_STARTS) and rest:
         return list(rest)
-    going_on = known.get(_CONTINUES + first, known.get(first.removeprefix(_STARTS), encoding.ids[0]))
+    going_on = known.get(_CONTINUES + first, known.get(first.lstrip(_STARTS), encoding.ids[0]))
     return [going_on, *rest]

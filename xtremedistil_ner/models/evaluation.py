@@ -15,7 +15,7 @@ import numpy as np
 from xtremedistil_ner.bootstrap import Counts
 from xtremedistil_ner.confusions import Confusion, count_confusions
 from xtremedistil_ner.corpus.labelled import LabelledCorpus
-from xtremedistil_ner.labels import TagIds, decode_sentences, decode_tags
+from xtremedistil_ner.labels import LabelScheme, TagIds, TypeMapping, decode_sentences, decode_tags, map_types
 from xtremedistil_ner.models.scored import ScoredModel
 from xtremedistil_ner.scoring import LanguageScores, score_language, span_counts
 
@@ -38,6 +38,17 @@ class SplitScores:
     paper: dict[str, LanguageScores] = field(default_factory=dict)
 
 
+def scored_scheme(scheme: LabelScheme, types: TypeMapping) -> LabelScheme:
+    """The types that a model of a scheme is scored on where the types of a corpus are mapped."""
+    mapped = map_types([f"B-{kind}" for kind in scheme.types], _for_models(types))
+    return LabelScheme(tuple(dict.fromkeys(tag[2:] for tag in mapped if tag[2:])))
+
+
+def _for_models(types: TypeMapping) -> TypeMapping:
+    """A corpus's mapping of types, for a model's: a type that others become is one of the new ones already."""
+    return {old: new for old, new in types.items() if old not in types.values()}
+
+
 def score_split(
     models: Mapping[str, ScoredModel],
     corpus: LabelledCorpus,
@@ -49,7 +60,8 @@ def score_split(
 ) -> SplitScores:
     """Score every language of a corpus that has the split: whole sentences, decoded as in service, strict spans.
 
-    `models` are by language, and under `""` is the one for all that have none of their own.
+    `models` are by language, and under `""` is the one for all that have none of their own. The corpus's mapping of
+    types is a model's too.
     """
     result = SplitScores({})
     for language in corpus.languages:
@@ -58,23 +70,26 @@ def score_split(
         if not model or not sentences:
             continue
         words = [sentence.words for sentence in sentences]
-        gold = [model.scheme.encode(sentence.tags or ()) for sentence in sentences]
+        gold = [corpus.scheme.encode(sentence.tags or ()) for sentence in sentences]
+        mapped = corpus.scheme.encode(map_types(model.scheme.tags, _for_models(corpus.types)))
         logits, covered, offsets = model.word_logits(words, None)
-        predicted = np.split(decode_sentences(logits, offsets, model.scheme, model.transitions), offsets[1:-1])
-        counts = span_counts(gold, predicted, model.scheme)
+        predicted = np.split(mapped[decode_sentences(logits, offsets, model.scheme, model.transitions)], offsets[1:-1])
+        counts = span_counts(gold, predicted, corpus.scheme)
         lost = int(np.count_nonzero(~covered))
         result.languages[language] = score_language(
-            counts, model.scheme, bootstrap=bootstrap, seed=seed, words_lost=lost
+            counts, corpus.scheme, bootstrap=bootstrap, seed=seed, words_lost=lost
         )
         result.counts[language] = counts.sum(axis=1)
-        result.confusions.update(count_confusions(gold, predicted, model.scheme))
+        result.confusions.update(count_confusions(gold, predicted, corpus.scheme))
         if paper_protocol:
-            paper = _paper_counts(model, words, gold)
-            result.paper[language] = score_language(paper, model.scheme, bootstrap=0, seed=seed)
+            paper = _paper_counts(model, words, gold, corpus.scheme, mapped)
+            result.paper[language] = score_language(paper, corpus.scheme, bootstrap=0, seed=seed)
     return result
 
 
-def _paper_counts(model: ScoredModel, words: Sequence[Sequence[str]], gold: Sequence[TagIds]) -> Counts:
+def _paper_counts(
+    model: ScoredModel, words: Sequence[Sequence[str]], gold: Sequence[TagIds], scheme: LabelScheme, mapped: TagIds
+) -> Counts:
     """Entities as the papers' published code counts them (its `preprocessing.py`, `evaluation.py`, `conlleval.py`).
 
     As there: a sentence is cut at 32 pieces, special pieces included where the model has them, and its gold tags are
@@ -88,7 +103,7 @@ def _paper_counts(model: ScoredModel, words: Sequence[Sequence[str]], gold: Sequ
     them, shuffled, so that an entity may go on from one sentence into the next. Which release made the papers' tables,
     and whether the teacher's were counted by the same code, is not published.
 
-    Shapes: result (sentences, types, 3).
+    Shapes: mapped (tags of the model,), their ids in `scheme`, which gold tags have; result (sentences, types, 3).
     """
     logits, covered, offsets = model.word_logits(words, PAPER_PIECES)
     gold_kept, predicted = [], []
@@ -97,5 +112,6 @@ def _paper_counts(model: ScoredModel, words: Sequence[Sequence[str]], gold: Sequ
         scores = logits[start:stop][keep]
         gold_kept.append(tags[keep])
         is_free = model.transitions is None
-        predicted.append(scores.argmax(axis=1) if is_free else decode_tags(scores, model.scheme, model.transitions))
-    return span_counts(gold_kept, predicted, model.scheme, rules="conlleval")
+        best = scores.argmax(axis=1) if is_free else decode_tags(scores, model.scheme, model.transitions)
+        predicted.append(mapped[best])
+    return span_counts(gold_kept, predicted, scheme, rules="conlleval")

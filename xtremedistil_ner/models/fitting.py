@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from transformers import ModernBertConfig, PreTrainedConfig
 
 from xtremedistil_ner.models.new_student import require_width
-from xtremedistil_ner.models.pretrained import load_config, load_tokenizer
+from xtremedistil_ner.models.pretrained import embedding_width, load_config, load_tokenizer
 from xtremedistil_ner.models.student_vocabulary import given_vocabulary
 from xtremedistil_ner.models.teacher import require_layer
 from xtremedistil_ner.models.transformer_student import part_of_bert
@@ -34,7 +34,7 @@ def require_fitting_student(recipe: Recipe, teacher_folder: Path | None) -> None
             config = load_config(start.checkpoint, revision=start.revision)
         part_of_bert(section, config, tags=1)
     else:
-        require_width(section, teacher_width=config.hidden_size)
+        require_width(section, teacher_width=embedding_width(config))
 
 
 def _teacher_parts(section: TeacherSection, folder: Path | None) -> tuple[PreTrainedConfig, Tokenizer]:

@@ -83,7 +83,7 @@ def _new_own(
         network = Cnn(shape, with_projection=with_projection, crf=crf)
     else:
         network = BiLstm(BiLstmShape(**sizes), with_projection=with_projection, crf=crf)
-    require_width(section, teacher_width=teacher.width)
+    require_width(section, teacher_width=teacher.embedding_width)
     if section.embeddings == "svd":
         carried = carry_embeddings(pieces, teacher.encoder.tokenizer, piece_embeddings(teacher))
         with torch.no_grad():
@@ -95,7 +95,7 @@ def _new_transformer(
     section: StudentSection, pieces: Sequence[str], teacher: Teacher, representation_width: int | None
 ) -> TransformerStudent:
     """A student with random layers."""
-    require_width(section, teacher_width=teacher.width)
+    require_width(section, teacher_width=teacher.embedding_width)
     shape = scratch_shape(section, vocabulary_size=len(pieces), tags=len(teacher.scheme.tags))
     network = TransformerStudent(shape, representation_width=representation_width)
     if section.embeddings == "svd":

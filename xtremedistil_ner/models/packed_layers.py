@@ -3,7 +3,7 @@
 torch gives float32 products to MKL, whose kernels on other processors than Intel's do less than half of what the
 processor can, and autocast casts every weight again in every forward pass. oneDNN does better with both, and its
 layout of a matrix costs nothing when the weights stay as they are. The products are reached through the operators
-that torch's own compiler emits.
+that torch's own compiler emits; they are private, and a torch without them leaves the model as it is.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from xtremedistil_ner.training.precision import has_native_bf16
+
 _FAMILIES = ("bert", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta")
 """Families whose code calls its linear layers and looks at none of their weights."""
+_OPERATORS = ("_reorder_linear_weight", "_linear_pointwise")
 _PIECES = 1024
 """For how many pieces at a time the layout is made; other numbers work with it as well."""
 
@@ -53,6 +56,6 @@ def pack_layers(model: nn.Module, dtype: torch.dtype) -> None:
 
 
 def _has_kernels(dtype: torch.dtype) -> bool:
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available() or not all(hasattr(torch.ops.mkldnn, name) for name in _OPERATORS):
         return False
-    return dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return dtype == torch.float32 or has_native_bf16(torch.device("cpu"))

@@ -6,6 +6,7 @@ run, and weights are read from safetensors alone.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +15,15 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from tokenizers import Tokenizer, normalizers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 from xtremedistil_ner.errors import ModelError, first_line
+
+_ENGLISH = "en_XX"
+_COUNTS_FROM_PADDING = ("roberta", "camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "xmod")
+"""Families whose positions begin after the id of the padding piece, as RoBERTa's do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,9 @@ def load_model(
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
+    if getattr(model.config, "default_language", "") is None:  # X-MOD, whose adapters are one per language
+        languages = model.config.languages
+        model.config.default_language = _ENGLISH if _ENGLISH in languages else languages[0]
     kinds = ("missing_keys", "unexpected_keys", "mismatched_keys")
     return model, UnfitWeights(*(tuple(sorted(map(_weight_name, info[kind]))) for kind in kinds))
 
@@ -76,14 +85,37 @@ def load_tokenizer(source: str | Path, *, revision: str | None = None) -> PreTra
         raise ModelError(f"{source}: no tokenizer that transformers can load ({first_line(error)}).") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ModelError(f"{source}: its tokenizer has no fast version. Add a tokenizer.json to the checkpoint.")
+    _put_spaces_before_words(tokenizer.backend_tokenizer)
     return tokenizer
 
 
 def longest_window(config: PreTrainedConfig) -> int:
     """How many pieces a checkpoint takes at most, special pieces included."""
-    # RoBERTa's positions start behind its padding index
-    offset = config.pad_token_id + 1 if "roberta" in config.model_type else 0
-    return int(config.max_position_embeddings - offset)
+    counts_from_padding = any(name in config.model_type for name in _COUNTS_FROM_PADDING)
+    offset = config.pad_token_id + 1 if counts_from_padding else 0
+    return int(getattr(config, "max_position_embeddings", sys.maxsize) - offset)
+
+
+def embedding_width(config: PreTrainedConfig) -> int:
+    """Width of a checkpoint's piece embeddings; in ALBERT, ELECTRA and RemBERT it is not that of the states."""
+    names = ("input_embedding_size", "embedding_size", "hidden_size")
+    return int(next(getattr(config, name) for name in names if hasattr(config, name)))
+
+
+def _put_spaces_before_words(tokenizer: Tokenizer) -> None:
+    """Give byte-level tokenizers words as running text has them: `Ġword` and `word` are different pieces.
+
+    `add_prefix_space`, which does it in transformers, would do it to every part of a word that is split further.
+    """
+    if "ByteLevel" not in _state(tokenizer.pre_tokenizer) or "Prepend" in _state(tokenizer.normalizer):
+        return
+    if '"add_prefix_space":true' not in _state(tokenizer.pre_tokenizer):
+        before = [tokenizer.normalizer] if tokenizer.normalizer is not None else []
+        tokenizer.normalizer = normalizers.Sequence([*before, normalizers.Prepend(" ")])
+
+
+def _state(part: object) -> str:
+    return part.__getstate__().decode() if part is not None else ""  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -18,12 +18,14 @@ from xtremedistil_ner.labels import LabelScheme, Transitions
 from xtremedistil_ner.models.pretrained import load_config, longest_window
 from xtremedistil_ner.models.student import load_student, student_scorer
 from xtremedistil_ner.models.student_config import is_student
+from xtremedistil_ner.models.teacher_labels import types_of_labels
 from xtremedistil_ner.models.voting import Vote, load_votes, vote_on_words
 from xtremedistil_ner.pieces import PieceEncoder
 from xtremedistil_ner.rundir import MANIFEST, RunFolder, student_folders, verify
 from xtremedistil_ner.schema import Precision, TeacherSection
 from xtremedistil_ner.tagger import Tagger
-from xtremedistil_ner.training.processes import autocast_dtype, current_processes
+from xtremedistil_ner.training.precision import dtype_of, precision_on
+from xtremedistil_ner.training.processes import current_processes
 from xtremedistil_ner.word_logits import Scorer, score_words
 
 Words = Sequence[Sequence[str]]
@@ -98,15 +100,14 @@ def open_model(
         scorer = student_scorer(student.network, device=device)
         return _one_model(scorer, student.encoder, student.scheme, parameters, student.transitions)
     labels = config.get("id2label")
-    names = [str(name) for name in labels.values()] if isinstance(labels, dict) else []
-    scheme = LabelScheme(tuple(dict.fromkeys(name[2:] for name in names if name.startswith("B-"))))
+    scheme = LabelScheme(types_of_labels(map(str, labels.values())) if isinstance(labels, dict) else ())
     if not scheme.types:
         raise ModelError(f"{folder / 'config.json'}: id2label has no tags such as B-LOC. Give a fine-tuned teacher.")
     if max_pieces is None:
         limit = longest_window(load_config(folder, revision=None))
         max_pieces = min(limit, TeacherSection.model_fields["max_pieces"].default)
     votes = load_votes(folder, scheme, max_pieces=max_pieces, device=device)
-    return _voting_models(votes, autocast_dtype(precision, device))
+    return _voting_models(votes, dtype_of(precision_on(device, precision)))
 
 
 def count_parameters(network: torch.nn.Module) -> int:

@@ -16,6 +16,7 @@ from xtremedistil_ner.schema import StudentSection
 from xtremedistil_ner.soft_labels import SoftLabelStore
 from xtremedistil_ner.training.processes import Processes
 from xtremedistil_ner.vocabulary import (
+    SPECIAL_PIECES,
     TRAINED,
     prune_vocabulary,
     read_vocabulary,
@@ -98,7 +99,8 @@ def _word_pieces(tokenizer: Tokenizer, origin: str) -> tuple[tuple[str, ...], bo
         )
     ids = tokenizer.get_vocab(with_added_tokens=True)
     normalizer = json.loads(tokenizer.to_str()).get("normalizer") or {}
-    return tuple(sorted(ids, key=ids.__getitem__)), bool(normalizer.get("lowercase"))
+    added = (piece for piece in SPECIAL_PIECES if piece not in ids)  # MPNet has some of RoBERTa's in their place
+    return (*added, *sorted(ids, key=ids.__getitem__)), bool(normalizer.get("lowercase"))
 
 
 def _all_text(corpus: LabelledCorpus, store: SoftLabelStore) -> Iterator[Sequence[Sequence[str]]]:

@@ -1,6 +1,6 @@
 """The teacher: any encoder or token classifier of `transformers`, by folder or Hub id.
 
-Labels are matched by name, never by position. An encoder may lack the classifier and bring pooler or
+What its outputs mean is found in `teacher_labels.py`. An encoder may lack the classifier and bring pooler or
 masked-language-model heads; a fine-tuned teacher must have every weight and no other. No code from a checkpoint is
 ever run.
 """
@@ -8,9 +8,10 @@ ever run.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -21,38 +22,58 @@ from transformers import AutoModelForTokenClassification, PreTrainedConfig, PreT
 from xtremedistil_ner.errors import ModelError, RecipeError
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.pretrained import (
+    embedding_width,
     load_config,
     load_model,
     load_tokenizer,
     longest_window,
     silent_transformers,
 )
+from xtremedistil_ner.models.teacher_labels import (
+    UNLIKELY,
+    Columns,
+    LabelMapping,
+    begins_with_inside,
+    inside_begins,
+    match_labels,
+    tag_of_label,
+)
 from xtremedistil_ner.pieces import PieceBatch, PieceEncoder
-from xtremedistil_ner.training.processes import autocast
-from xtremedistil_ner.word_logits import Scorer
+from xtremedistil_ner.training.precision import autocast
+from xtremedistil_ner.word_logits import NEVER, Scorer, score_words
 
-_ENCODER_MAY_LACK = ("classifier.", "score.", "head.")
+Words = Sequence[Sequence[str]]
+
+_TAG_FORMAT = "tag_format"
+"""A key of ours in the `config.json` of a teacher that was taken as it is."""
+_SAMPLE_PIECES = 512
 _LABEL_LAYERS = ("classifier", "score")
-_ENCODER_MAY_BRING = ("pooler.", "cls.", "lm_head.", "classifier.", "qa_outputs.", "score.", "head.", "decoder.")
 
 
 @dataclass(frozen=True, slots=True)
 class Teacher:
     """A token classifier ready to label.
 
-    Shapes: `columns` lists for every tag of the scheme the outputs of the model that mean it.
+    Shapes: `columns` lists for every tag of the scheme the outputs of the model that mean it. With `tag_format` IOB1,
+    that of IO as well, they are not yet tags of IOB2: `voting.py` makes them that.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     encoder: PieceEncoder
     scheme: LabelScheme
-    columns: tuple[tuple[int, ...], ...]
+    columns: Columns
+    tag_format: Literal["IOB1", "IOB2"] = "IOB2"
 
     @property
     def width(self) -> int:
         """Width of its states."""
         return int(self.model.config.hidden_size)
+
+    @property
+    def embedding_width(self) -> int:
+        """Width of its piece embeddings."""
+        return embedding_width(self.model.config)
 
     @property
     def layers(self) -> int:
@@ -64,7 +85,7 @@ def load_teacher(
     source: str | Path,
     scheme: LabelScheme,
     *,
-    labels: Mapping[str, str],
+    labels: LabelMapping,
     max_pieces: int,
     revision: str | None = None,
     device: torch.device | None = None,
@@ -81,21 +102,32 @@ def load_teacher(
         )
     columns = match_labels(output_names(model.config), scheme, labels, origin=str(source))
     tokenizer = load_tokenizer(source, revision=revision)
-    return assemble_teacher(model, tokenizer, scheme, columns=columns, max_pieces=max_pieces, device=device)
+    teacher = assemble_teacher(model, tokenizer, scheme, columns=columns, max_pieces=max_pieces, device=device)
+    is_iob1 = inside_begins(columns) or getattr(model.config, _TAG_FORMAT, None) == "IOB1"
+    return replace(teacher, tag_format="IOB1") if is_iob1 else teacher
 
 
 def adopt_teacher(
     source: str | Path,
     scheme: LabelScheme,
     *,
-    labels: Mapping[str, str],
+    labels: LabelMapping,
     max_pieces: int,
+    sample: Words,
     revision: str | None = None,
 ) -> Teacher:
-    """Load a fine-tuned token classifier and give its outputs the names that the scheme has for them."""
+    """Load a fine-tuned token classifier and give its outputs the names that the scheme has for them.
+
+    What it makes of the sentences of `sample` tells IOB1 from IOB2 where its labels do not.
+    """
     teacher = load_teacher(source, scheme, labels=labels, max_pieces=max_pieces, revision=revision)
-    names = output_names(teacher.model.config)
-    teacher.model.config.id2label = {index: labels.get(name, name) for index, name in names.items()}
+    scorer, n_tags = teacher_scorer(teacher, torch.float32), len(scheme.tags)
+    logits, _, offsets = score_words(scorer, teacher.encoder, sample, n_tags=n_tags, batch_pieces=_SAMPLE_PIECES)
+    if begins_with_inside(logits, offsets):
+        teacher = replace(teacher, tag_format="IOB1")
+    config, names = teacher.model.config, output_names(teacher.model.config)
+    config.id2label = {index: tag_of_label(name, labels) for index, name in names.items()}
+    setattr(config, _TAG_FORMAT, teacher.tag_format)
     return teacher
 
 
@@ -112,16 +144,17 @@ def start_teacher(
     config = load_config(source, revision=revision)
     has_these_tags = output_names(config) == names
     config.num_labels = len(names)
+    vars(config).pop(_TAG_FORMAT, None)  # the new classifier's is the scheme's
     config.id2label, config.label2id = names, {tag: index for index, tag in names.items()}
     model, unfit = load_model(AutoModelForTokenClassification, source, revision=revision, config=config)
-    missing, mismatched = (
-        [name for name in found if not name.startswith(_ENCODER_MAY_LACK)] for found in (unfit.missing, unfit.misshapen)
+    kinds = (unfit.missing, unfit.unexpected, unfit.misshapen)
+    missing, unexpected, misshapen = (
+        [name for name in found if _belongs_to_encoder(name, model)][:5] for found in kinds
     )
-    unexpected = [name for name in unfit.unexpected if not any(part in name for part in _ENCODER_MAY_BRING)]
-    if missing or unexpected or mismatched:
+    if missing or unexpected or misshapen:
         raise ModelError(
-            f"{source}: these weights do not fit {type(model).__name__}: missing {missing[:5]}, "
-            f"unexpected {unexpected[:5]}, misshapen {mismatched[:5]}. Give a checkpoint with its own config.json."
+            f"{source}: these weights do not fit {type(model).__name__}: missing {missing}, "
+            f"unexpected {unexpected}, misshapen {misshapen}. Give a checkpoint with its own config.json."
         )
     if not has_these_tags:
         _draw_label_layer(model, already_new=(*unfit.missing, *unfit.misshapen))
@@ -134,7 +167,7 @@ def assemble_teacher(
     tokenizer: PreTrainedTokenizerFast,
     scheme: LabelScheme,
     *,
-    columns: tuple[tuple[int, ...], ...],
+    columns: Columns,
     max_pieces: int,
     device: torch.device | None = None,
 ) -> Teacher:
@@ -171,27 +204,6 @@ def save_teacher(folder: Path, teacher: Teacher) -> None:
         teacher.tokenizer.save_pretrained(folder)
 
 
-def match_labels(
-    id2label: Mapping[int, str], scheme: LabelScheme, mapping: Mapping[str, str], *, origin: str
-) -> tuple[tuple[int, ...], ...]:
-    """For every tag of the scheme, the outputs of a checkpoint that mean it, by name.
-
-    Raises: ModelError that prints both sets and the mapping option when one does not cover the other.
-    """
-    meaning = {index: mapping.get(name, name) for index, name in id2label.items()}
-    columns = tuple(tuple(index for index, name in sorted(meaning.items()) if name == tag) for tag in scheme.tags)
-    foreign = sorted({name for name in meaning.values() if name not in scheme.tags})
-    missing = [tag for tag, found in zip(scheme.tags, columns, strict=True) if not found]
-    if foreign or missing:
-        raise ModelError(
-            f"{origin}: labels do not match the corpus. Checkpoint: {', '.join(id2label.values())}. "
-            f"Corpus: {', '.join(scheme.tags)}. Without a match: {', '.join([*foreign, *missing])}. "
-            "Say which means which with teacher.labels, for example {LABEL_0: O, B-MISC: O}, or fine-tune "
-            "with finetune.epochs above 0."
-        )
-    return columns
-
-
 def classify_words(teacher: Teacher, batch: PieceBatch, dtype: torch.dtype) -> Tensor:
     """Logits of the words of a batch, in the scheme's order.
 
@@ -209,12 +221,20 @@ def classify_words(teacher: Teacher, batch: PieceBatch, dtype: torch.dtype) -> T
 def word_scores(teacher: Teacher, logits: Tensor, batch: PieceBatch) -> Tensor:
     """A model's outputs at the first pieces of words, put together where several mean one tag.
 
+    A type without an output for `I-` has entities of one word; `NEVER` stands for a `B-` that is left to `tag_format`.
+
     Shapes: logits (batch, pieces, outputs); result (batch, words, tags) float32, in the scheme's order.
     """
     words = gather_words(logits, torch.from_numpy(batch.first_piece).to(logits.device)).float()
     if teacher.columns == tuple((index,) for index in range(words.shape[-1])):
         return words
-    return torch.stack([words[..., list(found)].logsumexp(dim=-1) for found in teacher.columns], dim=-1)
+    scores: list[Tensor] = []
+    for index, found in enumerate(teacher.columns):
+        if found:
+            scores.append(words[..., list(found)].logsumexp(dim=-1))
+        else:
+            scores.append(torch.full_like(words[..., 0], NEVER) if index % 2 else scores[-1] + UNLIKELY)
+    return torch.stack(scores, dim=-1)
 
 
 def teacher_scorer(teacher: Teacher, dtype: torch.dtype) -> Scorer:
@@ -290,6 +310,12 @@ def _without_layers_above(model: nn.Module, layer: int) -> nn.Module | None:
     short._modules = {**encoder._modules, "layer": layers[:layer]}
     view._modules = {**model._modules, "encoder": short}
     return view
+
+
+def _belongs_to_encoder(weight: str, model: PreTrainedModel) -> bool:
+    """Whether a weight is the encoder's and not a head's; an encoder by itself is saved without its prefix."""
+    parts = {name.partition(".")[0] for name in model.base_model.state_dict()}
+    return weight.removeprefix(f"{model.base_model_prefix}.").partition(".")[0] in parts
 
 
 def _embedding_weight(model: PreTrainedModel) -> Tensor:

@@ -1,8 +1,8 @@
 """Several teachers that vote: their log-probabilities of every word's tags, averaged.
 
-Teachers meet at words, so that their tokenizers may differ. A run's `teacher/` folder is the first teacher's own; the
-others lie in `voter-1/`, `voter-2/`… inside it, and `voters.json` has the weights. One teacher alone gives its
-logits as they are.
+Teachers meet at words and in IOB2, so that their tokenizers and tag formats may differ. A run's `teacher/` folder is
+the first teacher's own; the others lie in `voter-1/`, `voter-2/`… inside it, and `voters.json` has the weights. One
+teacher alone gives its logits as they are.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.teacher import Teacher, load_teacher, save_teacher, teacher_scorer
+from xtremedistil_ner.models.teacher_labels import logits_to_iob2
 from xtremedistil_ner.rundir import read_json, write_json
 from xtremedistil_ner.word_logits import Scorer, score_words
 
@@ -76,7 +77,8 @@ def vote_on_words(
     def scores_of(number: int) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.int64]]:
         teacher = votes[number].teacher
         scorer = teacher_scorer(teacher, dtype) if scorers is None else scorers[number]
-        return score_words(scorer, teacher.encoder, sentences, n_tags=n_tags, batch_pieces=batch_pieces)
+        found = score_words(scorer, teacher.encoder, sentences, n_tags=n_tags, batch_pieces=batch_pieces)
+        return (logits_to_iob2(found[0], found[2]), *found[1:]) if teacher.tag_format == "IOB1" else found
 
     logits, covered, offsets = scores_of(0)
     if len(votes) == 1:

@@ -40,7 +40,7 @@ def build_retention(
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Student's F1 / teacher's F1 with 95 % intervals, over the languages that both were scored on.
+    """Student's F1 / teacher's F1 with 95 % intervals, over the languages with entities that both were scored on.
 
     `counts` are the teacher's and the student's, per sentence; without them or without resamples an interval is the
     value itself.
@@ -48,7 +48,7 @@ def build_retention(
     f1 = {
         language: (teacher["languages"][language]["f1"], scores["f1"])
         for language, scores in student["languages"].items()
-        if language in teacher["languages"]
+        if language in teacher["languages"] and scores["support"]
     }
     languages = {language: _ratio(part, whole) for language, (whole, part) in f1.items()}
     kept = _ratio(sum(part for _, part in f1.values()), sum(whole for whole, _ in f1.values()))
@@ -89,7 +89,8 @@ def build_report(
 
 def _means(scores: Mapping[str, LanguageScores]) -> dict[str, Any]:
     macro_f1, std_f1 = macro(scores)
-    return {"macro_f1": macro_f1, "std_f1": std_f1}
+    without = [language for language, found in scores.items() if not found.support]
+    return {"macro_f1": macro_f1, "std_f1": std_f1, "languages_without_entities": without}
 
 
 def _without_intervals(scores: Mapping[str, LanguageScores]) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from xtremedistil_ner.bootstrap import macro_difference
+from xtremedistil_ner.bootstrap import has_entities, macro_difference
 from xtremedistil_ner.errors import UsageError
+from xtremedistil_ner.report.form import ComparedReport
 from xtremedistil_ner.report.stored import find_counts, read_report
-from xtremedistil_ner.report.tables import Table, named, percent
+from xtremedistil_ner.report.tables import Table, is_scored, named, percent
 from xtremedistil_ner.rundir import RunFolder
 
 _RESAMPLES = 2000
@@ -44,7 +45,7 @@ def open_runs(paths: Sequence[Path]) -> list[ComparedRun]:
         if folder in folders[:number]:
             raise UsageError(f"{paths[number]}: this run is given twice. Give each run once.")
     return [
-        ComparedRun(label, read_report(path), RunFolder(path) if path.is_dir() else None)
+        ComparedRun(label, read_report(path, ComparedReport), RunFolder(path) if path.is_dir() else None)
         for label, path in zip(_labels(folders), paths, strict=True)
     ]
 
@@ -127,7 +128,7 @@ def _model_values(report: Mapping[str, Any], name: str) -> dict[str, Any]:
         "parameters": entry["parameters"],
         "macro_f1": {split: found["macro_f1"] for split, found in splits.items()},
         "std_f1": entry["std_f1"],
-        "languages": {code: scores["f1"] for code, scores in entry["languages"].items()},
+        "languages": {code: found["f1"] for code, found in entry["languages"].items() if is_scored(found)},
     }
 
 
@@ -166,6 +167,7 @@ def _difference(first: ComparedRun, other: ComparedRun) -> dict[str, Any]:
         counts.append({code: (hashes.get(code), value) for code, value in found[split].items()})
     mine, theirs = counts
     same = [code for code in mine if code in theirs and mine[code][0] == theirs[code][0] is not None]
+    same = [code for code in same if has_entities(mine[code][1])]
     if not same:
         return {"left_out": f"{other.label} was scored on other sentences than {first.label}"}
     difference = macro_difference(

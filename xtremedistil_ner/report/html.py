@@ -19,6 +19,7 @@ from xtremedistil_ner.report.tables import (
     SYNTHETIC,
     Table,
     align_right,
+    is_scored,
     named,
     percent,
     protocol_note,
@@ -93,7 +94,10 @@ def _headline(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _plot(report: Mapping[str, Any]) -> Plot:
-    scores = {name: report["models"][name]["languages"] for name in _MODELS}
+    scores = {
+        name: {code: found for code, found in report["models"][name]["languages"].items() if is_scored(found)}
+        for name in _MODELS
+    }
     codes = list(dict.fromkeys(code for languages in scores.values() for code in languages))
     lows = [found["f1_low"] for languages in scores.values() for found in languages.values()]
     start = int(10 * min(9, int(10 * min(lows, default=0.0))))

@@ -5,12 +5,13 @@ Units: medians with quartiles in brackets; ratios are medians over rounds in whi
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
+from xtremedistil_ner.errors import ArtefactError
 from xtremedistil_ner.report.tables import Table
-from xtremedistil_ner.rundir import RunFolder, published_fingerprint
+from xtremedistil_ner.rundir import RunFolder, published_fingerprint, read_json
 
 RECORD_SCHEMA = 1
 
@@ -24,12 +25,21 @@ def read_records(run: RunFolder) -> list[dict[str, Any]]:
     found = []
     for path in sorted(run.bench.glob("*.json")):
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = read_json(path)
             if record["schema"] == RECORD_SCHEMA and current is not None and current in record["exports"].values():
                 found.append(record)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        except (ArtefactError, OSError, LookupError, TypeError, AttributeError):
             continue  # not one of ours
     return found
+
+
+def read_speed(run: RunFolder) -> list[Table]:
+    """The tables of those records that are whole."""
+    tables: list[Table] = []
+    for record in read_records(run):
+        with suppress(LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+            tables += speed_tables(record)
+    return tables
 
 
 def speed_tables(record: Mapping[str, Any]) -> list[Table]:

@@ -7,8 +7,6 @@ another model. They take 1.3 bytes a sentence (measured on 50,000 drawn at rando
 
 from __future__ import annotations
 
-import json
-import os
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,37 +16,33 @@ import numpy as np
 
 from xtremedistil_ner.bootstrap import Counts
 from xtremedistil_ner.errors import ArtefactError
-from xtremedistil_ner.rundir import RunFolder
+from xtremedistil_ner.forms import require_form
+from xtremedistil_ner.report.form import ComparedReport, ReportForm
+from xtremedistil_ner.rundir import REMEDY, RunFolder, read_json, whole_file
 
 SplitCounts = Mapping[str, Mapping[str, Counts]]
 """Counts (sentences, 3) by split and language."""
 
 _IDENTITY = "identity"
+_GIVE = "Give the folder of a finished run, or its report.json."
 
 
-def read_report(path: Path) -> dict[str, Any]:
-    """The report of a run folder, or of a `report.json` by itself.
+def read_report(path: Path, form: type[ComparedReport] = ReportForm) -> dict[str, Any]:
+    """The report of a run folder, or of a `report.json` by itself, with the keys that `form` demands.
 
     Raises: ArtefactError when it is missing, broken or of another schema.
     """
     file = RunFolder(path).report if path.is_dir() else path
     try:
-        report = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtefactError(
-            f"{file}: missing or broken ({error}). Give the folder of a finished run, or its report.json."
-        ) from error
-    if not _is_report(report):
-        raise ArtefactError(f"{file}: not a report of schema 1. Give the folder of a finished run, or its report.json.")
-    return dict(report)
-
-
-def _is_report(value: Any) -> bool:  # noqa: ANN401 - whatever a JSON file holds
-    try:
-        needed = {"models": {"teacher", "student"}, "retention": {"macro", "languages"}, "run": {"name"}}
-        return value["schema"] == 1 and all(names <= {*value[key]} for key, names in needed.items())
-    except (LookupError, TypeError):
-        return False
+        report = read_json(file)
+    except ArtefactError as error:
+        reason = str(error).removesuffix(REMEDY)
+        raise ArtefactError(f"{reason}{_GIVE} If it is damaged, remove the file and evaluate again.") from error
+    models = report.get("models")
+    if report.get("schema") != 1 or not (isinstance(models, dict) and {"teacher", "student"} <= {*models}):
+        raise ArtefactError(f"{file}: not a report of schema 1. {_GIVE}")
+    require_form(file, report, form, remedy="Remove the file and evaluate again: `xner distil` on the run.")
+    return report
 
 
 def find_entry(runs: Iterable[RunFolder], name: str, identity: str) -> dict[str, Any] | None:
@@ -77,12 +71,8 @@ def save_counts(path: Path, identity: str, counts: SplitCounts) -> None:
         for language, found in languages.items()
     }
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as stream:
+    with whole_file(path) as stream:
         np.savez_compressed(stream, allow_pickle=False, **{_IDENTITY: np.array(identity), **arrays})
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
 
 
 def load_counts(path: Path, identity: str) -> SplitCounts | None:

@@ -5,10 +5,13 @@ Reports of earlier versions lack some keys; their tables are shorter.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from xtremedistil_ner.corpus.labelled import format_mapping
+from xtremedistil_ner.corpus.split import format_spans
 from xtremedistil_ner.languages import WIKIANN_LANGUAGES, count_languages, language_name
 
 SYNTHETIC = "Synthetic data: these numbers say that the pipeline works, and nothing about real text."
@@ -73,11 +76,29 @@ def _headline(report: Mapping[str, Any]) -> Table:
         if split in teacher and split in student:
             cells = (percent(entry[split]["macro_f1"]) for entry in (teacher, student))
             rows.insert(1, (f"macro-F1 on {split}", *cells, ""))
-    return Table("", ("", *_COMPARED, "student / teacher"), tuple(rows), about_unequal_languages(report["models"]))
+    return Table("", ("", *_COMPARED, "student / teacher"), tuple(rows), about_means(report["models"]))
 
 
-def about_unequal_languages(models: Mapping[str, Any]) -> str:
-    """Which languages count for one mean and not for the other: students per language need not cover all."""
+def about_means(models: Mapping[str, Any]) -> str:
+    """Which languages the means leave out, and which count for one mean and not for the other."""
+    notes = (about_missing_entities(models.values()), _about_unequal_languages(models))
+    return " ".join(note for note in notes if note)
+
+
+def about_missing_entities(entries: Iterable[Mapping[str, Any]]) -> str:
+    """Which languages have no entity to find."""
+    languages = [item for entry in entries for item in entry["languages"].items()]
+    codes = dict.fromkeys(code for code, found in languages if not is_scored(found))
+    return f"Without an entity to find, and so left out of every mean: {', '.join(codes)}." if codes else ""
+
+
+def is_scored(scores: Mapping[str, Any]) -> bool:
+    """Whether a language has a gold entity, without which F1 says nothing."""
+    return scores.get("support") != 0
+
+
+def _about_unequal_languages(models: Mapping[str, Any]) -> str:
+    """Students per language need not cover all."""
     covered = models["student"]["languages"] if "student" in models else models["teacher"]["languages"]
     alone = [code for code in models["teacher"]["languages"] if code not in covered]
     if not alone:
@@ -115,8 +136,11 @@ def _types(report: Mapping[str, Any]) -> Table:
     kinds = sorted({kind for languages in models for scores in languages for kind in scores["types"]})
     rows = []
     for kind in kinds:
-        f1 = [[s["types"][kind]["f1"] for s in languages if s["types"][kind]["support"]] for languages in models]
-        rows.append((kind, *(percent(sum(found) / len(found)) if found else "–" for found in f1)))
+        f1 = [
+            [s["types"][kind]["f1"] for s in languages if s["types"].get(kind, {}).get("support")]
+            for languages in models
+        ]
+        rows.append((kind, *(percent(sum(own) / len(own)) if own else "–" for own in f1)))
     return Table("Types", ("type", *_COMPARED), tuple(rows), "Mean F1 over the languages that have the type.")
 
 
@@ -130,14 +154,14 @@ def _confusions(report: Mapping[str, Any]) -> Table:
         (
             f"{gold or 'nothing'} → {predicted or 'nothing'}",
             kind,
-            f"{teacher[key]:,}" if key in teacher else f"≤ {min(teacher.values()):,}" if unlisted else "0",
+            f"{teacher[key]:,}" if key in teacher else f"≤ {min(teacher.values()):,}" if unlisted and teacher else "0",
             f"{count:,}",
         )
         for key, count in list(student.items())[:_SHOWN_CONFUSIONS]
         for gold, predicted, kind in (key,)
     ]
     sums = [
-        ("all", kind, *(f"{m['errors'][kind]:,}" for m in models))
+        ("all", kind, *(f"{m['errors'].get(kind, 0):,}" for m in models))
         for kind in models[1].get("errors", {})
         if "errors" in models[0]
     ]
@@ -152,7 +176,7 @@ def _baselines(report: Mapping[str, Any]) -> Table:
     }
     entries = {name: report["models"][name] for name in meaning if name in report["models"]}
     rows = [
-        (name, percent(entry["macro_f1"]), str(len(entry["languages"])), meaning[name])
+        (name, percent(entry["macro_f1"]), str(sum(map(is_scored, entry["languages"].values()))), meaning[name])
         for name, entry in entries.items()
     ]
     note = "Baselines learn from the training sentences of a language, and are scored where there are any."
@@ -218,6 +242,12 @@ def _about_languages(data: Mapping[str, Any]) -> list[str]:
     notes = []
     if "corpus" in data:
         notes.append(f"Corpus: {', '.join(f'{key} {value}' for key, value in data['corpus'].items())}.")
+    annotations = sum(map(Counter, data.get("annotations", {}).values()), Counter[str]())
+    if annotations:
+        notes.append(f"Annotations by character offsets: {format_spans(annotations)}.")
+    if data.get("types"):
+        becomes = {old: found["becomes"] for old, found in data["types"].items()}
+        notes.append(format_mapping(becomes, {old: found["entities"] for old, found in data["types"].items()}))
     lacking, unscored = data.get("languages_lacking", ()), data.get("languages_not_scored", ())
     papers = [code for code in lacking if code in WIKIANN_LANGUAGES]
     others = [code for code in lacking if code not in WIKIANN_LANGUAGES]
@@ -231,17 +261,19 @@ def _about_languages(data: Mapping[str, Any]) -> list[str]:
 
 
 def _stages(run: Mapping[str, Any]) -> Table:
+    stages, precision = run.get("stages", {}), run.get("precision", {})
     sizes = {_MADE_BY.get(name, name): count for name, count in run["bytes"].items()} if "bytes" in run else {}
     rows = [
         (
             name,
-            f"{entry['seconds']:.0f}",
-            str(entry["processes"]),
+            f"{stages[name]['seconds']:.0f}" if name in stages else "",
+            str(stages[name]["processes"]) if name in stages else "",
+            precision.get(name, ""),
             f"{sizes[name] / 1e6:,.1f}" if name in sizes else "",
         )
-        for name, entry in run["stages"].items()
+        for name in dict.fromkeys((*stages, *precision))
     ]
-    return Table("Time and size", ("stage", "seconds", "processes", "MB"), tuple(rows))
+    return Table("Time and size", ("stage", "seconds", "processes", "precision", "MB"), tuple(rows))
 
 
 def size_change(compression: float) -> str:
@@ -260,7 +292,9 @@ def percent(share: float | None) -> str:
 
 
 def _with_interval(scores: Mapping[str, Any] | None) -> str:
-    return "–" if scores is None else _bounded(scores["f1"], scores["f1_low"], scores["f1_high"])
+    if scores is None or not is_scored(scores):
+        return "–"
+    return _bounded(scores["f1"], scores["f1_low"], scores["f1_high"])
 
 
 def _bounded(value: float | None, low: float | None, high: float | None, *, unit: str = "") -> str:

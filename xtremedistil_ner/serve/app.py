@@ -9,26 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
-from typing import Any, TypeVar
+from dataclasses import fields
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from starlette.requests import ClientDisconnect
 
 from xtremedistil_ner import __version__
 from xtremedistil_ner.exported import language_scores
 from xtremedistil_ner.serve import PAGE
 from xtremedistil_ner.serve.batching import MicroBatcher
 from xtremedistil_ner.serve.limits import Limits, RefusedError
-from xtremedistil_ner.serve.messages import Id, ModelInfo, Problem, TagRequest, TagResponse, read_request
+from xtremedistil_ner.serve.messages import Id, ModelInfo, Problem, TagRequest, TagResponse
 from xtremedistil_ner.serve.metrics import CONTENT_TYPE, Metrics
 from xtremedistil_ner.serve.middleware import RETRY_AFTER_S, Admission, Watch
-from xtremedistil_ner.tagger import Tagger
+from xtremedistil_ner.serve.reading import read_request
+from xtremedistil_ner.tagger import Entity, Tagger
 
-T = TypeVar("T")
 TAG = "/v1/tag"
+CLIENT_LEFT = 499  # as nginx counts them; nobody is there to read it
+_ENTITY_FIELDS = [field.name for field in fields(Entity)]
 _PAGE_FILES = {"/": "index.html"} | {
     f"/{name}": name for name in ("page.css", "page.js", "files.js", "tagging.js", "examples.json")
 }
@@ -60,23 +64,30 @@ class Service:
     async def tag(self, request: Request) -> dict[str, Any]:
         """Answer one request of `POST /v1/tag`.
 
-        Raises: RefusedError.
+        Raises: RefusedError; ClientDisconnect when the client does not wait for the answer.
         """
         start = time.monotonic()
-        body = await self._within(self._read_body(request), start, RefusedError(408, "The body took too long."))
+        body = await self._read_in_time(request, start)
         asked = read_request(body, self.limits)
         self._demand_room(asked)
-        late = RefusedError(503, "It took too long; the service is busy.", retry_after_s=RETRY_AFTER_S)
-        found = await self._within(self.batcher.tag(asked.texts), start, late)
+        found = await self._tag_in_time(request, asked.texts, start)
         self.metrics.texts.inc(len(asked.texts))
         self.metrics.characters.inc(sum(map(len, asked.texts)))
-        results = []
+        for kind, count in Counter(entity.type for entities in found for entity in entities).items():
+            self.metrics.entities.labels(kind).inc(count)
         names: Sequence[Id | None] = asked.ids or [None] * len(asked.texts)
-        for name, entities in zip(names, found, strict=True):
-            for entity in entities:
-                self.metrics.entities.labels(entity.type).inc()
-            results.append({"id": name, "entities": [asdict(entity) for entity in entities]})
-        return {"results": results}
+        return {
+            "results": [
+                {"id": name, "entities": [{key: getattr(entity, key) for key in _ENTITY_FIELDS} for entity in entities]}
+                for name, entities in zip(names, found, strict=True)
+            ]
+        }
+
+    async def _read_in_time(self, request: Request, start: float) -> bytes:
+        try:
+            return await asyncio.wait_for(self._read_body(request), self._seconds_left(start))
+        except TimeoutError:
+            raise RefusedError(408, "The body took too long.") from None
 
     async def _read_body(self, request: Request) -> bytes:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -98,12 +109,29 @@ class Service:
         if waiting and waiting + sum(map(len, asked.texts)) > self.limits.waiting_characters:
             raise RefusedError(503, "Too much text is waiting.", retry_after_s=RETRY_AFTER_S)
 
-    async def _within(self, work: Awaitable[T], start: float, late: RefusedError) -> T:
-        """The result of `work`, if it is there before the request's time is up."""
+    async def _tag_in_time(self, request: Request, texts: Sequence[str], start: float) -> list[Sequence[Entity]]:
+        tagging = asyncio.ensure_future(self.batcher.tag(texts))
+        leaving = asyncio.ensure_future(_client_leaves(request))
         try:
-            return await asyncio.wait_for(work, max(0.0, start + self.limits.timeout_s - time.monotonic()))
-        except TimeoutError:
-            raise late from None
+            both = {tagging, leaving}
+            await asyncio.wait(both, timeout=self._seconds_left(start), return_when=asyncio.FIRST_COMPLETED)
+            if tagging.done():
+                return tagging.result()
+            if leaving.done():
+                raise ClientDisconnect
+            raise RefusedError(503, "It took too long; the service is busy.", retry_after_s=RETRY_AFTER_S)
+        finally:
+            tagging.cancel()
+            leaving.cancel()
+
+    def _seconds_left(self, start: float) -> float:
+        return max(0.0, start + self.limits.timeout_s - time.monotonic())
+
+
+async def _client_leaves(request: Request) -> None:
+    """Returns when the client of a request whose body was read closes the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def create_app(service: Service) -> FastAPI:
@@ -123,6 +151,10 @@ def create_app(service: Service) -> FastAPI:
     async def refuse(request: Request, error: RefusedError) -> JSONResponse:
         headers = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
         return JSONResponse({"detail": error.detail}, error.status, headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def count_as_left(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=CLIENT_LEFT)
 
     body = {"required": True, "content": {"application/json": {"schema": _request_schema(service.limits)}}}
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from functools import partial
 from pathlib import Path
 
 import uvicorn
 
 from xtremedistil_ner.errors import Interrupted, ResourceError
-from xtremedistil_ner.exported import GraphPrecision, choose_graph, verify_export
+from xtremedistil_ner.exported import GraphPrecision, choose_graph, find_export, verify_export
 from xtremedistil_ner.serve.app import Service, create_app
 from xtremedistil_ner.serve.limits import Limits
+from xtremedistil_ner.serve.protocol import BoundedProtocol
 from xtremedistil_ner.tagger import Tagger
 
 
@@ -34,22 +36,31 @@ def serve_export(
 
     Raises: ModelError for a folder that is not what was exported; ResourceError when the address is taken.
     """
+    export = find_export(export)
     manifest = verify_export(export)
     tagger = Tagger.from_graph(choose_graph(export, manifest, precision), export)
     service = Service(tagger, manifest, name=export.resolve().name, limits=limits, workers=workers)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
-    config = uvicorn.Config(
-        create_app(service),
-        host=host,
-        port=port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=max(1, round(limits.timeout_s)),
-    )
-    server = _Server(config, service)
+    server = make_server(service, host=host, port=port)
     with contextlib.suppress(Interrupted, KeyboardInterrupt):  # how the process hears of it after it has drained
         try:
             server.run()
         except SystemExit as error:
             raise ResourceError(f"{host}:{port}: cannot listen there. Give another --host or --port.") from error
+
+
+def make_server(service: Service, *, host: str, port: int) -> uvicorn.Server:
+    """The server of a service, not yet running."""
+    limits = service.limits
+    config = uvicorn.Config(
+        create_app(service),
+        host=host,
+        port=port,
+        http=partial(BoundedProtocol, limits=limits, metrics=service.metrics),  # type: ignore[arg-type]
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(limits.timeout_s)),
+    )
+    return _Server(config, service)

@@ -16,11 +16,12 @@ from typing import Any
 
 from xtremedistil_ner import __version__
 from xtremedistil_ner.baselines import baseline_scores
-from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
+from xtremedistil_ner.corpus.labelled import LabelledCorpus, format_mapping, open_corpus
 from xtremedistil_ner.errors import CorpusError, UsageError
 from xtremedistil_ner.exported import GraphPrecision
+from xtremedistil_ner.labels import TypeMapping
 from xtremedistil_ner.languages import WIKIANN_LANGUAGES, count_languages
-from xtremedistil_ner.models.evaluation import SplitScores, score_split
+from xtremedistil_ner.models.evaluation import SplitScores, score_split, scored_scheme
 from xtremedistil_ner.models.scored import open_models
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.recipe import load_recipe
@@ -29,13 +30,20 @@ from xtremedistil_ner.report.html import format_page
 from xtremedistil_ner.report.markdown import format_report
 from xtremedistil_ner.report.paper import papers_beside
 from xtremedistil_ner.report.stored import SplitCounts, find_counts, find_entry, save_counts
-from xtremedistil_ner.rundir import RunFolder, fingerprint, read_json, verify, write_json, write_text
-from xtremedistil_ner.schema import CorpusSection, EvaluateSection, Recipe
+from xtremedistil_ner.rundir import RunFolder, fingerprint, read_timings, verify, write_json, write_text
+from xtremedistil_ner.schema import ColumnsSection, CorpusSection, EvaluateSection, Recipe
 from xtremedistil_ner.soft_labels import open_store
-from xtremedistil_ner.training.processes import autocast_dtype, current_processes
+from xtremedistil_ner.training.precision import (
+    Computed,
+    dtype_of,
+    name_scoring_precision,
+    precision_on,
+    taken_precision,
+)
+from xtremedistil_ner.training.processes import current_processes
 
 STAGE = "evaluate"
-_SCORING = 1
+_SCORING = 2
 """Raised when the same model on the same sentences begins to get other scores, so that old ones are not taken."""
 
 
@@ -93,22 +101,29 @@ def evaluate_model(
     corpus: str,
     split: str,
     languages: tuple[str, ...],
+    columns: ColumnsSection | None = None,
+    types: TypeMapping | None = None,
     paper_protocol: bool = False,
     graph: GraphPrecision | None = None,
     report: Reporter,
 ) -> dict[str, Any]:
     """Score a teacher, student or export folder on one split of a labelled corpus.
 
-    `graph` chooses among an export's. The result is one entry of report.json's `models`, which also says whether the
-    corpus is `synthetic`. Without `languages` all are scored that have the split and a model, and `report` is told
-    which have not.
+    `types` maps entity types, the corpus's and the model's. `graph` chooses among an export's. The result is one entry
+    of report.json's `models`, which also says whether the corpus is `synthetic`. Without `languages` all are scored
+    that have the split and a model, and `report` is told which have not.
 
-    Raises: ModelError; CorpusError where one of `languages` or all of the corpus lack the split; UsageError where they
-    have no model.
+    Raises: ModelError; CorpusError where one of `languages` or all of the corpus lack the split, or for a type that the
+    model lacks; UsageError where they have no model.
     """
     opened = open_models(model, graph=graph, **_as_in_its_run(model))
-    types = next(iter(opened.values())).scheme.types
-    labelled = open_corpus(CorpusSection(path=corpus, languages=languages, types=types))
+    scheme = scored_scheme(next(iter(opened.values())).scheme, types or {})
+    if not scheme.types:
+        raise UsageError(f"{model}: --types leaves out all of its types. Leave one.")
+    section = CorpusSection(
+        path=corpus, languages=languages, types=dict(types or {}), columns=columns or ColumnsSection()
+    )
+    labelled = open_corpus(section, scheme=scheme)
     if left_out := _languages_left_out(model, opened, labelled, split, all_are_named=bool(languages)):
         report(Event(STAGE, f"left out, having no {split} split or no model: {', '.join(left_out)}"))
     scores = score_split(
@@ -120,8 +135,25 @@ def evaluate_model(
         paper_protocol=paper_protocol,
     )
     report(Event(STAGE, f"{model} on {split} of {count_languages(len(scores.languages))}"))
+    _report_types(labelled, split, scores, report)
     entry = model_entry(sum(found.parameters for found in opened.values()), scores)
-    return {**entry, "synthetic": labelled.synthetic}
+    return {**entry, "types": _mapped_types(labelled, (split,)), "synthetic": labelled.synthetic}
+
+
+def _report_types(corpus: LabelledCorpus, split: str, scores: SplitScores, report: Reporter) -> None:
+    """Say what became of mapped types, and which types of the model the corpus does not have."""
+    if note := format_mapping(corpus.types, corpus.mapped_entities((split,))):
+        report(Event(STAGE, note))
+    there = {kind for found in scores.languages.values() for kind, own in found.types.items() if own.support}
+    if there and (absent := [kind for kind in corpus.scheme.types if kind not in there]):
+        note = f"no entity of {', '.join(absent)} in this split: what the model finds of them counts as wrong"
+        report(Event(STAGE, f"{note}. To leave them out: --types {','.join(f'{kind}=' for kind in absent)}"))
+
+
+def _mapped_types(corpus: LabelledCorpus, splits: Collection[str]) -> dict[str, dict[str, Any]]:
+    """What a mapping of types did: the new type, null for none, and the number of entities, by the old type."""
+    counts = corpus.mapped_entities(splits)
+    return {old: {"becomes": new, "entities": counts[old]} for old, new in corpus.types.items()}
 
 
 def _languages_left_out(
@@ -200,7 +232,7 @@ def _identity(recipe: Recipe, corpus: LabelledCorpus, folder: Path) -> str:
     """What decides an entry of the report: the model's bytes, the sentences, and how they are scored."""
     files = {name: file["sha256"] for name, file in verify(folder)["files"].items() if name != "training.json"}
     section = recipe.evaluate
-    dtype = autocast_dtype(recipe.pseudolabel.precision, current_processes().device)
+    dtype = dtype_of(_scoring_precision(recipe))
     how = [section.splits, section.bootstrap, section.protocol, recipe.seed, recipe.teacher.max_pieces, str(dtype)]
     return fingerprint("scores", _SCORING, files, _hashes(corpus, section.splits), how)
 
@@ -222,8 +254,10 @@ def _data_counts(recipe: Recipe, run: RunFolder, corpus: LabelledCorpus, scored:
     return {
         "corpus": dict(corpus.source),
         "transfer": {name: asdict(counts) for name, counts in store.counts.items()},
-        "repaired_tags": {language: repaired for language, (repaired, _) in repairs.items()},
-        "skipped_lines": {language: skipped for language, (_, skipped) in repairs.items()},
+        "repaired_tags": {language: repaired for language, (repaired, _, _) in repairs.items()},
+        "skipped_lines": {language: skipped for language, (_, skipped, _) in repairs.items()},
+        "annotations": {language: dict(spans) for language, (_, _, spans) in repairs.items() if spans},
+        "types": _mapped_types(corpus, used),
         "languages_lacking": list(lacking),
         "languages_not_scored": sorted({*store.counts, *corpus.languages} - {*scored["languages"]}),
         "scored": _hashes(corpus, recipe.evaluate.splits),
@@ -239,9 +273,22 @@ def _how_it_was_made(recipe: Recipe, run: RunFolder, wanted: str, split: str) ->
         "seed": recipe.seed,
         "recipe": recipe.model_dump(mode="json"),
         "versions": _versions(),
-        "stages": read_json(run.timings) if run.timings.exists() else {},
+        "precision": _precision_of_stages(recipe, run),
+        "stages": read_timings(run),
         "bytes": {part.name: _bytes_of(part) for part in (run.teacher, run.soft_labels, run.student)},
     }
+
+
+def _scoring_precision(recipe: Recipe) -> Computed:
+    """What a run's teacher is scored in here; another machine may have made its labels."""
+    return precision_on(current_processes().device, recipe.pseudolabel.precision)
+
+
+def _precision_of_stages(recipe: Recipe, run: RunFolder) -> dict[str, str]:
+    """What each stage computed in, where that is known."""
+    taken = {stage: taken_precision(run, stage) for stage in ("finetune", "pseudolabel", "train")}
+    taken["evaluate"] = name_scoring_precision(_scoring_precision(recipe))
+    return {stage: precision for stage, precision in taken.items() if precision}
 
 
 def _versions() -> dict[str, str]:

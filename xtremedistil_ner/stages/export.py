@@ -12,7 +12,8 @@ from xtremedistil_ner.export.card import format_points
 from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.export.int8_verdict import Int8Verdict, judge_int8
 from xtremedistil_ner.progress import Event, Reporter
-from xtremedistil_ner.rundir import RunFolder, publish, read_json, student_folders
+from xtremedistil_ner.report.stored import read_report
+from xtremedistil_ner.rundir import RunFolder, publish, student_folders
 from xtremedistil_ner.schema import Recipe
 
 STAGE = "export"
@@ -20,7 +21,7 @@ STAGE = "export"
 
 def export_student(recipe: Recipe, run: RunFolder, wanted: str, report: Reporter) -> None:
     """Make `run.export`; students per language go to `<language>/` in it, each a whole export."""
-    scores = read_json(run.report)
+    scores = read_report(run.path)
     corpus, runtime = open_corpus(recipe.corpus), recipe.export.onnxruntime_web
     with publish(run.export, {"fingerprint": wanted}) as folder:
         for language, student in student_folders(run.student).items():
@@ -45,7 +46,7 @@ def export_student(recipe: Recipe, run: RunFolder, wanted: str, report: Reporter
 def _verdict_event(verdict: Int8Verdict, language: str) -> Event:
     of = f" of {language}" if language else ""
     if verdict.macro_drop is None:
-        return Event(STAGE, f"int8 graph{of}: no dev split to judge it by{_consequence(verdict)}")
+        return Event(STAGE, f"int8 graph{of}: no dev entity to judge it by{_consequence(verdict)}")
     change = f"dev macro-F1 {format_points(-verdict.macro_drop)} points"
     return Event(STAGE, f"int8 graph{of}: {change}{_consequence(verdict)}")
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -41,16 +41,19 @@ from xtremedistil_ner.training.encoded_files import encode_to_folder, open_encod
 from xtremedistil_ner.training.loop import train_phases
 from xtremedistil_ner.training.losses import label_loss
 from xtremedistil_ner.training.phases import LoopSettings, Phase, Source
-from xtremedistil_ner.training.processes import Processes, autocast_dtype, current_processes
+from xtremedistil_ner.training.precision import begin_stage, dtype_of
+from xtremedistil_ner.training.processes import Processes, current_processes
 from xtremedistil_ner.training.sampling import BatchPlan
 from xtremedistil_ner.training.selection import DevSet
 from xtremedistil_ner.vocabulary import prune_vocabulary, read_vocabulary, train_vocabulary, wordpiece_tokenizer
 
-STAGE = "finetune"
+STAGE: Final = "finetune"
 _POOL = 16
 """Batches sorted by length together: padding falls from 67 to 18 % at 32 WikiANN sentences a batch."""
 _MICRO_BATCH_PIECES = 8192
 _CHECKPOINT_EVERY_S = 120.0
+_SAMPLE_SENTENCES = 256
+"""Enough to see how a teacher that is taken as it is begins its entities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class _Job:
     corpus: LabelledCorpus
     work: Path
     wanted: str
+    dtype: torch.dtype
     processes: Processes
     report: Reporter
 
@@ -72,9 +76,13 @@ def finetune_teacher(recipe: Recipe, run: RunFolder, fingerprint: str, report: R
     corpus = open_corpus(recipe.corpus)
     work = run.work(STAGE)
     voters = list(_voters(recipe, corpus)) if processes.is_main else []  # before training: one may not fit
-    teacher, history = _make_teacher(_Job(recipe, corpus, work, fingerprint, processes, report))
+    details, dtype = {"fingerprint": fingerprint}, torch.float32
+    if recipe.finetune.epochs:
+        precision = begin_stage(recipe, run, STAGE, fingerprint, processes=processes, report=report)
+        details["precision"], dtype = precision, dtype_of(precision)
+    teacher, history = _make_teacher(_Job(recipe, corpus, work, fingerprint, dtype, processes, report))
     if processes.is_main:
-        with publish(run.teacher, {"fingerprint": fingerprint}) as folder:
+        with publish(run.teacher, details) as folder:
             save_votes(folder, [Vote(teacher, recipe.teacher.weight), *voters])
             write_json(folder / "training.json", {"looks": history})
         remove(work)
@@ -86,8 +94,15 @@ def _make_teacher(job: _Job) -> tuple[Teacher, list[dict[str, Any]]]:
     section = recipe.teacher
     if section.checkpoint is not None and recipe.finetune.epochs == 0:
         teacher = adopt_teacher(
-            section.checkpoint, scheme, labels=section.labels, max_pieces=section.max_pieces, revision=section.revision
+            section.checkpoint,
+            scheme,
+            labels=section.labels,
+            max_pieces=section.max_pieces,
+            sample=_sample(job.corpus),
+            revision=section.revision,
         )
+        if teacher.tag_format == "IOB1":
+            job.report(Event(STAGE, f"{section.checkpoint}: its entities begin with I-, as in IO and IOB1"))
         return teacher, []
     if section.checkpoint is not None:
         teacher = start_teacher(
@@ -110,15 +125,21 @@ def _voters(recipe: Recipe, corpus: LabelledCorpus) -> Iterator[Vote]:
             corpus.scheme,
             labels=voter.labels,
             max_pieces=recipe.teacher.max_pieces,
+            sample=_sample(corpus),
             revision=voter.revision,
         )
         yield Vote(teacher, voter.weight)
 
 
+def _sample(corpus: LabelledCorpus) -> list[tuple[str, ...]]:
+    """Some dev sentences of each language."""
+    each = max(1, _SAMPLE_SENTENCES // len(corpus.languages))
+    return [sentence.words for language in corpus.languages for sentence in corpus.sentences(language, "dev")[:each]]
+
+
 def _train_classifier(job: _Job, teacher: Teacher) -> list[dict[str, Any]]:
     recipe, corpus, processes = job.recipe, job.corpus, job.processes
     section, scheme = recipe.finetune, corpus.scheme
-    dtype = autocast_dtype(section.precision, processes.device)
     sentences = [sentence for language in corpus.languages for sentence in corpus.sentences(language, "train")]
     encoded = teacher.encoder.encode([sentence.words for sentence in sentences])
     gold = np.concatenate([scheme.encode(sentence.tags or ()) for sentence in sentences])
@@ -126,7 +147,7 @@ def _train_classifier(job: _Job, teacher: Teacher) -> list[dict[str, Any]]:
         teacher,
         encoded,
         gold,
-        dtype=dtype,
+        dtype=job.dtype,
         plan=BatchPlan(
             encoded.piece_lengths(),
             batch=section.batch_sentences,
@@ -143,7 +164,7 @@ def _train_classifier(job: _Job, teacher: Teacher) -> list[dict[str, Any]]:
         processes=processes,
         batch_pieces=_MICRO_BATCH_PIECES,
     )
-    scorer = teacher_scorer(teacher, dtype)
+    scorer = teacher_scorer(teacher, job.dtype)
     per_epoch = source.plan.batches_per_epoch
     updates = section.epochs * per_epoch
     phase = Phase(
@@ -163,7 +184,7 @@ def _train_classifier(job: _Job, teacher: Teacher) -> list[dict[str, Any]]:
     return train_phases(
         teacher.model,
         [phase],
-        settings=LoopSettings(STAGE, recipe.seed, dtype, _MICRO_BATCH_PIECES, _CHECKPOINT_EVERY_S),
+        settings=LoopSettings(STAGE, recipe.seed, job.dtype, _MICRO_BATCH_PIECES, _CHECKPOINT_EVERY_S),
         processes=processes,
         checkpoints=CheckpointFolder(job.work / "classifier", job=job.wanted),
         report=job.report,
@@ -209,11 +230,10 @@ def _train_masked_language_model(job: _Job, teacher: Teacher) -> None:
         evaluate_every=max(1, section.updates // 20),
         patience=1,
     )
-    dtype = autocast_dtype(recipe.finetune.precision, processes.device)
     train_phases(
         model,
         [phase],
-        settings=LoopSettings(STAGE, recipe.seed, dtype, _MICRO_BATCH_PIECES, _CHECKPOINT_EVERY_S),
+        settings=LoopSettings(STAGE, recipe.seed, job.dtype, _MICRO_BATCH_PIECES, _CHECKPOINT_EVERY_S),
         processes=processes,
         checkpoints=CheckpointFolder(job.work / "masked", job=f"{job.wanted}-mlm"),
         report=job.report,

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import torch
@@ -40,10 +41,11 @@ from xtremedistil_ner.rundir import (
 )
 from xtremedistil_ner.schema import Recipe
 from xtremedistil_ner.soft_labels import LanguageCounts, count_lost_words, seal_store, write_shard
-from xtremedistil_ner.training.processes import Processes, autocast_dtype, cpu_threads, current_processes
+from xtremedistil_ner.training.precision import begin_stage, dtype_of, note_precision
+from xtremedistil_ner.training.processes import Processes, cpu_threads, current_processes
 from xtremedistil_ner.word_logits import Scorer
 
-STAGE = "pseudolabel"
+STAGE: Final = "pseudolabel"
 INT8_COST = "int8.json"
 CPU_BATCH_PIECES = 512
 """At most; `pseudolabel.batch_pieces` may ask for less."""
@@ -74,7 +76,7 @@ def pseudolabel_transfer_set(recipe: Recipe, run: RunFolder, wanted: str, report
     """Make `run.soft_labels`, shard by shard. Every process of the job calls it."""
     processes = current_processes()
     corpus = open_corpus(recipe.corpus)
-    teacher_files = verify(run.teacher)["files"]
+    teacher = verify(run.teacher)
     if processes.is_main:
         run.soft_labels.mkdir(parents=True, exist_ok=True)
         (run.soft_labels / MANIFEST).unlink(missing_ok=True)  # unsealed while shards change
@@ -82,10 +84,11 @@ def pseudolabel_transfer_set(recipe: Recipe, run: RunFolder, wanted: str, report
     processes.barrier()
     device = processes.device if recipe.pseudolabel.runtime == "torch" else torch.device("cpu")
     threads = 1 if device.type == "cpu" else torch.get_num_threads()
+    dtype = _begin(recipe, run, str(teacher["fingerprint"]), processes, report)
     with cpu_threads(threads):
-        labeller = _prepare(recipe, corpus, run, device, processes, report)
+        labeller = _prepare(recipe, corpus, run, device, dtype, processes, report)
     labelled_with: list[object] = [
-        {name: entry["sha256"] for name, entry in teacher_files.items() if name != "training.json"},
+        {name: entry["sha256"] for name, entry in teacher["files"].items() if name != "training.json"},
         corpus.scheme.tags,
         str(labeller.dtype),
         labeller.batch_pieces,
@@ -108,11 +111,21 @@ def pseudolabel_transfer_set(recipe: Recipe, run: RunFolder, wanted: str, report
     processes.barrier()
 
 
+def _begin(recipe: Recipe, run: RunFolder, teacher: str, processes: Processes, report: Reporter) -> torch.dtype:
+    """Note what the labels of a teacher are computed in; the dtype of its own model."""
+    if recipe.pseudolabel.runtime == "torch":
+        return dtype_of(begin_stage(recipe, run, STAGE, teacher, processes=processes, report=report))
+    if processes.is_main:
+        note_precision(run, STAGE, teacher, "int8")
+    return torch.float32
+
+
 def _prepare(
     recipe: Recipe,
     corpus: LabelledCorpus,
     run: RunFolder,
     device: torch.device,
+    dtype: torch.dtype,
     processes: Processes,
     report: Reporter,
 ) -> _Labeller:
@@ -123,7 +136,6 @@ def _prepare(
     section = recipe.pseudolabel
     votes = load_votes(run.teacher, corpus.scheme, max_pieces=recipe.teacher.max_pieces, device=device)
     batch_pieces = min(section.batch_pieces, CPU_BATCH_PIECES) if device.type == "cpu" else section.batch_pieces
-    dtype = torch.float32 if section.runtime != "torch" else autocast_dtype(section.precision, device)
     if section.runtime == "torch":
         for vote in votes:
             pack_layers(vote.teacher.model, dtype)

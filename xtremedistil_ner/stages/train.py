@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
 from xtremedistil_ner.errors import CorpusError
@@ -30,11 +31,12 @@ from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.encoded_files import encode_to_folder, open_encoded
 from xtremedistil_ner.training.loop import train_phases
 from xtremedistil_ner.training.phases import LoopSettings, Phase, Source
-from xtremedistil_ner.training.processes import Processes, autocast_dtype, current_processes
+from xtremedistil_ner.training.precision import Computed, begin_stage, dtype_of, name_student_precision
+from xtremedistil_ner.training.processes import Processes, current_processes
 from xtremedistil_ner.training.selection import DevSet
 from xtremedistil_ner.training.strategies import PhasePlan, plan_phases, trains_per_language, uses_soft_labels
 
-STAGE = "train"
+STAGE: Final = "train"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class _Job:
     target: Path
     work: Path
     wanted: str
+    precision: Computed
     processes: Processes
     report: Reporter
 
@@ -64,7 +67,8 @@ def train_student(recipe: Recipe, run: RunFolder, wanted: str, report: Reporter)
         run.teacher, corpus.scheme, labels={}, max_pieces=recipe.teacher.max_pieces, device=processes.device
     )
     work, updates = run.work(STAGE), recipe.train.updates
-    job = _Job(recipe, corpus, store, teacher, updates, run.student, work, wanted, processes, report)
+    precision = begin_stage(recipe, run, STAGE, wanted, processes=processes, report=report)
+    job = _Job(recipe, corpus, store, teacher, updates, run.student, work, wanted, precision, processes, report)
     if trains_per_language(recipe.train.strategy):
         _train_each_language(job)
     else:
@@ -93,11 +97,15 @@ def _train_each_language(job: _Job) -> None:
         )
         _train(own)
     if job.processes.is_main:
-        with publish(job.target, {"fingerprint": job.wanted}) as folder:
+        with publish(job.target, _manifest_details(job)) as folder:
             for language in languages:
                 shutil.copytree(finished / language, folder / language)
         remove(job.work)
     job.processes.barrier()
+
+
+def _manifest_details(job: _Job) -> dict[str, str]:
+    return {"fingerprint": job.wanted, "precision": name_student_precision(job.recipe, job.precision)}
 
 
 def _naming(language: str, report: Reporter) -> Reporter:
@@ -126,7 +134,7 @@ def _train(job: _Job) -> None:
         settings=LoopSettings(
             STAGE,
             recipe.seed,
-            autocast_dtype(recipe.train.precision, processes.device),
+            dtype_of(job.precision),
             recipe.train.micro_batch_pieces,
             recipe.train.checkpoint_every_s,
         ),
@@ -135,7 +143,7 @@ def _train(job: _Job) -> None:
         report=job.report,
     )
     if processes.is_main:
-        with publish(job.target, {"fingerprint": job.wanted}) as folder:
+        with publish(job.target, _manifest_details(job)) as folder:
             save_student(
                 folder,
                 network,
@@ -168,7 +176,7 @@ def _open_distillation(job: _Job, encoder: PieceEncoder, network: StudentNetwork
         store=job.store,
         teacher=job.teacher,
         teacher_layer=job.teacher.layers // 2 if layer is None else layer,
-        dtype=autocast_dtype(section.precision, processes.device),
+        dtype=dtype_of(job.precision),
         batch=section.batch_sentences,
         seed=job.recipe.seed,
         logit_loss=section.logit_loss,

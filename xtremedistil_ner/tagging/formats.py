@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from xtremedistil_ner.errors import CorpusError, UsageError
+from xtremedistil_ner.errors import CorpusError, UsageError, quoted
 from xtremedistil_ner.tagger import Tagger
 from xtremedistil_ner.tagging.documents import Document
 from xtremedistil_ner.tagging.run import TaggedDocument, tag_documents
@@ -61,11 +61,14 @@ def format_tagged(form: OutputFormat, tagged: Iterable[TaggedDocument], *, colou
 
 
 def _format_json(tagged: TaggedDocument) -> str:
+    """The object that the document came in, with its `tags` or `entities`; all other keys keep value and place."""
     document = tagged.document
+    value: Mapping[str, Any]
     if document.text is None:
-        value = {**document.rest, "words": document.words, "tags": tagged.tags}
+        value = {**(document.record or {"words": document.words}), "tags": tagged.tags}
     else:
-        value = {**document.rest, "text": document.text, "entities": [asdict(entity) for entity in tagged.entities]}
+        entities = [asdict(entity) for entity in tagged.entities]
+        value = {**(document.record or {"text": document.text}), "entities": entities}
     return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -74,7 +77,7 @@ def _format_columns(tagged: TaggedDocument) -> str:
     for (word, _, _), tag in zip(tagged.words, tagged.tags, strict=True):
         if not word or _WHITE_SPACE.search(word):
             raise CorpusError(
-                f"{tagged.document.place}: word {word!r} has no place in a column. Write it as jsonl instead."
+                f"{tagged.document.place}: word {quoted(word)} has no place in a column. Write it as jsonl instead."
             )
         lines.append(f"{word}\t{tag}\n")
     return "".join(lines) + "\n"

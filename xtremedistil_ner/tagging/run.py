@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from xtremedistil_ner.corpus.words import split_words
+from xtremedistil_ner.errors import UsageError, quoted
 from xtremedistil_ner.tagger import Entity, Tagger
 from xtremedistil_ner.tagging.documents import Document
 
@@ -25,7 +26,10 @@ class TaggedDocument:
 
 
 def tag_documents(tagger: Tagger, documents: Iterable[Document], *, batch: int = 1024) -> Iterator[TaggedDocument]:
-    """Tag documents in order; at most `batch` are held at a time. Words that are given are taken as they are."""
+    """Tag documents in order; at most `batch` are held at a time. Words that are given are taken as they are.
+
+    Raises: UsageError for what is no document.
+    """
     rest = iter(documents)
     while chunk := list(islice(rest, batch)):
         places = [_places(document) for document in chunk]
@@ -36,6 +40,8 @@ def tag_documents(tagger: Tagger, documents: Iterable[Document], *, batch: int =
 
 
 def _places(document: Document) -> tuple[tuple[str, int, int], ...]:
+    if not isinstance(document, Document):
+        raise UsageError(f"{quoted(document)} is no document. Give each text as Document(place, text).")
     if document.text is None:
         return tuple((word, 0, 0) for word in document.words)
     return tuple(split_words(document.text))

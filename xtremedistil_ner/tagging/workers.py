@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +17,8 @@ from itertools import islice
 from pathlib import Path
 
 from xtremedistil_ner.errors import ResourceError, UsageError
-from xtremedistil_ner.exported import GraphPrecision, choose_graph, verify_export
+from xtremedistil_ner.exported import GraphPrecision, choose_graph, find_export, verify_export
+from xtremedistil_ner.stop_signals import without_interrupts
 from xtremedistil_ner.tagger import Tagger
 from xtremedistil_ner.tagging.documents import Document
 from xtremedistil_ner.tagging.formats import LINE_FORMATS, OutputFormat, TaggedLines, tag_lines
@@ -45,6 +45,7 @@ def tag_in_processes(
     """
     if form not in LINE_FORMATS:
         raise UsageError(f"{workers} workers: {form} is written by one. Take one, or {' or '.join(LINE_FORMATS)}.")
+    export = find_export(export)
     choose_graph(export, verify_export(export), precision)  # here, where an error says what is wrong
     context = multiprocessing.get_context("spawn")  # a copy of a process with threads may hang
     pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=(export, precision, threads))
@@ -53,7 +54,8 @@ def tag_in_processes(
     try:
         while True:
             while len(waiting) < _CHUNKS_AHEAD * workers and (chunk := list(islice(rest, batch))):
-                waiting.append(pool.submit(_tag_chunk, chunk, form))
+                with without_interrupts():  # a terminal sends Ctrl-C to all; the main process ends the others
+                    waiting.append(pool.submit(_tag_chunk, chunk, form))
             if not waiting:
                 return
             yield from waiting.popleft().result()
@@ -65,7 +67,6 @@ def tag_in_processes(
 
 def _start(export: Path, precision: GraphPrecision | None, threads: int) -> None:
     global _tagger
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all; the main process ends the others
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _tagger = Tagger.from_pretrained(export, precision=precision, threads=threads)
 

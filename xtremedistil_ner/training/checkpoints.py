@@ -6,17 +6,18 @@ leaves at least one to go on from. No pickle: tensors in safetensors, numbers in
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from xtremedistil_ner.errors import ArtefactError, CheckpointError
-from xtremedistil_ner.rundir import publish, read_json, verify, write_json
+from xtremedistil_ner.forms import require_form
+from xtremedistil_ner.rundir import clear, publish, read_json, verify, write_json
 
 _PREFIX = "checkpoint-"
 
@@ -57,7 +58,7 @@ class CheckpointFolder:
         self._current = target
         for other in list(self.path.iterdir()):  # older ones, another job's, and what a kill left half written
             if other != target:
-                shutil.rmtree(other)
+                clear(other)
 
     def load_newest(self) -> tuple[TrainingState, dict[str, Tensor]] | None:
         """The newest checkpoint of this job, or None to start afresh. Another job's stay until the first save.
@@ -68,13 +69,14 @@ class CheckpointFolder:
         for folder in sorted(self._all(), reverse=True):
             try:
                 manifest = verify(folder)
-                if manifest["fingerprint"] != self.job:
+                if manifest.get("fingerprint") != self.job:
                     continue
-                state = TrainingState(**read_json(folder / "state.json"))
+                path = folder / "state.json"
+                state = require_form(path, read_json(path), TrainingState, remedy="Remove the checkpoint.")
                 tensors = load_file(folder / "state.safetensors")
                 self._current = folder
                 return state, tensors
-            except (ArtefactError, TypeError, KeyError) as error:
+            except (ArtefactError, SafetensorError) as error:
                 broken.append(str(error))
         if broken:
             raise CheckpointError("No checkpoint can be read. " + " ".join(broken))

@@ -1,41 +1,50 @@
 """Running a stage on several processes: one per GPU by itself, `count` on CPU, or those an outside launcher started.
 
-Own processes come from torch's elastic launcher, called in-process with spawned workers over the loopback (gloo on
-CPU, NCCL on GPUs). A worker's `XnerError` crosses back through a file, so that the user reads one message; every
-other failure keeps the launcher's traceback.
+Own processes are spawned and meet in a store of this one over the loopback (gloo on CPU, NCCL on GPUs). An error of
+one ends all of them and crosses back through a pipe, so that the user reads one message. Torch's elastic launcher
+restarts processes and spans machines, which nothing here asks for; it takes the signals of this process for itself and
+gives workers 30 seconds to save, which an update may exceed.
 
-Workers end with the process that started them, even when that one is killed: the kernel kills them then. Torch asks
-for SIGINT at that moment, which training takes as a wish to save first, and a worker that waits for a peer never
-notices; nothing is lost by the harder way, because a kill at any moment leaves a usable checkpoint.
+A signal goes to this process alone, which passes it on as SIGTERM. Workers end with this process, even when it is
+killed: the kernel kills them then. A kill at any moment leaves a usable checkpoint.
 """
 
 from __future__ import annotations
 
 import ctypes
-import json
-import logging
+import multiprocessing
 import os
 import signal
-import tempfile
-import uuid
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import connection
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
-from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from xtremedistil_ner import errors
-from xtremedistil_ner.errors import Interrupted, ResourceError, UsageError, XnerError
+from xtremedistil_ner.errors import Interrupted, ResourceError, UsageError, XnerError, lack_of_resource
 from xtremedistil_ner.machine import available_cores
-from xtremedistil_ner.rundir import hold_as_worker
+from xtremedistil_ner.run_lock import hold_as_worker
+from xtremedistil_ner.stop_signals import STOPPED, deferred, signals_held, without_interrupts
 
-_STOPPED = "Stopped; what was done is saved. The same command goes on from there."
 _PR_SET_PDEATHSIG = 1  # Linux, <sys/prctl.h>
+_LOOPBACK = "127.0.0.1"
+_POLL_S = 0.1
+_LAST_WORDS_S = 1.0
+"""A process that loses a peer fails as well, a moment later; the reason is the peer's."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Worker:
+    """A process of the group and the pipe through which its error comes."""
+
+    process: SpawnProcess
+    errors: connection.Connection
 
 
 def started_from_outside() -> bool:
@@ -60,53 +69,128 @@ def launch(function: Callable[..., None], arguments: tuple[Any, ...], *, count: 
     The function and its arguments must be picklable. With one process it is called here.
 
     Raises: what the function raises, if that is an XnerError; Interrupted when a signal ended it; ResourceError when
-    memory ran out.
+    memory or disk ran out, or a process was killed.
     """
     if torch.cuda.is_available() and count > torch.cuda.device_count():
         raise UsageError(f"--processes {count}: this machine has {torch.cuda.device_count()} GPUs.")
-    if count == 1 or started_from_outside():
-        with _stops_on_signal(), _names_lack_of_memory():
-            function(*arguments)
-        return
-    with (
-        _stops_on_signal(),
-        _says_it_once(),
-        tempfile.TemporaryDirectory(prefix="xner-launch-") as folder,
-        _threads_per_process(count),
-    ):
-        config = LaunchConfig(
-            min_nodes=1,
-            max_nodes=1,
-            nproc_per_node=count,
-            run_id=uuid.uuid4().hex,
-            rdzv_backend="c10d",
-            rdzv_endpoint="127.0.0.1:0",
-            max_restarts=0,
-            monitor_interval=0.1,
-            start_method="spawn",
-        )
+    with signals_held():
+        if count == 1 or started_from_outside():
+            with _names_lack_of_resources():
+                function(*arguments)
+        else:
+            _launch_workers(function, arguments, count, run_folder)
+
+
+def _launch_workers(function: Callable[..., None], arguments: tuple[Any, ...], count: int, run_folder: Path) -> None:
+    store = TCPStore(_LOOPBACK, 0, is_master=True, wait_for_workers=False)
+    workers: list[_Worker] = []
+    with deferred("the processes, which save their state") as stopped, _threads_per_process(count):
         try:
-            elastic_launch(config, _work)(function, arguments, Path(folder), run_folder, os.getpid())
-        except SignalException as error:
-            raise Interrupted(_STOPPED) from error
-        except ChildFailedError as error:
-            raise _worker_error(Path(folder)) or error from error
+            for rank in range(count):
+                workers.append(_start(rank, count, store.port, function, arguments, run_folder))
+            _wait_for(workers, stopped)
+        finally:
+            for worker in workers:
+                worker.process.kill()
+                worker.process.join()
+                worker.errors.close()
+        if stopped():
+            raise Interrupted(STOPPED)
+
+
+def _start(
+    rank: int, count: int, port: int, function: Callable[..., None], arguments: tuple[Any, ...], run_folder: Path
+) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    group = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": count,
+        "LOCAL_WORLD_SIZE": count,
+        "MASTER_ADDR": _LOOPBACK,
+        "MASTER_PORT": port,
+        "TORCHELASTIC_USE_AGENT_STORE": True,  # the store that is there, instead of one of the first process
+    }
+    environment = {name: str(value) for name, value in group.items()}
+    process = context.Process(
+        target=_work, args=(function, arguments, environment, sender, run_folder, os.getpid()), daemon=True
+    )
+    with without_interrupts():
+        process.start()
+    sender.close()
+    return _Worker(process, receiver)
+
+
+def _wait_for(workers: Sequence[_Worker], stopped: Callable[[], bool]) -> None:
+    """Wait until all have ended well; pass a signal on, once.
+
+    Raises: the error of a worker, or ResourceError when one was killed.
+    """
+    told = False
+    while alive := [worker.process for worker in workers if worker.process.exitcode is None]:
+        if stopped() and not told:
+            told = True
+            for process in alive:
+                process.terminate()
+        connection.wait([process.sentinel for process in alive], timeout=_POLL_S)
+        if any(worker.process.exitcode for worker in workers):
+            break
+    failed = [rank for rank, worker in enumerate(workers) if worker.process.exitcode != 0]
+    if not failed:
+        return
+    connection.wait([workers[rank].process.sentinel for rank in failed], timeout=_LAST_WORDS_S)
+    raise _reason(workers, stopped())
+
+
+def _reason(workers: Sequence[_Worker], stopped: bool) -> Exception:
+    """Why a group ended: the error that a user can mend, else a kill, else the first defect."""
+    found = [error for worker in workers if (error := _received(worker)) is not None]
+    for error in found:
+        if isinstance(error, XnerError):
+            return error
+    if stopped:
+        return Interrupted(STOPPED)
+    for rank, worker in enumerate(workers):
+        if (code := worker.process.exitcode) is not None and code < 0:
+            perhaps = ", perhaps because memory ran out" if -code == signal.SIGKILL else ""
+            return ResourceError(
+                f"Process {rank} of {len(workers)} was ended by signal {-code}{perhaps}. The same command goes on from "
+                "the last saved state; fewer --processes and smaller batches take less memory."
+            )
+    return found[0] if found else RuntimeError("A process ended without a word.")
+
+
+def _received(worker: _Worker) -> Exception | None:
+    try:
+        error: Exception | None = worker.errors.recv() if worker.errors.poll() else None
+    except EOFError:
+        return None
+    return error
 
 
 def _work(
-    function: Callable[..., None], arguments: tuple[Any, ...], errors_to: Path, run_folder: Path, launcher: int
+    function: Callable[..., None],
+    arguments: tuple[Any, ...],
+    environment: dict[str, str],
+    errors: connection.Connection,
+    run_folder: Path,
+    launcher: int,
 ) -> None:
     _end_with(launcher)
+    os.environ.update(environment)
     release = hold_as_worker(run_folder)
     if not torch.cuda.is_available():
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     try:
-        with _names_lack_of_memory():
+        with signals_held(), _names_lack_of_resources():
             function(*arguments)
     except XnerError as error:
-        record = {"kind": type(error).__name__, "message": str(error)}
-        (errors_to / f"{os.environ['RANK']}.json").write_text(json.dumps(record), encoding="utf-8")
-        raise
+        errors.send(type(error)(str(error)))
+        raise SystemExit(1) from error
+    except Exception as error:
+        errors.send(RuntimeError(f"Process {environment['RANK']}:\n{traceback.format_exc()}"))
+        raise SystemExit(1) from error
     finally:
         release()
 
@@ -118,47 +202,14 @@ def _end_with(launcher: int) -> None:
         raise SystemExit(1)
 
 
-def _worker_error(folder: Path) -> XnerError | None:
-    for path in sorted(folder.glob("*.json")):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        kind = getattr(errors, record["kind"])
-        error: XnerError = kind(record["message"])
-        return error
-    return None
-
-
 @contextmanager
-def _names_lack_of_memory() -> Iterator[None]:
+def _names_lack_of_resources() -> Iterator[None]:
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise ResourceError(f"Out of memory: {error}. Lower the batch sizes of the recipe.") from error
-
-
-@contextmanager
-def _says_it_once() -> Iterator[None]:
-    """Keep the launcher from logging what it raises as well, traceback and all."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
-@contextmanager
-def _stops_on_signal() -> Iterator[None]:
-    """Turn SIGTERM and SIGINT into Interrupted, and give both back as they were: the elastic launcher keeps them."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Interrupted(_STOPPED)
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    except XnerError:
+        raise
+    except Exception as error:
+        raise lack_of_resource(error) or error from error
 
 
 @contextmanager

@@ -15,13 +15,10 @@ killed at any moment ends with the same bytes.
 from __future__ import annotations
 
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from itertools import pairwise
-from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -30,10 +27,12 @@ from torch import Tensor, nn
 
 from xtremedistil_ner.errors import Interrupted, ModelError
 from xtremedistil_ner.progress import Event, Reporter
+from xtremedistil_ner.stop_signals import deferred, signals_held
 from xtremedistil_ner.training.checkpoints import CheckpointFolder, TrainingState
 from xtremedistil_ner.training.deferred_adamw import DeferredAdamW, TouchedRows, attached, separate_tables
 from xtremedistil_ner.training.phases import LoopSettings, PassCost, Phase, Rows, Source, learning_rate
-from xtremedistil_ner.training.processes import Processes, autocast
+from xtremedistil_ner.training.precision import autocast
+from xtremedistil_ner.training.processes import Processes
 from xtremedistil_ner.training.sampling import mix_seed
 
 MAX_GRADIENT_NORM = 1.0
@@ -62,7 +61,7 @@ def train_phases(
         report(Event(settings.stage, f"goes on at update {state.total}"))
     for tensor in model.state_dict().values():  # first weights may differ in a bit between machines, for ever after
         processes.share_tensor(tensor)
-    with _stop_signals() as stopped:
+    with signals_held(), deferred("the update, and saves the state") as stopped:
         while state.phase < len(phases):
             job = _PhaseJob(model, phases[state.phase], state, settings, processes, checkpoints, report, stopped)
             job.run(tensors)
@@ -121,18 +120,23 @@ class _PhaseJob:
             if time.monotonic() - last_save >= self.settings.checkpoint_every_s:
                 self._save()
                 last_save = time.monotonic()
-            if self._everyone_stops():
-                self._save()
-                self.processes.barrier()
-                raise Interrupted(
-                    f"{self.settings.stage} stopped at update {state.total}; the state is saved. "
-                    "The same command goes on from there."
-                )
+            if self._is_time_to_ask() and self._anyone_was_told():
+                self._stop()
         if self.best:
             _load(self.model, self.best, "")
         state.phase, state.update, state.best_score, state.stale = state.phase + 1, 0, None, 0
         self.best = {}
         self._save()
+        if self._anyone_was_told():  # while the last checkpoint was written, too
+            self._stop()
+
+    def _stop(self) -> NoReturn:
+        self._save()
+        self.processes.barrier()
+        raise Interrupted(
+            f"{self.settings.stage} stopped at update {self.state.total}; the state is saved. "
+            "The same command goes on from there."
+        )
 
     def _update(self) -> None:
         state, phase = self.state, self.phase
@@ -213,12 +217,14 @@ class _PhaseJob:
         for name, table in self.tables.items():
             table.restore(_under(tensors, f"optimizer/{name}/"), done=self.state.update)
 
-    def _everyone_stops(self) -> bool:
-        """Whether some process was told to stop: asked together, every few updates when there are several."""
+    def _is_time_to_ask(self) -> bool:
+        """Whether to ask for signals: several processes ask together, which costs a message, every few updates."""
+        return self.processes.count == 1 or self.state.total % _UPDATES_BETWEEN_STOP_CHECKS == 0
+
+    def _anyone_was_told(self) -> bool:
+        """Whether some process was told to stop; every process asks at the same update."""
         if self.processes.count == 1:
             return self.stopped()
-        if self.state.total % _UPDATES_BETWEEN_STOP_CHECKS:
-            return False
         return bool(self.processes.sum_array(np.array([self.stopped()], dtype=np.int64))[0])
 
 
@@ -309,22 +315,6 @@ def sum_gradients(parameters: Sequence[nn.Parameter], processes: Processes) -> N
     processes.sum_tensor(flat)
     for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
         parameter.grad = part.view_as(parameter)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """Take SIGTERM and SIGINT as a wish to stop at the next update, for the length of the block."""
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

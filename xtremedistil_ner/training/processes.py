@@ -19,8 +19,6 @@ from accelerate import PartialState
 from numpy.typing import NDArray
 from torch import Tensor, distributed
 
-from xtremedistil_ner.schema import Precision
-
 _LONGEST_WAIT = timedelta(hours=12)
 """Peers wait while the main process encodes or evaluates alone; NCCL's 10 minutes do not last for millions of
 sentences. A peer that dies is not waited for: the launcher ends the others."""
@@ -72,27 +70,12 @@ def no_peers() -> Processes:
     return Processes(rank=0, count=1, device=torch.device("cpu"))
 
 
-def autocast_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """The dtype of matrix products: `auto` is bf16 on a GPU that has it and float32 elsewhere."""
-    if precision == "auto":
-        supported = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        return torch.bfloat16 if supported else torch.float32
-    return torch.bfloat16 if precision == "bf16" else torch.float32
-
-
 def put_on(device: torch.device, array: NDArray[Any]) -> torch.Tensor:
     """An array as a tensor on a device; a GPU copies it from pinned memory while the host goes on."""
     tensor = torch.from_numpy(array)
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor
-
-
-@contextmanager
-def autocast(dtype: torch.dtype, device: torch.device) -> Iterator[None]:
-    """Run the block's matrix products in `dtype`; float32 leaves them alone."""
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
-        yield
 
 
 @contextmanager

@@ -9,13 +9,13 @@ import numpy as np
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.labels import LabelScheme, Transitions, decode_tags
 from xtremedistil_ner.pieces import PieceEncoder
-from xtremedistil_ner.scoring import micro_f1, span_counts
+from xtremedistil_ner.scoring import macro_f1, span_counts
 from xtremedistil_ner.training.processes import Processes
 from xtremedistil_ner.word_logits import Scorer, score_rows
 
 
 class DevSet:
-    """Dev sentences per language, encoded once; languages without any do not count."""
+    """Dev sentences per language, encoded once; languages without any, or without an entity, do not count."""
 
     def __init__(
         self,
@@ -48,4 +48,4 @@ class DevSet:
             predicted = [decode_tags(part, self.scheme, transitions) for part in own]
             totals[index] = span_counts(self.gold[language], predicted, self.scheme).sum(axis=0)
         totals = self.processes.sum_array(totals)
-        return {"score": float(np.mean([micro_f1(counts) for counts in totals])) if len(totals) else 0.0}
+        return {"score": macro_f1(dict(zip(self.languages, totals, strict=True)))}

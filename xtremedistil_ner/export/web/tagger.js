@@ -22,8 +22,8 @@ const NEVER = -1e4;
 const NO_NUMBER = 1e30;
 
 /**
- * An entity of a text. Units: start and end in code points, as `Array.from(text)` counts them; score is a probability,
- * the mean over its words.
+ * An entity of a text. Units: start and end in code points, as `Array.from(text)` counts them; score is the
+ * probability of its type, `B-` and `I-` together, the mean over its words.
  *
  * @typedef {{text: string, type: string, start: number, end: number, score: number}} Entity
  */
@@ -134,7 +134,7 @@ function entitiesOf(text, words, logits, steps, { tags }) {
     const start = words[span.start].start;
     const end = words[span.stop - 1].end;
     let sum = 0;
-    for (let word = span.start; word < span.stop; word += 1) sum += probability(logits[word], path[word]);
+    for (let word = span.start; word < span.stop; word += 1) sum += typeProbability(logits[word], path[word]);
     return {
       text: characters.slice(start, end).join(""),
       type: span.type,
@@ -145,11 +145,16 @@ function entitiesOf(text, words, logits, steps, { tags }) {
   });
 }
 
-/** Softmax of one tag in float64; the difference from the largest logit in float32, as in Python. */
-function probability(logits, tag) {
+/**
+ * Softmax of an entity's tag and of the other one of its type, in float64; the difference from the largest logit in
+ * float32, as in Python.
+ */
+function typeProbability(logits, tag) {
   const largest = logits[argmax(logits)];
   const weight = (logit) => Math.exp(Math.fround(logit - largest));
-  return weight(logits[tag]) / logits.reduce((sum, logit) => sum + weight(logit), 0);
+  const begin = tag % 2 ? tag : tag - 1;
+  const sum = logits.reduce((total, logit) => total + weight(logit), 0);
+  return Math.min((weight(logits[begin]) + weight(logits[begin + 1])) / sum, 1);
 }
 
 /** Entities of legal IOB2 tags: the words [start, stop) and their type. */

@@ -1,0 +1,110 @@
+"""JSON objects of annotation tools: a text and its entities by character offsets.
+
+| tool | object |
+|---|---|
+| doccano | `text`, and `label` or `labels` of `[start, end, type]` |
+| doccano | `text`, and `entities` with `start_offset`, `end_offset`, `label` |
+| `xner tag` | `text`, and `entities` with `start`, `end`, `type` |
+| Prodigy | `text`, `spans` with `start`, `end`, `label`, and `answer` |
+| Label Studio | `data`, and `annotations` with `result`; as JSON-MIN `text` and `label` with `start`, `end`, `labels` |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from xtremedistil_ner.corpus.annotations import AnnotatedText, TextSpan, make_span
+from xtremedistil_ner.corpus.split import SplitRows
+from xtremedistil_ner.errors import CorpusError, quoted
+
+_SPAN_KEYS = ("spans", "label", "labels", "entities")
+_TYPE_KEYS = ("labels", "label", "type")
+_MARKS = ("answer", "annotation_id")
+"""Keys of Prodigy and of JSON-MIN that tell an annotated text without an entity, which has none of the keys above."""
+_TASK_KEYS = ("annotations", "completions")
+"""Of Label Studio, before and since its version 1.0."""
+
+
+def is_annotated(record: Mapping[str, Any]) -> bool:
+    """Whether an object is an annotation tool's, and not words with their tags."""
+    if isinstance(record.get("data"), dict):
+        return True
+    return isinstance(record.get("text"), str) and any(key in record for key in (*_SPAN_KEYS, *_MARKS))
+
+
+def read_annotated(record: Mapping[str, Any], number: int, rows: SplitRows) -> AnnotatedText | None:
+    """The text of an object; None for one that was rejected or left open, which is counted.
+
+    Raises: CorpusError that says what is wrong with it; the caller knows where.
+    """
+    place = f"{rows.name}{rows.unit}{number}"
+    if isinstance(data := record.get("data"), dict):
+        results = _results(record, rows)
+        text = _text_of(data)
+        spans = None if results is None else _task_spans(results, place, rows)
+    else:
+        text = record["text"]
+        spans = _record_spans(record, place) if record.get("answer", "accept") == "accept" else None
+    if spans is None:
+        rows.skipped_lines += 1
+        return None
+    return AnnotatedText(number, text, tuple(spans))
+
+
+def _record_spans(record: Mapping[str, Any], place: str) -> list[TextSpan]:
+    key = next((key for key in _SPAN_KEYS if record.get(key) is not None), None)
+    entries = [] if key is None else record[key]
+    if not isinstance(entries, list):
+        raise CorpusError(f"{key} is {quoted(entries)}, no list. Give one entry for each entity.")
+    return [span for entry in entries for span in _spans_of(entry, place)]
+
+
+def _spans_of(entry: object, place: str) -> Iterator[TextSpan]:
+    """A span of an entry, or several where it has several labels."""
+    if isinstance(entry, list) and len(entry) == 3:
+        yield make_span(entry[0], entry[1], entry[2], place)
+    elif isinstance(entry, dict):
+        start, end = (entry.get(name, entry.get(f"{name}_offset")) for name in ("start", "end"))
+        labels = next((entry[name] for name in _TYPE_KEYS if name in entry), None)
+        for label in labels if isinstance(labels, list) and labels else [labels]:
+            yield make_span(start, end, label, place, entry.get("text"))
+    else:
+        raise CorpusError(f"{quoted(entry)} is no entity. Give [start, end, type], or an object with them.")
+
+
+def _results(task: Mapping[str, Any], rows: SplitRows) -> list[object] | None:
+    """What the first annotator marked who did not cancel, ground truth before all; the others' are counted."""
+    given: object = next((task[key] for key in _TASK_KEYS if key in task), [])
+    if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
+        raise CorpusError(f"the annotations are {quoted(given)}, no list of objects. Export the task again.")
+    finished = [one for one in given if not one.get("was_cancelled")]
+    if not finished:
+        return None
+    chosen = next((one for one in finished if one.get("ground_truth")), finished[0])
+    rows.spans["other_annotators"] += len(finished) - 1
+    results = chosen.get("result")
+    if not isinstance(results, list):
+        raise CorpusError(f"the result is {quoted(results)}, no list. Export the task again.")
+    return results
+
+
+def _task_spans(results: list[object], place: str, rows: SplitRows) -> list[TextSpan]:
+    spans: list[TextSpan] = []
+    for result in results:
+        kind = result.get("type") if isinstance(result, dict) else None
+        if kind in ("hypertextlabels", "paragraphlabels"):
+            raise CorpusError(f"{kind} are not places in a text. Label plain text.")
+        if isinstance(result, dict) and kind == "labels":
+            spans += _spans_of(result.get("value"), place)
+        else:
+            rows.spans["other"] += 1
+    return spans
+
+
+def _text_of(data: Mapping[str, object]) -> str:
+    texts = {key: value for key, value in data.items() if isinstance(value, str)}
+    chosen = "text" if "text" in texts else next(iter(texts), None)
+    if chosen is None or (chosen != "text" and len(texts) > 1):
+        raise CorpusError(f"which of {quoted(', '.join(data))} is the text? Call it text.")
+    return texts[chosen]

@@ -1,0 +1,133 @@
+"""Labelled splits in the files of brat and of spaCy: entities by character offsets, but not as JSON.
+
+brat keeps a `.ann` beside each `.txt` of a folder. Its lines with `T` are entities; relations, events, attributes and
+notes are passed over and counted. spaCy's `.spacy` is read by spaCy itself, which only those need who have such files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xtremedistil_ner.corpus.annotations import AnnotatedText, TextSpan, add_annotated, make_span
+from xtremedistil_ner.corpus.hashes import file_hash
+from xtremedistil_ner.corpus.split import LINE, ROW, LabelledSplit, SplitRows
+from xtremedistil_ner.corpus.streams import open_text, read_whole
+from xtremedistil_ner.errors import CorpusError, ResourceError, first_line, quoted
+
+if TYPE_CHECKING:
+    from spacy.tokens import Doc
+
+ANNOTATION, TEXT = ".ann", ".txt"
+_DOCUMENT = ", document "
+_ENTITY = re.compile(r"T\S*\t(\S+) (\d{1,15} \d{1,15}(?:;\d{1,15} \d{1,15})*)\t(.*)")
+
+
+def is_brat_folder(path: Path) -> bool:
+    """Whether a folder has annotations of brat."""
+    return path.is_dir() and next(path.glob(f"*{ANNOTATION}"), None) is not None
+
+
+def brat_hash(folder: Path) -> str:
+    """SHA-256 of the names and bytes that decide the sentences of a folder."""
+    files = [(path.name, file_hash(path)) for path in _brat_files(folder)]
+    return hashlib.sha256(repr(files).encode()).hexdigest()
+
+
+def read_brat(folder: Path, *, language: str) -> LabelledSplit:
+    """Read the annotated texts of a folder, in the order of their names.
+
+    Raises: CorpusError with the first problems of its files, each as `file:line`.
+    """
+    rows = SplitRows(str(folder), folder.name, _DOCUMENT)
+    files = _brat_files(folder)
+    texts: list[AnnotatedText] = []
+    for number, text in enumerate(path for path in files if path.suffix == TEXT):
+        try:
+            content = _without_mark(read_whole(text))
+            texts.append(AnnotatedText(number, content, tuple(_brat_spans(text, rows))))
+        except CorpusError as error:
+            rows.problems.append(str(error))
+    lonely = [path for path in files if path.suffix == ANNOTATION and path.with_suffix(TEXT) not in files]
+    rows.problems += [f"{path}: no {path.stem}{TEXT} beside it. Put the text there." for path in lonely]
+    add_annotated(rows, texts)
+    return rows.finish(language)
+
+
+def read_spacy(path: Path, *, language: str) -> LabelledSplit:
+    """Read the documents of a `DocBin`: their texts and `ents`, whatever spaCy's tokens are.
+
+    Raises: CorpusError for a damaged file; ResourceError without spaCy.
+    """
+    rows = SplitRows(str(path), path.name, ROW)
+    texts = []
+    for number, doc in enumerate(_spacy_docs(path)):
+        rows.spans["other"] += sum(map(len, doc.spans.values()))
+        if not doc.has_annotation("ENT_IOB"):
+            rows.skipped_lines += 1
+            continue
+        try:
+            spans = [make_span(e.start_char, e.end_char, e.label_, f"{path}{ROW}{number}") for e in doc.ents]
+        except CorpusError as error:
+            rows.report(number, str(error))
+        else:
+            texts.append(AnnotatedText(number, doc.text, tuple(spans)))
+    add_annotated(rows, texts)
+    return rows.finish(language)
+
+
+def _brat_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix in (ANNOTATION, TEXT) and path.is_file())
+
+
+def _without_mark(text: str) -> str:
+    """The text with a byte order mark made a space: editors, and brat, count it."""
+    return text.replace("\ufeff", " ", 1) if text.startswith("\ufeff") else text
+
+
+def _brat_spans(text: Path, rows: SplitRows) -> Iterator[TextSpan]:
+    path = text.with_suffix(ANNOTATION)
+    if not path.is_file():
+        raise CorpusError(f"{text}: no {path.name} beside it. Annotate the text, or leave an empty file.")
+    for number, line in enumerate(open_text(path), start=1):
+        place = f"{path}{LINE}{number}"
+        try:
+            span = _brat_span(line, place, rows)
+        except CorpusError as error:
+            rows.problems.append(f"{place}: {error}")
+        else:
+            if span:
+                yield span
+
+
+def _brat_span(line: str, place: str, rows: SplitRows) -> TextSpan | None:
+    """The entity of a line; None for what is none, which is counted."""
+    if not line.startswith("T"):
+        rows.skipped_lines += bool(line.strip())
+        return None
+    found = _ENTITY.fullmatch(line)
+    if found is None:
+        raise CorpusError(f"{quoted(line)} is no entity. Write T1, type and places, and text, with tabs between.")
+    kind, places, content = found.groups()
+    if ";" in places:
+        rows.spans["discontinuous"] += 1
+        return None
+    start, end = map(int, places.split(" "))
+    return make_span(start, end, kind, place, content)
+
+
+def _spacy_docs(path: Path) -> list[Doc]:
+    try:
+        import spacy
+        from spacy.tokens import DocBin
+    except ImportError as error:
+        raise ResourceError(
+            f"{path}: files of spaCy are read by spaCy. Run pip install 'xtremedistil-ner[spacy]'."
+        ) from error
+    try:
+        return list(DocBin().from_disk(path).get_docs(spacy.blank("xx").vocab))
+    except Exception as error:  # of zlib, msgpack, numpy and spaCy
+        raise CorpusError(f"{path}: no file of spaCy ({quoted(first_line(error))}). Write a DocBin again.") from error

@@ -1,0 +1,102 @@
+"""A command as a process: its signals, its three streams, its one message and its exit code.
+
+Nothing heavy is imported here, so that signals are held before the commands are loaded.
+"""
+
+from __future__ import annotations
+
+import atexit
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import NoReturn, TextIO
+
+from xtremedistil_ner.errors import Interrupted, ResourceError, UsageError, XnerError, lack_of_resource
+from xtremedistil_ner.stop_signals import STOPPED, ignore_signals, signals_held, was_told_to_stop
+
+
+def run_as_process(command: Callable[[], None]) -> NoReturn:
+    """Run a command and end the process: an `XnerError`, or what the machine refuses, is one message and an exit code.
+
+    An output that nobody reads any more ends it without a message.
+
+    Raises: whatever is a defect.
+    """
+    try:
+        code = _run(command)
+    except Exception as error:
+        known = error if isinstance(error, XnerError) else lack_of_resource(error)
+        if known is None:
+            raise
+        if not isinstance(error, BrokenPipeError):
+            _say(known)
+        code = known.exit_code
+    for stream in (sys.stdout, sys.stderr):
+        _settle(stream)
+    atexit.register(ignore_signals)
+    sys.exit(code)
+
+
+def open_streams() -> None:
+    """Make the three standard streams fit to be used; a closed one would give its number to the next file.
+
+    Raises: ResourceError when standard output is closed: no result would arrive.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number that is free
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123 - as long as the process
+    if sys.stdout is None:
+        raise ResourceError("Standard output is closed. Give a file, or /dev/null.")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
+def require_unicode(arguments: Sequence[str]) -> None:
+    """Refuse a name that is not UTF-8: neither recipes nor reports could hold it.
+
+    Raises: UsageError.
+    """
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{os.fsencode(argument)!r}: not UTF-8. Rename the file or folder.") from error
+
+
+def _run(command: Callable[[], None]) -> int:
+    with signals_held(ends_process=True):
+        code = 0
+        try:
+            command()
+        except SystemExit as ending:  # how typer ends every command
+            if isinstance(ending.__context__, BrokenPipeError):
+                raise ending.__context__ from None
+            code = int(ending.code or 0)
+        except Exception as error:
+            if was_told_to_stop() and not isinstance(error, Interrupted):
+                raise Interrupted(STOPPED) from error  # whatever a library made of the signal
+            raise
+        if code == Interrupted.exit_code and was_told_to_stop():  # what typer makes of it
+            raise Interrupted(STOPPED)
+        sys.stdout.flush()
+        return code
+
+
+def _say(error: XnerError) -> None:
+    with suppress(OSError):
+        sys.stderr.write(f"xner: {error}\n")
+
+
+def _settle(stream: TextIO) -> None:
+    """Keep Python from complaining, when it ends, of what a stream did not take."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

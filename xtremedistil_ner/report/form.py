@@ -1,0 +1,204 @@
+"""The keys of `report.json` that its readers rely on; others may stand beside them.
+
+A comparison reads less than tables and cards do: it takes reports of earlier versions, and shortened ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+Share = float | None
+
+
+class _Form(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class ComparedLanguage(_Form):
+    """Scores of one language, as far as a comparison reads them."""
+
+    f1: Share
+
+
+class ComparedSplit(_Form):
+    """Scores on another split."""
+
+    macro_f1: Share
+
+
+class ComparedModel(_Form):
+    """An entry of `models`."""
+
+    parameters: int
+    macro_f1: Share
+    std_f1: Share
+    languages: Mapping[str, ComparedLanguage]
+    identity: str = ""
+    dev: ComparedSplit | None = None
+    test: ComparedSplit | None = None
+    train: ComparedSplit | None = None
+
+
+class ComparedRetention(_Form):
+    """What the student kept of the teacher's F1."""
+
+    macro: Share
+    languages: Mapping[str, Share]
+    macro_low: Share = None
+    macro_high: Share = None
+
+
+class ComparedData(_Form):
+    """Which sentences were scored."""
+
+    scored: Mapping[str, Mapping[str, str]] = {}
+
+
+class ComparedStage(_Form):
+    """What a stage cost."""
+
+    seconds: float
+
+
+class ComparedMaking(_Form):
+    """How the report was made."""
+
+    name: str
+    split: str = "test"
+    strategy: str | None = None
+    stages: Mapping[str, ComparedStage] = {}
+
+
+class ComparedReport(_Form):
+    """A report, as far as a comparison reads it."""
+
+    synthetic: bool
+    models: Mapping[str, ComparedModel]
+    retention: ComparedRetention
+    compression: float
+    data: ComparedData = ComparedData()
+    run: ComparedMaking
+
+
+class TypeForm(_Form):
+    """Scores of one type."""
+
+    f1: Share
+    support: int
+
+
+class LanguageForm(ComparedLanguage):
+    """Scores of one language."""
+
+    f1_low: Share
+    f1_high: Share
+    support: int
+    words_lost: int
+    types: Mapping[str, TypeForm]
+
+
+class ConfusionForm(_Form):
+    """One kind of error and how often it was made."""
+
+    gold: str | None
+    predicted: str | None
+    kind: str
+    count: int
+
+
+class PaperProtocolForm(_Form):
+    """Scores by the papers' protocol."""
+
+    macro_f1: Share
+    languages: Mapping[str, ComparedLanguage]
+
+
+class ModelForm(ComparedModel):
+    """An entry of `models`."""
+
+    languages: Mapping[str, LanguageForm]
+    errors: Mapping[str, int] = {}
+    confusions: Sequence[ConfusionForm] = ()
+    paper_protocol: PaperProtocolForm | None = None
+
+
+class BoundsForm(_Form):
+    """An interval."""
+
+    low: Share
+    high: Share
+
+
+class RetentionForm(ComparedRetention):
+    """What the student kept of the teacher's F1, per language too."""
+
+    intervals: Mapping[str, BoundsForm] = {}
+
+
+class TransferForm(_Form):
+    """Counts of a language's transfer text."""
+
+    read: int
+    duplicates: int
+    held_out: int
+    kept: int
+    words: int
+    lost_words: int
+
+
+class DataForm(ComparedData):
+    """What was read, and what was lost on the way."""
+
+    transfer: Mapping[str, TransferForm]
+    repaired_tags: Mapping[str, int]
+    skipped_lines: Mapping[str, int] = {}
+    corpus: Mapping[str, Any] = {}
+    languages_lacking: Sequence[str] = ()
+    languages_not_scored: Sequence[str] = ()
+
+
+class PapersValuesForm(_Form):
+    """The papers' values of one language, or their mean."""
+
+    mbert_joint: Share
+    xtremedistil: Share
+
+
+class PapersForm(_Form):
+    """The papers' values."""
+
+    note: str
+    languages: Mapping[str, PapersValuesForm]
+    mean: PapersValuesForm
+    mean_of_these: PapersValuesForm
+
+
+class StageForm(ComparedStage):
+    """What a stage cost."""
+
+    processes: int
+
+
+class MakingForm(ComparedMaking):
+    """How the report was made."""
+
+    split: str
+    strategy: str
+    stages: Mapping[str, StageForm]
+    fingerprint: str = ""
+    bytes: Mapping[str, int] = {}
+    recipe: Mapping[str, Any] = {}
+    versions: Mapping[str, str] = {}
+
+
+class ReportForm(ComparedReport):
+    """A whole report, as tables and cards read it."""
+
+    models: Mapping[str, ModelForm]
+    retention: RetentionForm
+    data: DataForm
+    papers: PapersForm | None = None
+    run: MakingForm

@@ -1,0 +1,99 @@
+"""One process at a time writes a run folder: the lock, what is in the way, and what killed processes left there."""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from xtremedistil_ner.errors import ResourceError
+from xtremedistil_ner.rundir import RunFolder, clear
+
+_ASIDE = ("writing", "removing", "replaced")
+_SHARD_ASIDE = re.compile(rf"\..+-\d{{5}}\.({'|'.join(_ASIDE)})")
+
+
+@contextmanager
+def run_lock(folder: Path, *, workers_gone_within_s: float = 60.0) -> Iterator[None]:
+    """Hold a run folder for writing. The lock goes with the process, however it ends.
+
+    Worker processes of a killed run end a moment after it; the lock waits for them.
+
+    Raises: ResourceError when another process holds it, or when it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        locks = (folder / ".lock").open("a"), (folder / ".workers.lock").open("a")
+    except OSError as error:
+        raise ResourceError(
+            f"{folder}: cannot be written ({error.strerror}). Give another folder with --out."
+        ) from error
+    with locks[0] as own, locks[1] as workers:
+        try:
+            fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ResourceError(
+                f"{folder}: another process is writing this run. Wait for it, or give another folder with --out."
+            ) from error
+        deadline = time.monotonic() + workers_gone_within_s
+        while not _try_lock(workers):
+            if time.monotonic() > deadline:
+                raise ResourceError(f"{folder}: worker processes of an earlier run are still alive. End them first.")
+            time.sleep(0.2)
+        fcntl.flock(workers, fcntl.LOCK_UN)
+        yield
+
+
+def hold_as_worker(folder: Path) -> Callable[[], None]:
+    """Mark this process as a worker on the run folder until the returned function is called or the process ends."""
+    stream = (folder / ".workers.lock").open("a")
+    fcntl.flock(stream, fcntl.LOCK_SH)
+    return stream.close
+
+
+def _try_lock(stream: Any) -> bool:  # noqa: ANN401
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def require_places(run: RunFolder) -> None:
+    """Refuse a run folder in which something foreign has the name of an artefact or of a file.
+
+    Raises: ResourceError.
+    """
+    folders = (*run.artefacts, run.scores("").parent, run.bench, run.work("").parent)
+    wrong = [path for path in folders if path.exists() and not path.is_dir()]
+    if wrong:
+        raise ResourceError(f"{wrong[0]}: a file where a folder belongs. Move it away, or give another --out.")
+    wrong = [path for path in run.files if path.is_dir()]
+    if wrong:
+        raise ResourceError(f"{wrong[0]}: a folder where a file belongs. Move it away, or give another --out.")
+
+
+def clear_leftovers(run: RunFolder) -> None:
+    """Remove what killed processes left half written or half removed in a run folder, by the names they give it.
+
+    The lock must be held. Nothing is removed through a symbolic link.
+    """
+    for path in run.artefacts:
+        for what in _ASIDE:
+            clear(path.with_name(f".{path.name}.{what}"))
+    for path in run.files:
+        clear(path.with_name(f"{path.name}.tmp"))
+    for folder, name in (
+        (run.work("").parent, re.compile(r"\.\w+\.removing")),
+        (run.soft_labels, _SHARD_ASIDE),
+        (run.soft_labels, re.compile(r"\w+\.json\.tmp")),
+        (run.scores("").parent, re.compile(r".+\.npz\.tmp")),
+        (run.bench, re.compile(r"\w+\.(json|svg)\.tmp")),
+    ):
+        if folder.is_dir() and not folder.is_symlink():
+            for path in [path for path in folder.iterdir() if name.fullmatch(path.name)]:
+                clear(path)

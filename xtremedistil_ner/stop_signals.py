@@ -1,0 +1,140 @@
+"""SIGINT and SIGTERM, taken in one place from a command's first moment to its last, so that none is lost in between.
+
+A signal ends what runs by a KeyboardInterrupt, which no library takes for an error of its own. Inside `deferred()` it
+is only noted, and one line on standard error says what the process waits for. A second signal ends a command at once.
+
+One call of torch may take minutes, and Python runs no handler in them. A thread therefore reads the signals from the
+wakeup descriptor: it writes the line and ends the process.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing import resource_tracker
+from types import FrameType
+
+from xtremedistil_ner.errors import Interrupted
+
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+STOPPED = "Stopped; what was done is saved. The same command goes on from there."
+_SHOW_CURSOR = "\x1b[?25h"  # progress bars hide it
+
+
+@dataclass(slots=True)
+class _Held:
+    """Signals that came since they are held, and what a process that must not end now waits for."""
+
+    ends_process: bool
+    received: int = 0
+    waits_for: str = ""
+
+
+_held: _Held | None = None
+
+
+@contextmanager
+def signals_held(*, ends_process: bool = False) -> Iterator[None]:
+    """Take both signals until the block ends; inside another such block, and in other threads, nothing changes.
+
+    With `ends_process` the second signal ends the process with 130, whatever it is doing.
+
+    Raises: Interrupted when a signal ended the block.
+    """
+    global _held
+    try:
+        if _held is not None or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        _held = _Held(ends_process)
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        threading.Thread(target=_listen, args=(reading, _held), daemon=True).start()
+        before_fd = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        before = {number: signal.signal(number, _take) for number in _NUMBERS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(before_fd)
+            _held = None
+            os.close(writing)  # which ends the thread
+    except KeyboardInterrupt as error:
+        raise Interrupted(STOPPED) from error
+
+
+@contextmanager
+def deferred(waits_for: str) -> Iterator[Callable[[], bool]]:
+    """Only note signals inside the block, and say after the first that the process waits for `waits_for`.
+
+    Gives a function that tells whether one came. Raises: KeyboardInterrupt for a signal that nobody asked about.
+    """
+    held = _held or _Held(ends_process=False)
+    before, held.waits_for = held.waits_for, waits_for
+    try:
+        yield lambda: bool(held.received)
+    finally:
+        held.waits_for = before
+    stop_if_told()
+
+
+@contextmanager
+def without_interrupts() -> Iterator[None]:
+    """Processes started inside never see a terminal's Ctrl-C, not even while they import: their parent ends them."""
+    resource_tracker.ensure_running()  # it would unblock the signal when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def was_told_to_stop() -> bool:
+    """Whether a signal came since the signals are held."""
+    return _held is not None and _held.received > 0
+
+
+def stop_if_told() -> None:
+    """End what runs if a signal came and did not end it: its KeyboardInterrupt may have been lost in a callback."""
+    if _held is not None and _held.received and not _held.waits_for:
+        raise KeyboardInterrupt
+
+
+def ignore_signals() -> None:
+    """For the end of a process whose exit code is settled."""
+    for number in _NUMBERS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _take(number: int, frame: FrameType | None) -> None:
+    if _held is None:
+        return
+    _held.received += 1
+    if not _held.waits_for or _held.received > 1:
+        raise KeyboardInterrupt
+
+
+def _listen(reading: int, held: _Held) -> None:
+    """Hear of signals while the main thread is in one long call. Signals that others take, as a server does, pass."""
+    count = 0
+    with os.fdopen(reading, "rb", buffering=0) as stream:
+        while number := stream.read(1):
+            if number[0] not in _NUMBERS or signal.getsignal(number[0]) is not _take:
+                continue
+            count += 1
+            if count == 1 and held.waits_for:
+                _write(f"xner: stopping; waits for {held.waits_for}. A second signal ends it at once.\n")
+            elif count > 1 and held.ends_process:
+                _write(f"xner: {STOPPED}\n")
+                os._exit(Interrupted.exit_code)
+
+
+def _write(line: str) -> None:
+    """Past Python's buffers, which the main thread may hold; on a terminal on a line of its own."""
+    with suppress(OSError):
+        os.write(2, (f"\n{_SHOW_CURSOR}{line}" if os.isatty(2) else line).encode())
