@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow
 import pyarrow.parquet
-from stress.inputs import EXPORT, RESUMING, TEMPLATE, Case
-from stress.mutators import ALIAS_BOMB, PACKERS
+from stress.cases import EXPORT, RESUMING, TEMPLATE, Case
+from stress.mutators import PACKERS
+from stress.values import ALIAS_BOMB
 
 SIZE = 10_000_000
 _BOMB_PARTS = 100
@@ -81,10 +83,11 @@ def _column_forms(separator: str) -> Forms:
 def _columns(name: str, separator: str) -> Callable[[Path], Iterator[tuple[str, Case]]]:
     def make(template: Path) -> Iterator[tuple[str, Case]]:
         forms = _column_forms(separator)
-        yield from _files({**forms, **_bombs(b"\0")}, f"c/en/{name}", (_CHECK,))
+        bombs = _bombs(b"\0") if separator == "\t" else {}
+        yield from _files({**forms, **bombs}, f"c/en/{name}", (_CHECK,))
         tagged = ("one line", "one sentence", "blank lines", "comments", "words", "columns")
         yield from _files({form: forms[form] for form in tagged}, f"c/en/{name}", (_TAG,))
-        yield from _files(_bombs(b"\0"), f"c/en/{name}", (_TAG,))
+        yield from _files(bombs, f"c/en/{name}", (_TAG,))
 
     return make
 
@@ -116,21 +119,21 @@ def _jsonl(template: Path) -> Iterator[tuple[str, Case]]:
 
 def _parquet(template: Path) -> Iterator[tuple[str, Case]]:
     forms: Forms = {
-        "one sentence": lambda: _table(words=[["a"] * 5_000_000], tags=[["O"] * 5_000_000]),
-        "sentences": lambda: _table(words=[["Ada", "came"]] * 1_000_000, tags=[["B-PER", "O"]] * 1_000_000),
-        "empty": lambda: _table(words=[[]] * 3_000_000, tags=[[]] * 3_000_000),
-        "long word": lambda: _table(words=[["x" * 300_000_000]], tags=[["O"]]),
+        "one sentence": lambda: _table(words=_lists(["a"] * 5_000_000), tags=_lists(["O"] * 5_000_000)),
+        "sentences": lambda: _table(words=_lists(["Ada"], 1_000_000), tags=_lists(["O"], 1_000_000)),
+        "empty": lambda: _table(words=_lists([], 3_000_000), tags=_lists([], 3_000_000)),
+        "long word": lambda: _table(words=[["x" * 200_000_000]], tags=[["O"]]),
         "columns": lambda: _table(words=[["a"]], tags=[["O"]], **{f"c{number}": [1] for number in range(20_000)}),
-        "metadata": lambda: _table({"x": "x" * SIZE}, words=[["a"]], tags=[["O"]]),
-        "features": lambda: _table({"huggingface": "[" * SIZE}, words=[["a"]], tags=[["O"]]),
-        "column name": lambda: _table(**{"x" * SIZE: [1]}),
+        "metadata": lambda: _table({"x": "x" * (SIZE // 3)}, words=[["a"]], tags=[["O"]]),
+        "features": lambda: _table({"huggingface": "[" * (SIZE // 3)}, words=[["a"]], tags=[["O"]]),
+        "column name": lambda: _table(**{"x" * (SIZE // 4): [1]}),
         "no table": lambda: _filled(b"PAR1"),
         "types": lambda: _table(words=[["a"]] * 300_000, tags=[[f"B-T{number}"] for number in range(300_000)]),
     }
     yield from _files(forms, "c/en/train.parquet", (_CHECK,))
     texts: Forms = {
-        "long text": lambda: _table(text=["x" * 300_000_000]),
-        "lines": lambda: _table(text=["\n" * 300_000_000]),
+        "long text": lambda: _table(text=["x" * 200_000_000]),
+        "lines": lambda: _table(text=["\n" * 200_000_000]),
         "texts": lambda: _table(text=["Ada came"] * 1_000_000),
     }
     yield from _files(texts, "c/en.parquet", (_CHECK,))
@@ -141,6 +144,12 @@ def _table(about: dict[str, str] | None = None, **columns: Any) -> bytes:
     table = pyarrow.table(columns).replace_schema_metadata(about)
     pyarrow.parquet.write_table(table, sink, compression="zstd", row_group_size=10**9)
     return sink.getvalue()
+
+
+def _lists(value: list[str], rows: int = 1) -> Any:
+    """A column with the same list in every row."""
+    offsets = np.arange(rows + 1, dtype=np.int32) * len(value)
+    return pyarrow.ListArray.from_arrays(offsets, pyarrow.array(value * rows, pyarrow.string()))
 
 
 def _text(template: Path) -> Iterator[tuple[str, Case]]:

@@ -13,14 +13,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
-import random
-import resource
 import shlex
 import shutil
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,7 +27,8 @@ from pathlib import Path
 os.environ.update(OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from stress.inputs import KINDS, Case, UnusableName, make_case, make_template
+from stress.cases import Case, UnusableName, make_template
+from stress.inputs import KINDS, make_case
 from stress.large import large_cases
 from stress.outcomes import Outcome, run_apart, run_command
 
@@ -53,7 +53,7 @@ class Tally:
         self.tracebacks += outcome.has_traceback
         self.longest = max(self.longest, 0 if outcome.has_traceback else outcome.message_bytes)
         self.slowest = max(self.slowest, (outcome.seconds, name))
-        self.peak_bytes = max(self.peak_bytes, outcome.peak_bytes or peak_bytes())
+        self.peak_bytes = max(self.peak_bytes, outcome.peak_bytes)
         self.faults.update({what for what, _ in outcome.faults})
 
 
@@ -79,7 +79,8 @@ class Findings:
             place.mkdir(parents=True)
             case.write(place)
             command = shlex.join(["xner", *case.arguments])
-            text = f"{name}\n{what}\n\ncd {place} && {command}\n\n{how}\n\n{outcome.message[:3000]}\n"
+            message = outcome.message[-3000:] if outcome.has_traceback else outcome.message[:3000]
+            text = f"{name}\n{what}\n\ncd {place} && {command}\n\n{how}\n\n{message}\n"
             (place / "finding.txt").write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
@@ -87,9 +88,10 @@ def run_kind(kind: str, work: Path, *, indices: Iterable[int], seed: int, findin
     """Run the inputs of a kind with these indices, in this process."""
     tally = Tally(kind)
     for index in indices:
-        case = make_case(kind, random.Random(f"{seed}/{kind}/{index}"), work / "template")
+        case = make_case(kind, seed, index, work / "template")
         run = partial(run_command, limit_s=case.limit_s)
-        _try(case, run, work / f"{kind}-{index}", f"--kind {kind} --seed {seed} --only {index}", tally, findings)
+        with suppress(UnusableName):
+            _try(case, run, work / f"{kind}-{index}", f"--kind {kind} --seed {seed} --only {index}", tally, findings)
     return tally
 
 
@@ -97,7 +99,11 @@ def run_large(kind: str, work: Path, *, findings: Findings) -> Tally:
     """Run the large inputs of a kind, each in a process of its own."""
     tally = Tally(f"{kind}, 10 MB")
     for name, case in large_cases(kind, work / "template"):
-        _try(case, run_apart, work / f"{kind}-large", f"{kind}, {name}", tally, findings)
+        outcome = _try(case, run_apart, work / f"{kind}-large", f"{kind}, {name}", tally, findings)
+        cost = f"{outcome.peak_bytes / 1e6:6.0f} MB {outcome.seconds:6.1f} s"
+        faults = "; ".join(what for what, _ in outcome.faults)
+        sys.stdout.write(f"{kind:9} {name:40} exit {outcome.code} {outcome.message_bytes:8} B {cost}  {faults}\n")
+        sys.stdout.flush()
     return tally
 
 
@@ -108,7 +114,7 @@ def _try(
     name: str,
     tally: Tally,
     findings: Findings,
-) -> None:
+) -> Outcome:
     before = _state(folder.parent)
     folder.mkdir()
     try:
@@ -116,8 +122,6 @@ def _try(
         own = _state(folder)
         outcome = run(case.arguments, folder)
         changed = [] if case.writes else _differences(own, _state(folder))
-    except UnusableName:
-        return
     finally:
         shutil.rmtree(folder)
     changed += _differences(before, _state(folder.parent))
@@ -125,6 +129,7 @@ def _try(
         outcome = outcome.with_fault(f"{case.arguments[0]} changed files", ", ".join(changed))
     tally.add(name, outcome)
     findings.keep(tally.kind.partition(",")[0], name, case, outcome)
+    return outcome
 
 
 def _state(folder: Path) -> dict[str, tuple[int, int]]:
@@ -134,11 +139,6 @@ def _state(folder: Path) -> dict[str, tuple[int, int]]:
 
 def _differences(before: dict[str, tuple[int, int]], after: dict[str, tuple[int, int]]) -> list[str]:
     return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-
-
-def peak_bytes() -> int:
-    """The most memory that this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def format_tallies(tallies: Iterable[Tally]) -> Iterator[str]:
@@ -173,7 +173,8 @@ def main() -> int:
         findings = Findings(options.findings.absolute(), work)
         tallies = []
         for kind in options.kind or KINDS:
-            tallies.append(run_kind(kind, work, indices=indices, seed=options.seed, findings=findings))
+            if indices:
+                tallies.append(run_kind(kind, work, indices=indices, seed=options.seed, findings=findings))
             if options.large and options.only is None:
                 tallies.append(run_large(kind, work, findings=findings))
             sys.stdout.write(

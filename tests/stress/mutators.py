@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import zstandard
+from stress.values import ALIAS_BOMB, JSON_VALUES, OUTSIDE, TEXTS, YAML_VALUES, Pairs, Raw
 
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     ".gz": lambda data: gzip.compress(data, 1, mtime=0),
@@ -22,205 +23,8 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
     ".bz2": lambda data: bz2.compress(data, 1),
     ".zst": zstandard.compress,
 }
-OUTSIDE = ("../canary/victim", "../../x", "../canary", "/dev/null", "/", "..", ".", "~", "x" * 300, "a\x00b")
-"""Names that lead out of a folder, or that no file can have."""
 _CUTS = ("\t", " ", "\r", "\n", "\r\n", "\x85", "\u2028", "\x0b", "\x0c", "\x1c", "\x00", "\ufeff", "\u00a0", "\u200b")
 _BAD_BYTES = (b"\xff", b"\xc3", b"\xed\xa0\x80", b"\xf8\x88\x80\x80\x80", b"\xfe\xff", b"\xc0\x80", b"\xef\xbb\xbf")
-_TEXTS = (
-    "",
-    " ",
-    "\n",
-    "O",
-    "B-PER",
-    "#",
-    "-",
-    "null",
-    "e\u0301",
-    "\U0001f468\u200d\U0001f469",
-    "ب",
-    "<img onerror=x>",
-    "a|b",
-)
-
-
-class Raw(str):
-    """JSON text that is written as it stands."""
-
-
-class Pairs(list[tuple[str, Any]]):
-    """A JSON object whose keys may be repeated."""
-
-
-JSON_VALUES: tuple[Any, ...] = (
-    *(None, True, False, 0, 1, -1, 7, 2**31, 2**63, 2**64, 10**30, 0.5, -0.0, 1e308, -1e-320),
-    *map(Raw, ("NaN", "Infinity", "-Infinity", "1e999", "9" * 5000, "-" + "9" * 5000, "01", "+1", "1.", "nul", "'x'")),
-    *map(
-        Raw, (r'"\ud800"', r'"\udc00x"', r'"\u0000"', r'"\x"', '"\t"', '"', "[", "{", "", "[1,]", "/* */ 1", "\ufeff1")
-    ),
-    *(Raw("[" * depth + "]" * depth) for depth in (50, 900, 100_000)),
-    *(Raw('{"a":' * depth + "0" + "}" * depth) for depth in (50, 900, 100_000)),
-    *_TEXTS,
-    *OUTSIDE,
-    *("x" * 3_000, "ä" * 100_000, "\u2028", "\x85", "\x1b[2J", "a\r\nb"),
-    *(
-        [],
-        {},
-        [[]],
-        [None],
-        [0],
-        [""],
-        ["O"],
-        [["a"], ["b"]],
-        {"": ""},
-        {"a": {"b": {}}},
-        [{}],
-        [True] * 5,
-        list(range(2000)),
-    ),
-)
-YAML_VALUES = (
-    *("", "~", "null", "no", "yes", "0", "-1", "1.5", "1e999", ".nan", ".inf", "-.inf", "0x1f", "0o17", "0b1", "1_000"),
-    *(
-        "12:30:45",
-        "2024-01-01",
-        "2024-13-45",
-        "2024-02-30T25:61:61Z",
-        "=",
-        "<<",
-        "!",
-        "!!",
-        "! x",
-        "!foo bar",
-        "!!foo bar",
-    ),
-    *("!!int abc", "!!float abc", "!!bool abc", "!!null x", "!!timestamp x", "!!binary '?'", "!!str {a: b}", "!!map x"),
-    *(
-        "!!set {a, b}",
-        "!!omap [a: b]",
-        "!!omap x",
-        "!!pairs [a]",
-        "!!seq x",
-        "!!merge x",
-        "!!python/object:os.system x",
-    ),
-    *(
-        "&a [*a]",
-        "&a {x: *a}",
-        "*nope",
-        "&a",
-        "&a &b x",
-        "{<<: x}",
-        "{<<: [x]}",
-        "{<<: {a: b}}",
-        "{a: 1, a: 2}",
-        "{? [a] : b}",
-    ),
-    *(
-        "{[a]: b}",
-        "{{a: b}: c}",
-        "{1: a}",
-        "{null: a}",
-        "{2024-01-01: a}",
-        "{!!int x: a}",
-        "[",
-        "]",
-        "{",
-        "}",
-        "[a, b",
-        "{a: b",
-    ),
-    *(
-        "'",
-        '"',
-        "'a",
-        '"\\ud800"',
-        '"\\x00"',
-        '"\\q"',
-        '"\\U00110000"',
-        "|",
-        ">",
-        "|9\n x",
-        "|-\n\tx",
-        "%YAML 3.0",
-        "%TAG ! x",
-    ),
-    *(
-        "---",
-        "...",
-        "--- a\n--- b",
-        "@",
-        "`",
-        "- a\n- b",
-        "a: b: c",
-        "\t",
-        "\ta",
-        "# x",
-        "a # b",
-        "? a",
-        "? ",
-        ": ",
-        "- - - a",
-    ),
-    *(
-        "[]",
-        "{}",
-        "[a]",
-        "[1, 2]",
-        "[[a]]",
-        "[null]",
-        "[{a: b}]",
-        "{a: b}",
-        "demo",
-        "9" * 5000,
-        "-" + "9" * 5000,
-        "x" * 100_000,
-    ),
-    *(
-        "[" * 50 + "]" * 50,
-        "[" * 5000,
-        "[" * 5000 + "]" * 5000,
-        "{a: " * 5000,
-        "- " * 5000,
-        "\ufeff",
-        "\u2028",
-        "\x85",
-        "\x00",
-    ),
-    *(
-        "\x07",
-        "\ufffe",
-        "nonsense://x",
-        "file:///nowhere",
-        "http://127.0.0.1:9/x",
-        "memory://x",
-        "s3://x",
-        "data:x",
-        "://",
-    ),
-    *(
-        "http://user:word@127.0.0.1:9/x?key=word",
-        "http://[::1",
-        "http://127.0.0.1:99999/x",
-        "file://\x00",
-        "zip://x::file://y",
-    ),
-    *(
-        "a" * 5000 + "/b",
-        "../canary/victim",
-        "../canary",
-        "/",
-        ".",
-        "..",
-        "/dev/null",
-        "tiny.yaml",
-        "'a\nb'",
-        '"a\\nb"',
-        '"<b>"',
-    ),
-)
-ALIAS_BOMB = "\n".join(
-    ["a0: &a0 [x, x, x, x, x, x, x, x, x]", *(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12))]
-)
 
 
 def change_bytes(rng: random.Random, data: bytes, other: bytes) -> bytes:
@@ -256,7 +60,7 @@ def change_json(rng: random.Random, value: Any) -> Any:
         case 0:
             del holder[key]
         case 1 if isinstance(holder, dict):
-            holder[rng.choice((*_TEXTS, *OUTSIDE, str(key).upper(), f"{key}s"))] = holder.pop(key)
+            holder[rng.choice((*TEXTS, *OUTSIDE, str(key).upper(), f"{key}s"))] = holder.pop(key)
         case 2 if isinstance(holder, dict) and isinstance(holder[key], dict):
             holder[key] = Pairs([*holder[key].items(), *((name, rng.choice(JSON_VALUES)) for name in holder[key])])
         case 3:
@@ -271,7 +75,7 @@ def change_json(rng: random.Random, value: Any) -> Any:
         case 6 if isinstance(holder[key], list):
             holder[key] = rng.choice((holder[key][:-1], holder[key] * 2, [*holder[key], None], holder[key][::-1]))
         case 7 if isinstance(holder[key], dict):
-            holder[key][rng.choice((*_TEXTS, *OUTSIDE))] = rng.choice(JSON_VALUES)
+            holder[key][rng.choice((*TEXTS, *OUTSIDE))] = rng.choice(JSON_VALUES)
         case _:
             holder[key] = rng.choice(JSON_VALUES)
     return value
@@ -336,7 +140,7 @@ def change_columns(rng: random.Random, text: str) -> str:
         ("", "b-PER", "B-", "-PER", "B", "PER", "I-", "S-PER", "E-", "U-X", "L-X", "X-PER", "B-a b", "B-\u2028")
     )
     tag = rng.choice(
-        (tag, f"B-{rng.choice((*_TEXTS, *OUTSIDE))}", "B-PER|I-LOC", "0", "O O", "o", "_", "B-" + "x" * 9000)
+        (tag, f"B-{rng.choice((*TEXTS, *OUTSIDE))}", "B-PER|I-LOC", "0", "O O", "o", "_", "B-" + "x" * 9000)
     )
     word = line.partition("\t")[0]
     changes: tuple[Callable[[], list[str]], ...] = (
