@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from xtremedistil_ner.addresses import text_without_secrets
+
 
 def first_line(error: BaseException) -> str:
     """What an error of a library says, short enough for a message of ours and without its full stop."""
@@ -15,9 +17,12 @@ def first_line(error: BaseException) -> str:
 
 
 class XnerError(Exception):
-    """Root of the tree; never raised itself."""
+    """Root of the tree; never raised itself. URLs in a message lose user information and query."""
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(text_without_secrets(message))
 
 
 class UsageError(XnerError):

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Literal
 
 from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.languages import language_name
+from xtremedistil_ner.names import is_inside
 from xtremedistil_ner.rundir import MANIFEST, sha256_file
 
 GraphPrecision = Literal["float32", "int8"]
@@ -40,7 +41,7 @@ def verify_export(folder: Path) -> dict[str, Any]:
         raise ModelError(f"{folder}: an export for each language. Give one of them: {', '.join(each)}.")
     manifest = _read_manifest(folder / MANIFEST)
     files = manifest["files"]
-    problems = [f"{name!r} is not a path inside the folder" for name in files if not _is_inside(name)]
+    problems = [f"{name!r} is not a path inside the folder" for name in files if not is_inside(name)]
     if not problems:
         problems = [f"{name} is missing from {MANIFEST}" for name in _NEEDED_FILES if name not in files]
         for name, entry in files.items():
@@ -92,9 +93,3 @@ def _read_manifest(path: Path) -> dict[str, Any]:
             f"{EXPORT_SCHEMA}. Give a folder that `xner export` of this version wrote."
         )
     return dict(manifest)
-
-
-def _is_inside(name: str) -> bool:
-    path = PurePosixPath(name)
-    canonical = path.as_posix() == name and name not in ("", ".")
-    return canonical and not path.is_absolute() and ".." not in path.parts and not set("\\\0:") & set(name)

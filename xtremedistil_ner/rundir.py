@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from xtremedistil_ner.errors import ArtefactError, ResourceError
+from xtremedistil_ner.names import is_inside, quote
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
@@ -172,7 +173,10 @@ def published_fingerprint(folder: Path) -> str | None:
     """The fingerprint of a published artefact, or None when there is none or it is not whole."""
     try:
         manifest = read_json(folder / MANIFEST)
-        complete = all((folder / name).stat().st_size == entry["bytes"] for name, entry in manifest["files"].items())
+        complete = all(
+            is_inside(name) and (folder / name).stat().st_size == entry["bytes"]
+            for name, entry in manifest["files"].items()
+        )
         value = manifest["fingerprint"]
     except (ArtefactError, OSError, KeyError, TypeError, AttributeError):
         return None
@@ -196,7 +200,9 @@ def verify(folder: Path) -> dict[str, Any]:
     problems = []
     for name, entry in manifest.get("files", {}).items():
         path = folder / name
-        if not path.is_file():
+        if not is_inside(name):
+            problems.append(f"{quote(name)} is not a path inside the folder")
+        elif not path.is_file():
             problems.append(f"{name} is missing")
         elif path.stat().st_size != entry["bytes"] or sha256_file(path) != entry["sha256"]:
             problems.append(f"{name} differs from the manifest")

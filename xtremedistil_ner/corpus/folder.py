@@ -19,6 +19,7 @@ from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.corpus.split import SPLITS, LabelledSplit
 from xtremedistil_ner.corpus.streams import COMPRESSIONS
 from xtremedistil_ner.errors import CorpusError
+from xtremedistil_ner.names import admit_language
 
 SPLIT_ENDINGS = (*(f"{kind}{packed}" for kind in (".tsv", ".conll", ".jsonl") for packed in COMPRESSIONS), ".parquet")
 TEXT_ENDINGS = (*(f"{kind}{packed}" for kind in (".txt", ".jsonl") for packed in COMPRESSIONS), ".parquet")
@@ -31,8 +32,9 @@ def languages_of(path: Path) -> tuple[str, ...]:
     """
     if not path.is_dir():
         raise CorpusError(f"{path}: no such folder. Give a folder with one folder per language.")
-    folders = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
-    return tuple(name for name in folders if any(find_split(path, name, split) for split in SPLITS))
+    folders = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    found = [name for name in folders if any(find_split(path, name, split) for split in SPLITS)]
+    return tuple(admit_language(name, path) for name in found)
 
 
 def find_split(path: Path, language: str, split: str) -> Path | None:
@@ -53,19 +55,21 @@ def find_text(path: Path, language: str) -> Path | None:
 
 def text_languages(path: Path) -> tuple[str, ...]:
     """Languages of which a folder has raw text, sorted."""
-    names = (entry.name for entry in path.iterdir() if entry.is_file())
-    return tuple(sorted({name.removesuffix(end) for name in names for end in TEXT_ENDINGS if name.endswith(end)}))
+    names = [entry.name for entry in path.iterdir() if entry.is_file() and is_text_file(entry.name)]
+    codes = {name.removesuffix(end) for name in names for end in TEXT_ENDINGS if name.endswith(end)}
+    return tuple(admit_language(code, path) for code in sorted(codes))
 
 
 def is_split_file(name: str) -> bool:
     """Whether a corpus folder's file of this relative path is a labelled split."""
     language, _, file = name.partition("/")
-    return bool(language.strip(".")) and any(file == f"{split}{ending}" for split in SPLITS for ending in SPLIT_ENDINGS)
+    is_split = any(file == f"{split}{ending}" for split in SPLITS for ending in SPLIT_ENDINGS)
+    return is_split and language[:1] not in ("", ".")
 
 
 def is_text_file(name: str) -> bool:
     """Whether a text folder's file of this relative path is the raw text of a language."""
-    return "/" not in name and name.endswith(TEXT_ENDINGS)
+    return "/" not in name and not name.startswith(".") and name.endswith(TEXT_ENDINGS)
 
 
 def read_split(path: Path, *, language: str) -> LabelledSplit:

@@ -13,13 +13,14 @@ from functools import lru_cache
 
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.errors import CorpusError
-from xtremedistil_ner.labels import tag_format, to_iob2
+from xtremedistil_ner.labels import OUTSIDE, tag_format, to_iob2
+from xtremedistil_ner.names import is_type, quote
 
 SPLITS = ("train", "dev", "test")
 MAX_PROBLEMS = 20
 LINE, ROW = ":", ", row "
 """What stands in a message between the name of a split and a number: `en/dev.tsv:7`, `en/dev.parquet, row 7`."""
-_TAG = re.compile(r"O|[BIESLU]-\S+")
+_TAG = re.compile(r"[BIESLU]-\S+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,7 @@ class SplitRows:
 @lru_cache(maxsize=4096)
 def is_tag(text: str) -> bool:
     """Whether a text is a tag of any format."""
-    return _TAG.fullmatch(text) is not None
+    return text == OUTSIDE or (_TAG.fullmatch(text) is not None and is_type(text[2:]))
 
 
 def check_words(words: object) -> list[str]:
@@ -151,7 +152,7 @@ def _check_tag(tag: object) -> str:
     if isinstance(tag, int):
         raise CorpusError(f"tag {tag} is a number, which does not tell what it stands for. Write names such as B-LOC.")
     if not isinstance(tag, str) or not is_tag(tag):
-        raise CorpusError(f"{tag!r} is no tag. Write O, or B- or I- and an entity type.")
+        raise CorpusError(f"{quote(tag)} is no tag. Write O, or B- or I- and an entity type.")
     return tag
 
 

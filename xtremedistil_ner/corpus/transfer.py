@@ -19,6 +19,7 @@ from xtremedistil_ner.corpus.places import is_url, local_folder, mirror_file
 from xtremedistil_ner.corpus.reader import TextReader
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.errors import CorpusError
+from xtremedistil_ner.names import require_distinct
 from xtremedistil_ner.schema import TransferSection
 
 
@@ -67,6 +68,7 @@ def transfer_languages(corpus: LabelledCorpus, section: TransferSection) -> tupl
     languages = set(section.languages or corpus.languages)
     if corpus.has_every_language and not section.languages:
         languages = languages.union(*texts.values())
+    require_distinct(languages, "The transfer set")
     for name, found in texts.items():
         if not languages & found:
             there = f"It has {', '.join(sorted(found))}." if found else "Put files such as en.txt there."
