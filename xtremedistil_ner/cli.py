@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from xtremedistil_ner.addresses import without_secrets
 from xtremedistil_ner.cli_bench import bench_app
 from xtremedistil_ner.cli_runs import (
     Json,
@@ -25,13 +26,20 @@ from xtremedistil_ner.cli_runs import (
     runs_app,
 )
 from xtremedistil_ner.cli_service import GraphOption, service_app
-from xtremedistil_ner.errors import CorpusError, Interrupted, ResourceError, XnerError
+from xtremedistil_ner.errors import CorpusError, Interrupted, ResourceError, UsageError, XnerError
 from xtremedistil_ner.terminal import TerminalReporter, format_check, format_findings, format_scores, format_stats
 
 if TYPE_CHECKING:
     from types import FrameType
 
-CorpusPath = Annotated[str, typer.Argument(metavar="PATH", help="Corpus folder or URL, or `demo`.")]
+
+def _named(path: str) -> str:
+    if not path:
+        raise UsageError("The path of the corpus is empty. Give a folder, a URL, or `demo`.")
+    return path
+
+
+CorpusPath = Annotated[str, typer.Argument(metavar="PATH", help="Corpus folder or URL, or `demo`.", callback=_named)]
 
 app = typer.Typer(
     help="Distil large multilingual entity taggers into small, fast ones.",
@@ -75,7 +83,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 @app.command()
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Folder of a teacher, a student or an export.")],
-    corpus: Annotated[str, typer.Option(metavar="PATH", help="Corpus folder or URL, or `demo`.")],
+    corpus: Annotated[str, typer.Option(metavar="PATH", help="Corpus folder or URL, or `demo`.", callback=_named)],
     split: Annotated[Literal["train", "dev", "test"], typer.Option(help="Split to score.")] = "test",
     langs: Annotated[str, typer.Option(help="`all`, or codes such as `en,de`.")] = "all",
     protocol: Annotated[Protocol, typer.Option(help="`paper`: the papers' way of scoring beside it.")] = "strict",
@@ -107,7 +115,7 @@ def corpus_check(path: CorpusPath) -> None:
     check = check_corpus(path)
     if check.problems:
         raise CorpusError("\n".join(check.problems))
-    typer.echo(format_check(check, path))
+    typer.echo(format_check(check, without_secrets(path)))
 
 
 @corpus_app.command("stats")

@@ -29,6 +29,7 @@ from xtremedistil_ner.early_checks import (
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.progress import Event, Reporter, silent
 from xtremedistil_ner.recipe import format_recipe
+from xtremedistil_ner.report.stored import read_report
 from xtremedistil_ner.rundir import (
     RunFolder,
     published_fingerprint,
@@ -286,4 +287,4 @@ def _timings(run: RunFolder) -> dict[str, Any]:
 
 
 def _current_report(job: _Job) -> dict[str, Any] | None:
-    return read_json(job.run.report) if report_fingerprint(job.run.report) == job.wanted["evaluate"] else None
+    return read_report(job.run.report) if report_fingerprint(job.run.report) == job.wanted["evaluate"] else None

@@ -183,6 +183,20 @@ def published_fingerprint(folder: Path) -> str | None:
     return str(value) if complete else None
 
 
+def sealed(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A report with a hash of all that it says, by which `require_seal` knows it."""
+    return {**report, "seal": fingerprint({key: value for key, value in report.items() if key != "seal"})}
+
+
+def require_seal(report: Mapping[str, Any], path: Path) -> None:
+    """Check that a report is as it was written; those of earlier versions have no seal.
+
+    Raises: ArtefactError.
+    """
+    if "seal" in report and report["seal"] != sealed(report)["seal"]:
+        raise ArtefactError(f"{path}: changed since it was written. Remove it and run `xner distil` again.")
+
+
 def report_fingerprint(path: Path) -> str | None:
     """The fingerprint inside a `report.json`, or None when there is no whole one."""
     try:

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from xtremedistil_ner.addresses import without_secrets
 from xtremedistil_ner.corpus.folder import folder_reader, is_split_file
 from xtremedistil_ner.corpus.hub_reader import hub_reader
 from xtremedistil_ner.corpus.places import demo_path, local_folder
@@ -137,7 +138,7 @@ def open_reader(section: CorpusSection) -> CorpusReader:
         return hub_reader(section.hub, section.languages)
     name = section.path or "demo"
     folder = local_folder(name, is_split_file)
-    return folder_reader(folder, name=name, synthetic=folder.resolve() == demo_path().resolve())
+    return folder_reader(folder, name=without_secrets(name), synthetic=folder.resolve() == demo_path().resolve())
 
 
 def _scheme_of(reader: CorpusReader, languages: tuple[str, ...]) -> LabelScheme:

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from xtremedistil_ner.models.student import LoadedStudent
+from xtremedistil_ner.names import escape_markdown
 
 MODEL = "xner"
 _CONFIG = """name: "{model}"
@@ -65,7 +66,7 @@ def write_triton(folder: Path, graph: Path, student: LoadedStudent) -> None:
         special=special,
         max_pieces=student.max_pieces,
         pad_id=student.encoder.pad_id,
-        tags=", ".join(student.scheme.tags),
+        tags=escape_markdown(", ".join(student.scheme.tags)),
         crf="" if student.transitions is None else crf,
     )
     (folder / "CONTRACT.md").write_text(contract, encoding="utf-8")

@@ -18,7 +18,7 @@ import numpy as np
 
 from xtremedistil_ner.bootstrap import Counts
 from xtremedistil_ner.errors import ArtefactError
-from xtremedistil_ner.rundir import RunFolder
+from xtremedistil_ner.rundir import RunFolder, require_seal
 
 SplitCounts = Mapping[str, Mapping[str, Counts]]
 """Counts (sentences, 3) by split and language."""
@@ -29,7 +29,7 @@ _IDENTITY = "identity"
 def read_report(path: Path) -> dict[str, Any]:
     """The report of a run folder, or of a `report.json` by itself.
 
-    Raises: ArtefactError when it is missing, broken or of another schema.
+    Raises: ArtefactError when it is missing, broken, changed or of another schema.
     """
     file = RunFolder(path).report if path.is_dir() else path
     try:
@@ -40,6 +40,7 @@ def read_report(path: Path) -> dict[str, Any]:
         ) from error
     if not _is_report(report):
         raise ArtefactError(f"{file}: not a report of schema 1. Give the folder of a finished run, or its report.json.")
+    require_seal(report, file)
     return dict(report)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from xtremedistil_ner.caveats import about_weak_student
 from xtremedistil_ner.languages import WIKIANN_LANGUAGES, count_languages, language_name
 
 SYNTHETIC = "Synthetic data: these numbers say that the pipeline works, and nothing about real text."
@@ -73,7 +74,8 @@ def _headline(report: Mapping[str, Any]) -> Table:
         if split in teacher and split in student:
             cells = (percent(entry[split]["macro_f1"]) for entry in (teacher, student))
             rows.insert(1, (f"macro-F1 on {split}", *cells, ""))
-    return Table("", ("", *_COMPARED, "student / teacher"), tuple(rows), about_unequal_languages(report["models"]))
+    notes = (about_weak_student(report["models"]), about_unequal_languages(report["models"]))
+    return Table("", ("", *_COMPARED, "student / teacher"), tuple(rows), " ".join(filter(None, notes)))
 
 
 def about_unequal_languages(models: Mapping[str, Any]) -> str:

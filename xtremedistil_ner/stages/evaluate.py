@@ -23,13 +23,13 @@ from xtremedistil_ner.languages import WIKIANN_LANGUAGES, count_languages
 from xtremedistil_ner.models.evaluation import SplitScores, score_split
 from xtremedistil_ner.models.scored import open_models
 from xtremedistil_ner.progress import Event, Reporter
-from xtremedistil_ner.recipe import load_recipe
+from xtremedistil_ner.recipe import load_recipe, recipe_values
 from xtremedistil_ner.report.build import build_report, build_retention, model_entry
 from xtremedistil_ner.report.html import format_page
 from xtremedistil_ner.report.markdown import format_report
 from xtremedistil_ner.report.paper import papers_beside
 from xtremedistil_ner.report.stored import SplitCounts, find_counts, find_entry, save_counts
-from xtremedistil_ner.rundir import RunFolder, fingerprint, read_json, verify, write_json, write_text
+from xtremedistil_ner.rundir import RunFolder, fingerprint, read_json, sealed, verify, write_json, write_text
 from xtremedistil_ner.schema import CorpusSection, EvaluateSection, Recipe
 from xtremedistil_ner.soft_labels import open_store
 from xtremedistil_ner.training.processes import autocast_dtype, current_processes
@@ -84,7 +84,7 @@ def write_report(run: RunFolder, value: Mapping[str, Any]) -> None:
     """Write a report in its three forms; `report.json`, which carries the fingerprint, last."""
     write_text(run.report_markdown, format_report(value))
     write_text(run.report_html, format_page(value))
-    write_json(run.report, value)
+    write_json(run.report, sealed(value))
 
 
 def evaluate_model(
@@ -237,7 +237,7 @@ def _how_it_was_made(recipe: Recipe, run: RunFolder, wanted: str, split: str) ->
         "strategy": recipe.train.strategy,
         "split": split,
         "seed": recipe.seed,
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": recipe_values(recipe),
         "versions": _versions(),
         "stages": read_json(run.timings) if run.timings.exists() else {},
         "bytes": {part.name: _bytes_of(part) for part in (run.teacher, run.soft_labels, run.student)},
