@@ -48,8 +48,9 @@ def format_card(
     library = "transformers" if isinstance(shape, TransformerShape) else "xtremedistil-ner"
     front_matter = _front_matter(report, licence=licence, recipe_name=recipe_name, library=library)
     text = f"---\n{front_matter}\n---\n\n# {escape_markdown(recipe_name)}\n\n"
+    types = escape_markdown(", ".join(scheme.types))
     text += (
-        f"A small tagger for named entities ({escape_markdown(', '.join(scheme.types))}), distilled from a transformer with `xner`, "
+        f"A small tagger for named entities ({types}), distilled from a transformer with `xner`, "
         f"recipe {escape_markdown(recipe_name)}. {_format_shape(shape)}\n"
     )
     if report is not None:
@@ -134,7 +135,7 @@ def _format_scores(report: Mapping[str, Any]) -> str:
     teacher = report["models"].get("teacher", {})
     kept = report.get("retention", {})
     text = (
-        f"\n## Scores\n\nF1 of whole entities on the {escape_markdown(_split(report))} split, IOB2, strict, in percent; 95 % bootstrap "
+        f"\n## Scores\n\nF1 of whole entities on the {_split(report)} split, IOB2, strict, in percent; 95 % bootstrap "
         "intervals.\n\n"
     )
     text += "| language | teacher | student | interval | retention |\n|---|---:|---:|---:|---:|\n"

@@ -49,7 +49,7 @@ def load_model(
     """The model of a checkpoint in float32, and which weights do not fit: that is the caller's to judge.
 
     `config`, if given, stands for the checkpoint's own.
-    Raises: ModelError when there is nothing that `factory` can make a model of.
+    Raises: ModelError when there is nothing that `factory` can make a model of, or a weight is not finite.
     """
     with _named_in_errors(source), silent_transformers():
         model, info = factory.from_pretrained(
@@ -61,6 +61,8 @@ def load_model(
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
+    if broken := [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]:
+        raise ModelError(f"{source}: weights that are not finite: {', '.join(broken[:8])}. Give a sound checkpoint.")
     kinds = ("missing_keys", "unexpected_keys", "mismatched_keys")
     return model, UnfitWeights(*(tuple(sorted(map(_weight_name, info[kind]))) for kind in kinds))
 
