@@ -141,6 +141,28 @@ def test_transfer_text_without_a_language_is_refused(xner, place):
     expect(result, 3, f"{place / 'news.txt'}: which language is this?", "transfer.languages")
 
 
+@pytest.mark.parametrize("language", ["{place}/victim", "../../victim", "x" * 300, "a\\u0000b"])
+def test_a_language_of_transfer_text_never_becomes_a_path(xner, place, language):
+    (place / "victim-00000").mkdir()
+    (place / "victim-00000" / "precious").touch()
+    text = f'{{"text": "Berlin is number 1", "language": "{language.format(place=place)}"}}\n'
+    (place / "t.jsonl").write_text(text, encoding="utf-8")
+    result = distil(xner, place, "--until", "pseudolabel", "--set", f"transfer.path={place / 't.jsonl'}")
+    expect(result, 3, f"{place / 't.jsonl'}:1: the language is")
+    assert [path.name for path in (place / "victim-00000").iterdir()] == ["precious"]
+    assert not (place / "run").exists()
+
+
+def test_langs_that_are_no_codes_are_wrong_use(xner, place, finished_run):
+    expect(evaluate(xner, place, finished_run, "--langs", "../en"), 2, "--langs: '../en'. A language code has")
+    expect(distil(xner, place, "--langs", "../en"), 2, "--langs: '../en'. A language code has")
+
+
+@pytest.mark.parametrize("command", ["check", "stats"])
+def test_an_empty_path_of_a_corpus_is_wrong_use(xner, command):
+    expect(xner("corpus", command, ""), 2, "The path of the corpus is empty")
+
+
 def test_all_broken_lines_of_a_file_come_in_one_message(xner, place):
     path = place / "corpus" / "en" / "dev.tsv"
     path.write_text("one\ntwo\nthree\tX-PER\n", encoding="utf-8")
@@ -295,6 +317,58 @@ def test_languages_left_out_of_all_are_told(monkeypatch, capfd, place, finished_
     with pytest.raises(SystemExit, match="0"):
         cli.main()
     assert "left out, having no test split or no model: no\n" in capfd.readouterr().err
+
+
+def flip(path, place):
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.fixture
+def run_copy(finished_run, place):
+    shutil.copytree(finished_run / "run", place / "run")
+    return place / "run"
+
+
+def test_a_student_that_changed_is_not_exported(xner, run_copy):
+    flip(run_copy / "student" / "model.safetensors", -3)
+    result = xner("export", run_copy, "--format", "hf")
+    expect(result, 4, f"{run_copy / 'student'}: model.safetensors differs from the manifest")
+
+
+def test_a_report_that_changed_is_neither_exported_nor_shown_nor_compared(xner, run_copy, finished_run):
+    report = json.loads((run_copy / "report.json").read_text(encoding="utf-8"))
+    report["models"]["student"]["macro_f1"] = 0.99
+    (run_copy / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    problem = f"{run_copy / 'report.json'}: changed since it was written"
+    expect(xner("export", run_copy, "--format", "hf"), 4, problem)
+    expect(xner("distil", run_copy), 4, problem)
+    expect(xner("report", run_copy), 4, problem)
+    expect(xner("compare", run_copy, finished_run / "run"), 4, problem)
+
+
+def poison(folder, value):
+    """A weight that is no finite number, under a manifest that vouches for it."""
+    weights = load_file(folder / "model.safetensors")
+    name = sorted(weights)[-1]
+    weights[name] = weights[name].copy()
+    weights[name].flat[0] = value
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "manifest.json").unlink()
+    return name
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("model", ["teacher", "student"])
+def test_a_model_whose_weights_are_not_finite_is_not_scored(xner, place, run_copy, model, value):
+    name = poison(run_copy / model, value)
+    expect(xner("evaluate", run_copy / model, "--corpus", place / "corpus"), 4, run_copy / model, name, "not finite")
+
+
+def test_a_checkpoint_whose_weights_are_not_finite_is_not_taken(xner, place, checkpoint):
+    name = poison(checkpoint, float("nan"))
+    expect(distil(xner, place), 4, checkpoint, name, "not finite")
 
 
 def test_a_tag_that_the_model_does_not_know_is_named(xner, place, finished_run):
