@@ -443,3 +443,18 @@ def test_a_sentence_of_a_thousand_words_is_taught_labelled_and_scored_whole(xner
         assert model["languages"]["en"]["words_lost"] == 1, "U+200B and no other word"
     store = open_store(place / "run" / "soft_labels")
     assert store.n_words == sum(counts.words for counts in store.counts.values())
+
+
+def test_a_run_keeps_no_password_of_an_address(xner, place):
+    """A URL on this machine: what a server's password would look like, without a server."""
+    url = f"file://{place / 'corpus'}?token=SECRET"
+    (place / "corpus?token=SECRET").symlink_to(place / "corpus")
+    code, out, message = distil(xner, place, "--set", f"corpus.path={url}")
+    assert (code, message) == (0, "")
+    files = [path for path in (place / "run").rglob("*") if path.is_file()]
+    assert not [path for path in files if b"SECRET" in path.read_bytes()]
+    assert "SECRET" not in out
+    assert f"file://{place / 'corpus'}\n" in (place / "run" / "recipe.yaml").read_text(encoding="utf-8")
+    code, out, _ = xner("distil", place / "run", "--dry-run")
+    assert code == 0
+    assert out.count("reused") == 5
