@@ -223,6 +223,12 @@ def test_a_recipe_is_stored_without_passwords_and_tokens():
     assert "SECRET" not in format_recipe(recipe) + str(recipe_values(recipe))
 
 
+@pytest.mark.parametrize("override", ["corpus.languages=[{}]", "seed={}", "corpus.path.x={}", "{}", "seed=[{}"])
+def test_no_message_of_an_override_has_a_password(override):
+    problems = problems_of(MINIMAL, override.format(f"https://user:{'SECRET' * 20}@host"))
+    assert "SECRET" not in "".join(problems)
+
+
 def test_an_override_replaces_what_the_file_says():
     assert read_recipe(MINIMAL + "seed: 1\n", overrides=["seed=2", "seed=3"]).seed == 3
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
+from xtremedistil_ner.addresses import text_without_secrets
 from xtremedistil_ner.errors import CorpusError
 
 LANGUAGE_PATTERN = "[A-Za-z0-9](?:[A-Za-z0-9_-]{0,62}[A-Za-z0-9])?"
@@ -19,6 +20,7 @@ TYPE_RULE = "An entity type is a printable word of at most 100 characters withou
 _LANGUAGE = re.compile(LANGUAGE_PATTERN)
 _MOST_TYPE_CHARACTERS = 100
 _MOST_QUOTED_CHARACTERS = 80
+_MOST_READ_CHARACTERS = 4000
 _MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{mark: f"\\{mark}" for mark in "\\`*[]|"}}
 
 
@@ -60,10 +62,10 @@ def is_inside(name: object) -> bool:
 
 
 def quote(value: object) -> str:
-    """A value as messages quote it: `repr`, 80 characters at most."""
+    """A value as messages quote it: `repr`, 80 characters at most, without secrets (a cut could hide their end)."""
     if isinstance(value, int) and abs(value) >= 10**_MOST_QUOTED_CHARACTERS:  # Python refuses to print 5,000 digits
         return "a number of more than 80 digits"
-    text = repr(value[: _MOST_QUOTED_CHARACTERS + 1] if isinstance(value, str) else value)
+    text = text_without_secrets(repr(value[:_MOST_READ_CHARACTERS] if isinstance(value, str) else value))
     return text if len(text) <= _MOST_QUOTED_CHARACTERS + 2 else f"{text[:_MOST_QUOTED_CHARACTERS]}…"
 
 

@@ -21,7 +21,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from xtremedistil_ner.addresses import values_without_secrets
+from xtremedistil_ner.addresses import text_without_secrets, values_without_secrets
 from xtremedistil_ner.errors import RecipeError, first_line
 from xtremedistil_ner.names import quote
 from xtremedistil_ner.schema import Recipe
@@ -165,7 +165,8 @@ def _override(plain: dict[str, Any], override: str, problems: list[str]) -> str:
     """Set one value in place; its path, or nothing when the override itself is wrong."""
     path, equals, value = override.partition("=")
     keys = path.split(".")
-    shown = override if len(override) <= 80 else f"{override[:80]}…"
+    shown = text_without_secrets(override)  # before it is cut
+    shown = shown if len(shown) <= 80 else f"{shown[:80]}…"
     if not equals or not all(keys):
         problems.append(f"--set {shown}: write section.field=value.")
         return ""
