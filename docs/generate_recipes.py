@@ -16,9 +16,10 @@ HEAD = """# Recipes
 
 One YAML file says everything about one run. `xner recipes` lists the ones that come with the package; a file of your
 own needs a `name`, a `teacher`, and what differs from the defaults below. Any field can be set from the command line:
-`--set train.learning_rate=3e-4`. The reader is strict: unknown keys, repeated keys and wrong types are errors, all
-reported at once with their lines, and `no` is Norwegian. A setting that a run would not read, such as
-`student.hidden_width` of a transformer, is an error too, before anything runs.
+`--set train.learning_rate=3e-4`. A text is taken as it stands, and `null` clears it; every other value is YAML. The
+reader is strict: anchors, tags, unknown keys, repeated keys and wrong types are errors, all reported at once with their
+lines, and `no` is Norwegian. A setting that a run would not read, such as `student.hidden_width` of a transformer, is
+an error too, before anything runs.
 
 Generated from the schema by `python docs/generate_recipes.py`.
 """

@@ -154,6 +154,28 @@ def test_transfer_text_without_a_language_is_refused(xner, place):
     expect(result, 3, f"{place / 'news.txt'}: which language is this?", "transfer.languages")
 
 
+@pytest.mark.parametrize("language", ["{place}/victim", "../../victim", "x" * 300, "a\\u0000b"])
+def test_a_language_of_transfer_text_never_becomes_a_path(xner, place, language):
+    (place / "victim-00000").mkdir()
+    (place / "victim-00000" / "precious").touch()
+    text = f'{{"text": "Berlin is number 1", "language": "{language.format(place=place)}"}}\n'
+    (place / "t.jsonl").write_text(text, encoding="utf-8")
+    result = distil(xner, place, "--until", "pseudolabel", "--set", f"transfer.path={place / 't.jsonl'}")
+    expect(result, 3, f"{place / 't.jsonl'}:1: the language is")
+    assert [path.name for path in (place / "victim-00000").iterdir()] == ["precious"]
+    assert not (place / "run").exists()
+
+
+def test_langs_that_are_no_codes_are_wrong_use(xner, place, finished_run):
+    expect(evaluate(xner, place, finished_run, "--langs", "../en"), 2, "--langs: '../en'. A language code has")
+    expect(distil(xner, place, "--langs", "../en"), 2, "--langs: '../en'. A language code has")
+
+
+@pytest.mark.parametrize("command", ["check", "stats"])
+def test_an_empty_path_of_a_corpus_is_wrong_use(xner, command):
+    expect(xner("corpus", command, ""), 2, "The path of the corpus is empty")
+
+
 def test_all_broken_lines_of_a_file_come_in_one_message(xner, place):
     path = place / "corpus" / "en" / "dev.tsv"
     path.write_text("one\ntwo\nthree\tX-PER\n", encoding="utf-8")
@@ -310,6 +332,58 @@ def test_languages_left_out_of_all_are_told(monkeypatch, capfd, place, finished_
     assert "left out, having no test split or no model: no\n" in capfd.readouterr().err
 
 
+def flip(path, place):
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.fixture
+def run_copy(finished_run, place):
+    shutil.copytree(finished_run / "run", place / "run")
+    return place / "run"
+
+
+def test_a_student_that_changed_is_not_exported(xner, run_copy):
+    flip(run_copy / "student" / "model.safetensors", -3)
+    result = xner("export", run_copy, "--format", "hf")
+    expect(result, 4, f"{run_copy / 'student'}: model.safetensors differs from the manifest")
+
+
+def test_a_report_that_changed_is_neither_exported_nor_shown_nor_compared(xner, run_copy, finished_run):
+    report = json.loads((run_copy / "report.json").read_text(encoding="utf-8"))
+    report["models"]["student"]["macro_f1"] = 0.99
+    (run_copy / "report.json").write_text(json.dumps(report), encoding="utf-8")
+    problem = f"{run_copy / 'report.json'}: changed since it was written"
+    expect(xner("export", run_copy, "--format", "hf"), 4, problem)
+    expect(xner("distil", run_copy), 4, problem)
+    expect(xner("report", run_copy), 4, problem)
+    expect(xner("compare", run_copy, finished_run / "run"), 4, problem)
+
+
+def poison(folder, value):
+    """A weight that is no finite number, under a manifest that vouches for it."""
+    weights = load_file(folder / "model.safetensors")
+    name = sorted(weights)[-1]
+    weights[name] = weights[name].copy()
+    weights[name].flat[0] = value
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "manifest.json").unlink()
+    return name
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("model", ["teacher", "student"])
+def test_a_model_whose_weights_are_not_finite_is_not_scored(xner, place, run_copy, model, value):
+    name = poison(run_copy / model, value)
+    expect(xner("evaluate", run_copy / model, "--corpus", place / "corpus"), 4, run_copy / model, name, "not finite")
+
+
+def test_a_checkpoint_whose_weights_are_not_finite_is_not_taken(xner, place, checkpoint):
+    name = poison(checkpoint, float("nan"))
+    expect(distil(xner, place), 4, checkpoint, name, "not finite")
+
+
 def test_a_tag_that_the_model_does_not_know_is_named(xner, place, finished_run):
     path = break_line(place, data=b"Volvo\tB-MISC", split="test")
     expect(evaluate(xner, place, finished_run), 3, f"{path}:3: tag 'B-MISC': the types are LOC, ORG, PER")
@@ -343,7 +417,7 @@ def test_evaluate_gives_the_entry_that_the_report_has(xner, finished_run, model)
 
 
 @pytest.fixture
-def run_copy(finished_run, tmp_path):
+def copied_run(finished_run, tmp_path):
     """A copy of a finished run, for a test to damage."""
     shutil.copytree(finished_run / "run", tmp_path / "run")
     return tmp_path / "run"
@@ -361,23 +435,23 @@ def put_folder(path):
 
 
 @pytest.mark.parametrize("name", ["teacher", "soft_labels", "student", "export", "scores", "bench", "work"])
-def test_a_file_where_a_folder_belongs_is_named_and_stays(xner, run_copy, name):
-    put_file(run_copy / name)
-    expect(xner("distil", run_copy), 5, f"{run_copy / name}: a file where a folder belongs")
-    assert (run_copy / name).read_text(encoding="utf-8") == "precious"
+def test_a_file_where_a_folder_belongs_is_named_and_stays(xner, copied_run, name):
+    put_file(copied_run / name)
+    expect(xner("distil", copied_run), 5, f"{copied_run / name}: a file where a folder belongs")
+    assert (copied_run / name).read_text(encoding="utf-8") == "precious"
 
 
 @pytest.mark.parametrize("name", ["report.json", "report.md", "report.html", "timings.json"])
-def test_a_folder_where_a_file_belongs_is_named(xner, run_copy, name):
-    put_folder(run_copy / name)
-    expect(xner("distil", run_copy), 5, f"{run_copy / name}: a folder where a file belongs")
+def test_a_folder_where_a_file_belongs_is_named(xner, copied_run, name):
+    put_folder(copied_run / name)
+    expect(xner("distil", copied_run), 5, f"{copied_run / name}: a folder where a file belongs")
 
 
 @pytest.mark.parametrize("name", [".lock", ".workers.lock"])
-def test_a_lock_that_cannot_be_taken_is_named(xner, run_copy, name):
-    (run_copy / name).unlink()
-    put_folder(run_copy / name)
-    expect(xner("distil", run_copy), 5, f"{run_copy}: cannot be written (Is a directory)")
+def test_a_lock_that_cannot_be_taken_is_named(xner, copied_run, name):
+    (copied_run / name).unlink()
+    put_folder(copied_run / name)
+    expect(xner("distil", copied_run), 5, f"{copied_run}: cannot be written (Is a directory)")
 
 
 @pytest.mark.parametrize(
@@ -389,10 +463,10 @@ def test_a_lock_that_cannot_be_taken_is_named(xner, run_copy, name):
         (("tag", "{run}/export", "{run}/recipe.yaml"), "export/manifest.json"),
     ],
 )
-def test_other_commands_name_a_folder_where_a_file_belongs(xner, run_copy, finished_run, command, name):
-    shutil.copytree(finished_run / "run", run_copy.parent / "other")
-    put_folder(run_copy / name)
-    expect(xner(*(part.format(run=run_copy) for part in command)), 5, run_copy / name, "Is a directory")
+def test_other_commands_name_a_folder_where_a_file_belongs(xner, copied_run, finished_run, command, name):
+    shutil.copytree(finished_run / "run", copied_run.parent / "other")
+    put_folder(copied_run / name)
+    expect(xner(*(part.format(run=copied_run) for part in command)), 5, copied_run / name, "Is a directory")
 
 
 @pytest.mark.parametrize(
@@ -427,11 +501,11 @@ def test_a_name_that_is_not_utf8_is_refused(xner, command):
 
 
 @pytest.fixture
-def damaged_report(run_copy):
+def damaged_report(copied_run):
     """Change the report of a run at a path of keys, or remove the last one."""
 
     def damage(keys, *value):
-        report = json.loads((run_copy / "report.json").read_text(encoding="utf-8"))
+        report = json.loads((copied_run / "report.json").read_text(encoding="utf-8"))
         entry = report
         for key in keys[:-1]:
             entry = entry[key]
@@ -439,8 +513,8 @@ def damaged_report(run_copy):
             entry[keys[-1]] = value[0]
         else:
             del entry[keys[-1]]
-        (run_copy / "report.json").write_text(json.dumps(report), encoding="utf-8")
-        return run_copy
+        (copied_run / "report.json").write_text(json.dumps(report), encoding="utf-8")
+        return copied_run
 
     return damage
 
@@ -482,13 +556,13 @@ BROKEN_JSON = [b"", b"{", b"[]", b"\xff{}", b'{"a": NaN}', b"1" * 5000, b"[" * 1
 
 
 @pytest.mark.parametrize("data", BROKEN_JSON, ids=range(len(BROKEN_JSON)))
-def test_a_broken_report_is_named_and_a_broken_manifest_too(xner, run_copy, data):
-    (run_copy / "report.json").write_bytes(data)
-    expect(xner("report", run_copy), 4, run_copy / "report.json")
-    (run_copy / "export" / "manifest.json").write_bytes(data)
-    code, _, message = xner("tag", run_copy / "export", run_copy / "recipe.yaml")
+def test_a_broken_report_is_named_and_a_broken_manifest_too(xner, copied_run, data):
+    (copied_run / "report.json").write_bytes(data)
+    expect(xner("report", copied_run), 4, copied_run / "report.json")
+    (copied_run / "export" / "manifest.json").write_bytes(data)
+    code, _, message = xner("tag", copied_run / "export", copied_run / "recipe.yaml")
     assert code == 4
-    assert str(run_copy / "export" / "manifest.json") in message
+    assert str(copied_run / "export" / "manifest.json") in message
     assert len(message) < 2000
 
 
@@ -504,38 +578,38 @@ def test_a_broken_report_is_named_and_a_broken_manifest_too(xner, run_copy, data
         ({"parameters": "many"}, "parameters must be a whole number"),
     ],
 )
-def test_an_exports_manifest_in_another_form_is_named_with_the_key(xner, run_copy, change, key):
-    path = run_copy / "export" / "manifest.json"
+def test_an_exports_manifest_in_another_form_is_named_with_the_key(xner, copied_run, change, key):
+    path = copied_run / "export" / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **change}), encoding="utf-8")
-    expect(xner("tag", run_copy / "export", run_copy / "recipe.yaml"), 4, f"{path}: {key}")
+    expect(xner("tag", copied_run / "export", copied_run / "recipe.yaml"), 4, f"{path}: {key}")
 
 
 @pytest.mark.parametrize("files", [[], {"weights": []}, {"model.safetensors": {"sha256": 1, "bytes": 1}}, "all", None])
-def test_a_students_manifest_in_another_form_is_named_and_nothing_more_is_to_be_removed(xner, run_copy, place, files):
-    path = run_copy / "student" / "manifest.json"
+def test_a_students_manifest_in_another_form_is_named_and_nothing_more_is_to_be_removed(xner, copied_run, place, files):
+    path = copied_run / "student" / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "files": files}), encoding="utf-8")
-    result = xner("evaluate", run_copy / "student", "--corpus", place / "corpus")
+    result = xner("evaluate", copied_run / "student", "--corpus", place / "corpus")
     expect(result, 4, f"{path}: files", "Remove it and run the same command again.")
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b'{"train": 3}', b'{"train": {"seconds": "long", "processes": 1}}'])
-def test_lost_timings_cost_the_timings_only(xner, run_copy, data):
-    (run_copy / "timings.json").write_bytes(data)
-    code, out, _ = xner("distil", run_copy, "--set", "evaluate.bootstrap=7", "--until", "evaluate", "--json")
+def test_lost_timings_cost_the_timings_only(xner, copied_run, data):
+    (copied_run / "timings.json").write_bytes(data)
+    code, out, _ = xner("distil", copied_run, "--set", "evaluate.bootstrap=7", "--until", "evaluate", "--json")
     assert code == 0
     assert json.loads(out)["report"]["run"]["stages"] == {}
-    assert list(json.loads((run_copy / "timings.json").read_text(encoding="utf-8"))) == ["evaluate"]
+    assert list(json.loads((copied_run / "timings.json").read_text(encoding="utf-8"))) == ["evaluate"]
 
 
-def test_a_run_folder_stands_for_its_export(xner, run_copy):
-    (run_copy.parent / "a.txt").write_text("Ada Byron lives in Paris .\n", encoding="utf-8")
-    of_export = xner("tag", run_copy / "export", run_copy.parent / "a.txt")
+def test_a_run_folder_stands_for_its_export(xner, copied_run):
+    (copied_run.parent / "a.txt").write_text("Ada Byron lives in Paris .\n", encoding="utf-8")
+    of_export = xner("tag", copied_run / "export", copied_run.parent / "a.txt")
     assert of_export[0] == 0
-    assert xner("tag", run_copy, run_copy.parent / "a.txt") == of_export
-    assert xner("tag", run_copy, run_copy.parent / "a.txt", "--workers", 2)[:2] == of_export[:2]
-    shutil.rmtree(run_copy / "export")
+    assert xner("tag", copied_run, copied_run.parent / "a.txt") == of_export
+    assert xner("tag", copied_run, copied_run.parent / "a.txt", "--workers", 2)[:2] == of_export[:2]
+    shutil.rmtree(copied_run / "export")
     for command in ("tag", "serve", "bench"):
-        expect(xner(command, run_copy), 4, f"{run_copy}: a run folder without an export", f"xner export {run_copy}")
+        expect(xner(command, copied_run), 4, f"{copied_run}: a run folder without an export", f"xner export {copied_run}")
 
 
 LEFTOVERS = (
@@ -546,18 +620,18 @@ LEFTOVERS = (
 )
 
 
-def test_what_killed_runs_left_goes_although_every_stage_is_reused_and_nothing_else_does(xner, run_copy):
-    before = {path for path in run_copy.rglob("*") if path.is_file()}
-    own = {run_copy / ".notes.writing", run_copy / "mine.tmp", run_copy.parent / "elsewhere" / "x"}
-    for path in (*own, *(run_copy / name for name in LEFTOVERS)):
+def test_what_killed_runs_left_goes_although_every_stage_is_reused_and_nothing_else_does(xner, copied_run):
+    before = {path for path in copied_run.rglob("*") if path.is_file()}
+    own = {copied_run / ".notes.writing", copied_run / "mine.tmp", copied_run.parent / "elsewhere" / "x"}
+    for path in (*own, *(copied_run / name for name in LEFTOVERS)):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("x", encoding="utf-8")
-    (run_copy / ".soft_labels.writing").symlink_to(run_copy.parent / "elsewhere")
-    code, out, _ = xner("distil", run_copy, "--json")
+    (copied_run / ".soft_labels.writing").symlink_to(copied_run.parent / "elsewhere")
+    code, out, _ = xner("distil", copied_run, "--json")
     assert code == 0
     assert {step["state"] for step in json.loads(out)["steps"]} == {"reused"}
-    left = {path for path in run_copy.rglob("*") if path.is_file() or path.is_symlink()}
-    assert left - before == {path for path in own if path.is_relative_to(run_copy)}
+    left = {path for path in copied_run.rglob("*") if path.is_file() or path.is_symlink()}
+    assert left - before == {path for path in own if path.is_relative_to(copied_run)}
     assert all(path.exists() for path in own)
 
 
@@ -604,3 +678,18 @@ def test_a_sentence_of_a_thousand_words_is_taught_labelled_and_scored_whole(xner
         assert model["languages"]["en"]["words_lost"] == 1, "U+200B and no other word"
     store = open_store(place / "run" / "soft_labels")
     assert store.n_words == sum(counts.words for counts in store.counts.values())
+
+
+def test_a_run_keeps_no_password_of_an_address(xner, place):
+    """A URL on this machine: what a server's password would look like, without a server."""
+    url = f"file://{place / 'corpus'}?token=SECRET"
+    (place / "corpus?token=SECRET").symlink_to(place / "corpus")
+    code, out, message = distil(xner, place, "--set", f"corpus.path={url}")
+    assert (code, message) == (0, "")
+    files = [path for path in (place / "run").rglob("*") if path.is_file()]
+    assert not [path for path in files if b"SECRET" in path.read_bytes()]
+    assert "SECRET" not in out
+    assert f"file://{place / 'corpus'}\n" in (place / "run" / "recipe.yaml").read_text(encoding="utf-8")
+    code, out, _ = xner("distil", place / "run", "--dry-run")
+    assert code == 0
+    assert out.count("reused") == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import threading
 from functools import partial
@@ -150,6 +151,74 @@ def test_web_servers_are_asked_for_a_file_once(web, folder):
     write(folder / "en" / "train.tsv", "Somebody/B-PER else/O")
     look_again()
     assert opened(url).sentences("en", "train")[0].words == ("Somebody", "else")
+
+
+@pytest.fixture
+def locked(folder):
+    """A web server that asks for a password or a token; gives its host and port."""
+    pytest.importorskip("aiohttp")
+    handler = partial(LockedServer, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+class LockedServer(http.server.SimpleHTTPRequestHandler):
+    def do_GET(self):
+        allowed = f"Basic {base64.b64encode(b'user:SE@CRET').decode()}"
+        if self.headers.get("Authorization") == allowed or self.path.endswith("?token=SECRET"):
+            super().do_GET()
+        else:
+            self.send_error(401)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_password_is_used_and_named_nowhere(locked, folder):
+    corpus = opened(f"http://user:SE%40CRET@{locked}")
+    assert corpus.sentences("en", "train") == opened(folder).sentences("en", "train")
+    assert corpus.name == corpus.source["path"] == f"http://{locked}"
+
+
+def test_a_file_at_a_url_with_a_token_is_read(locked, folder):
+    section = TransferSection(path=f"http://{locked}/en.txt?token=SECRET", languages=("en",), training_text=False)
+    texts = iter_transfer(opened(folder), section, "en", held_out=set())
+    assert [sentence.words for sentence in texts] == [("New", "text", "."), ("More", ".")]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://user:SE%40CRETS@{host}",
+        "http://user:SE/CRET@{host}",
+        "http://user:SE?CRET@{host}/",
+        "http://SECRET@{host}",
+        "http://{host}?token=SECRETS",
+        "memory://user:SECRET@none/corpus?token=SECRET",
+        "nonsense://SECRET:SECRET@host",
+        "zip://en::http://user:SECRETS@{host}/en.zip?token=SECRETS",
+        "http://user:SE CRET@[::1:80",
+    ],
+)
+def test_what_cannot_be_fetched_is_named_without_its_password_and_token(locked, folder, address):
+    url = address.format(host=locked)
+    text = TransferSection(path=url, languages=("en",))
+    for read in (lambda: opened(url), lambda: transfer_languages(opened(folder), text), lambda: check_corpus(url)):
+        with pytest.raises((CorpusError, ResourceError)) as caught:
+            read()
+        chain = [caught.value, caught.value.__cause__]
+        assert not any(secret in f"{error!r}" for error in chain for secret in ("SE", "CRET", "user", "token="))
+
+
+def test_a_refusal_says_that_a_run_folder_keeps_no_password(locked):
+    with pytest.raises(ResourceError, match=r"401.* A run folder keeps no password .* give it again with --set"):
+        opened(f"http://{locked}")
 
 
 def test_check_and_statistics_read_urls(memory):

@@ -11,14 +11,17 @@ from dataclasses import replace
 
 import pytest
 from huggingface_hub import ModelCard
-from tiny_student import SCHEME, make_cnn, save_tiny_student
+from tiny_student import SCHEME, make_cnn, make_network, make_tokenizer, save_tiny_student
 from tiny_transformer import SHAPE, save_tiny_transformer
 
+from xtremedistil_ner.caveats import about_weak_student
 from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.export.web_page import RUNTIME_FILES
 from xtremedistil_ner.exported import verify_export
+from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.crf import Crf
+from xtremedistil_ner.models.student import save_student
 
 FILES = {
     "CONTRACT.md",
@@ -153,6 +156,38 @@ def test_the_card_shows_teacher_and_student_side_by_side(student, tmp_path):
 def test_the_card_says_when_scores_are_synthetic(student, tmp_path, synthetic):
     target = export(student, tmp_path / "export", report=REPORT | {"synthetic": synthetic})
     assert ("synthetic" in (target / "README.md").read_text(encoding="utf-8").lower()) is synthetic
+
+
+@pytest.mark.parametrize(
+    ("teacher", "own", "bound"),
+    [(0.9, 0.002, "below 10"), (0.15, 0.09, "below 10"), (0.9, 0.4, "below half of the teacher's 90.00")],
+)
+def test_the_card_warns_of_a_weak_student(student, tmp_path, teacher, own, bound):
+    scores = {"teacher": teacher, "student": own}
+    models = {name: REPORT["models"][name] | {"macro_f1": f1} for name, f1 in scores.items()}
+    assert f"{bound}. It is not fit for use" in about_weak_student(models)
+    text = (export(student, tmp_path / "export", report=REPORT | {"models": models}) / "README.md").read_text("utf-8")
+    assert f"> **{about_weak_student(models)}**" in text
+
+
+@pytest.mark.parametrize(("teacher", "student"), [(0.9, 0.45), (0.1, 0.1), (0.0, 0.1)])
+def test_a_student_of_half_its_teachers_score_is_not_called_weak(teacher, student):
+    assert about_weak_student({"teacher": {"macro_f1": teacher}, "student": {"macro_f1": student}}) == ""
+
+
+def test_names_in_the_card_and_the_contract_are_no_markup(tmp_path):
+    scheme = LabelScheme(("<img/src=x>", "a|b", "[c](d)`"))
+    save_student(tmp_path / "student", make_network(), make_tokenizer(), scheme, lowercase=False, max_pieces=24)
+    languages = {"<img onerror=x>\n| a |": SCORES}
+    models = {name: REPORT["models"][name] | {"languages": languages} for name in ("teacher", "student")}
+    report = REPORT | {"models": models}
+    target = export(tmp_path / "student", tmp_path / "export", report=report, formats=("hf", "triton"))
+    card = ModelCard((target / "README.md").read_text(encoding="utf-8"))
+    assert card.data.language == list(languages), "YAML quotes it"
+    for text in (card.text, *(path.read_text(encoding="utf-8") for path in target.rglob("CONTRACT.md"))):
+        assert "&lt;img" in text
+        assert "<img" not in text
+        assert "[c](d)" not in text
 
 
 def test_without_a_report_the_card_claims_no_scores(student, tmp_path):

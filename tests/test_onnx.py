@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from onnx_session import assert_contract, open_session, run
-from tiny_student import MAX_PIECES, SCHEME, make_network, ragged_batch
+from tiny_student import MAX_PIECES, SCHEME, make_network, ragged_batch, save_tiny_student
 
+from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.export.onnx_graph import build_graph, write_graph
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
+from xtremedistil_ner.tagger import Tagger
 
 HEADS = pytest.mark.parametrize("head", ["projected", "direct"])
 LENGTHS = [3, 9, 1, 6, 9, 2]
@@ -81,3 +83,12 @@ def test_equal_weights_give_equal_bytes(tmp_path):
 def test_the_graph_of_a_direct_head_has_no_projection():
     graph = build_graph(make_network("direct", with_projection=True), SCHEME, max_pieces=MAX_PIECES)
     assert not [weight.name for weight in graph.graph.initializer if weight.name.startswith("projection")]
+
+
+def test_a_graph_whose_logits_are_not_finite_is_not_loaded(tmp_path):
+    network = save_tiny_student(tmp_path)
+    with torch.no_grad():
+        network.classifier.bias[0] = float("nan")
+    write_graph(tmp_path / "model.onnx", build_graph(network, SCHEME, max_pieces=MAX_PIECES))
+    with pytest.raises(ModelError, match=r"model\.onnx: The model gives logits that are no finite numbers"):
+        Tagger.from_graph(tmp_path / "model.onnx", tmp_path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from xtremedistil_ner.errors import RecipeError
-from xtremedistil_ner.recipe import format_recipe, load_recipe, read_recipe
+from xtremedistil_ner.names import LANGUAGE_PATTERN
+from xtremedistil_ner.recipe import format_recipe, load_recipe, read_recipe, recipe_values
 from xtremedistil_ner.schema import Recipe
 
 MINIMAL = "name: tiny\nteacher: {checkpoint: somewhere}\n"
@@ -69,7 +72,6 @@ def test_all_problems_are_reported_at_once_in_the_order_of_their_lines():
         "seed: -1\n",
         "corpus: {languages: no}\n",
         "corpus: {languages: [en, 1]}\n",
-        "corpus: {path: 2024-01-01}\n",
         "evaluate: {splits: []}\n",
         "evaluate: {splits: [tset]}\n",
     ],
@@ -91,6 +93,22 @@ def test_a_value_of_the_wrong_kind_is_refused_with_its_line(more):
         MINIMAL + "seed: &a [*a]\n",
         MINIMAL + "seed: " + "[" * 500,
         MINIMAL + "seed: !!python/object/apply:os.getcwd []\n",
+        MINIMAL + "seed: !!int abc\n",
+        MINIMAL + "seed: !!binary aGVsbG8=\n",
+        MINIMAL + "corpus: !!set {path}\n",
+        MINIMAL + "seed: 2024-13-45\n",
+        MINIMAL + "seed: " + "9" * 4000,
+        MINIMAL + "seed: " + "9" * 5000,
+        MINIMAL + "seed: 0x" + "f" * 5000,
+        MINIMAL + "seed: 1e" + "9" * 70,
+        MINIMAL + "corpus: {path: a\0b}\n",
+        MINIMAL + "corpus: {path: '" + "x" * 40_000,
+        MINIMAL + "seed: " + "[" * 30_000,
+        MINIMAL + "seed: " + "# ]\n [" * 4_000,
+        MINIMAL + "".join(f"unknown{number}: 1\n" for number in range(1000)),
+        MINIMAL + "x" * 5_000 + ": 1\n",
+        MINIMAL + "<<: {seed: 4}\n",
+        MINIMAL + "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in pairwise("abcdefghijklmnopq")),
         MINIMAL + "? [a, b]\n: 3\n",
         "name: no teacher\n",
         "name: two origins\nteacher: {checkpoint: a, shape: {}}\n",
@@ -99,13 +117,48 @@ def test_a_value_of_the_wrong_kind_is_refused_with_its_line(more):
     ],
 )
 def test_what_is_no_recipe_is_refused_by_name(text):
-    assert problems_of(text)[0].startswith("r.yaml")
+    problems = problems_of(text)
+    assert problems[0].startswith("r.yaml")
+    assert len("\n".join(problems)) < 2000
+
+
+@pytest.mark.parametrize(
+    "value", ["&a 3", "!!int abc", "2024-13-45", "9" * 5000, "[" * 5000, "1_" * 9000, "a: b: c", "\0"]
+)
+def test_an_override_is_read_as_strictly_as_a_file(value):
+    problems = problems_of(MINIMAL, f"seed={value}")
+    assert problems[0].startswith("--set")
+    assert len("\n".join(problems)) < 2000
+
+
+def test_an_anchor_is_refused_where_it_stands():
+    assert problems_of(MINIMAL + "corpus: &a {path: b}\n") == [
+        "r.yaml:3:9: anchor 'a'. A recipe has no anchors and aliases: write it out."
+    ]
+
+
+def test_of_many_problems_the_first_are_listed_and_the_others_counted():
+    problems = problems_of(MINIMAL + "".join(f"unknown{number}: 1\n" for number in range(300)))
+    assert problems[0].startswith("r.yaml:3: unknown0: unknown key.")
+    assert problems[-1] == f"and {300 - len(problems) + 1} more problems."
+
+
+def test_what_yaml_1_1_takes_for_a_date_is_text():
+    assert read_recipe(MINIMAL + "corpus: {path: 2024-01-01}\n").corpus.path == "2024-01-01"
 
 
 def test_a_missing_recipe_a_folder_and_another_encoding_are_named(tmp_path):
     latin = tmp_path / "latin.yaml"
     latin.write_bytes("name: Bokmål".encode("latin-1"))
-    for path, message in ((tmp_path / "none", "no such recipe"), (tmp_path, "not a recipe file"), (latin, "not UTF-8")):
+    long = tmp_path / "long.yaml"
+    long.write_bytes("# é".encode() * 3_000_000)
+    for path, message in (
+        (long, "more than 32,000 bytes"),
+        (tmp_path / "a\0b", "not a recipe file .embedded null byte"),
+        (tmp_path / "none", "no such recipe"),
+        (tmp_path, "not a recipe file"),
+        (latin, "not UTF-8"),
+    ):
         with pytest.raises(RecipeError, match=message) as caught:
             load_recipe(path)
         assert str(path) in str(caught.value)
@@ -123,6 +176,57 @@ def test_overrides_reach_sections_that_the_file_lacks():
     assert recipe.corpus.languages == ("no", "en")
     assert recipe.finetune.masked_language_model.updates == 7
     assert recipe.seed == 4
+
+
+@pytest.mark.parametrize("value", ["~", "#x", "a #b", "no", "1", "[a", "'a'", " a", "a: b", "2024-01-01", "&a", "{}"])
+def test_an_override_of_a_text_field_is_taken_as_it_stands(value):
+    recipe = read_recipe(MINIMAL, overrides=[f"corpus.path={value}", f"teacher.labels.B-GPE={value}"])
+    assert recipe.corpus.path == value
+    assert recipe.teacher.labels == {"B-GPE": value}
+
+
+def test_null_clears_a_text_field_that_may_be_empty_and_no_other():
+    overrides = ["student.vocabulary=v.txt", "student.vocabulary=null", "name=null"]
+    recipe = read_recipe(MINIMAL, overrides=overrides)
+    assert (recipe.student.vocabulary, recipe.name) == (None, "null")
+
+
+@pytest.mark.parametrize("more", ["corpus: {path: ''}\n", "transfer: {path: ''}\n", "corpus: {languages: ['']}\n"])
+def test_an_empty_text_is_no_value(more):
+    (problem,) = problems_of(MINIMAL + more)
+    assert problem.startswith("r.yaml:3: ")
+    assert problems_of(MINIMAL, "corpus.path=")[0] == "--set: corpus.path: give a value, or leave it out, got ''."
+
+
+def test_a_corpus_that_is_cleared_is_not_the_demo():
+    message = "corpus: give path or hub; the built-in corpus is path: demo."
+    assert problems_of(MINIMAL, "corpus.path=null") == [f"--set: {message}"]
+    assert problems_of(MINIMAL + "corpus: {path: }\n") == [f"r.yaml:3: {message}"]
+    assert problems_of(MINIMAL + "corpus: {hub: {id: a/b}}\n", "corpus.hub=null") == [f"--set: {message}"]
+    assert read_recipe(MINIMAL + "corpus: {hub: {id: a/b}}\n").corpus.path is None
+
+
+@pytest.mark.parametrize("code", ["../x", "/etc", "..", "-x", "a b", "a|b", "<b>", "é", "x" * 65, "en\n", "a\0"])
+@pytest.mark.parametrize("section", ["corpus", "transfer", "corpus.hub"])
+def test_a_language_that_is_no_code_is_refused(section, code):
+    (problem,) = problems_of(MINIMAL + "corpus: {hub: {id: a/b}}\n", f"{section}.languages={json.dumps([code])}")
+    assert problem.startswith(f"--set: {section}.languages.0: A language code has")
+
+
+def test_a_recipe_is_stored_without_passwords_and_tokens():
+    url = "https://user:SECRET@host/corpus?token=SECRET"
+    overrides = [f"corpus.path={url}", f"transfer.path={url}", f"teacher.checkpoint={url}", f"student.vocabulary={url}"]
+    recipe = read_recipe(MINIMAL, overrides=overrides)
+    assert recipe.corpus.path == url
+    stored = read_recipe(format_recipe(recipe))
+    assert stored.corpus.path == stored.transfer.path == stored.teacher.checkpoint == "https://host/corpus"
+    assert "SECRET" not in format_recipe(recipe) + str(recipe_values(recipe))
+
+
+@pytest.mark.parametrize("override", ["corpus.languages=[{}]", "seed={}", "corpus.path.x={}", "{}", "seed=[{}"])
+def test_no_message_of_an_override_has_a_password(override):
+    problems = problems_of(MINIMAL, override.format(f"https://user:{'SECRET' * 20}@host"))
+    assert "SECRET" not in "".join(problems)
 
 
 def test_an_override_replaces_what_the_file_says():
@@ -177,16 +281,17 @@ def test_there_are_recipes_to_load():
 
 names = st.text(min_size=1, max_size=12)
 recipes = st.builds(
-    lambda seed, languages, path, labels, rate: Recipe.model_validate(
+    lambda seed, languages, types, path, labels, rate: Recipe.model_validate(
         {
             "name": "any",
             "seed": seed,
-            "corpus": {"languages": languages, "path": path},
+            "corpus": {"languages": languages, "types": types, "path": path},
             "teacher": {"checkpoint": path, "labels": labels},
             "train": {"learning_rate": rate},
         }
     ),
     st.integers(0, 2**32 - 1),
+    st.lists(st.from_regex(LANGUAGE_PATTERN, fullmatch=True), max_size=3),
     st.lists(st.one_of(names, st.sampled_from(["no", "on", "null", "1", "1e3", "~", "2024-01-01", "0x1"])), max_size=3),
     names,
     st.dictionaries(names, names, max_size=2),

@@ -15,9 +15,11 @@ from tiny_report import RUN, build, entry, rows_of
 from xtremedistil_ner.confusions import KINDS, Confusion
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe import load_recipe
+from xtremedistil_ner.report.html import format_page
 from xtremedistil_ner.report.markdown import format_report
 from xtremedistil_ner.report.paper import papers_beside
 from xtremedistil_ner.rundir import RunFolder
+from xtremedistil_ner.terminal import format_models
 
 SHARES = ("precision", "recall", "f1", "f1_low", "f1_high")
 
@@ -247,6 +249,26 @@ def test_markdown_says_when_numbers_are_synthetic_and_only_then(synthetic):
     model = entry(1000, en=[[1, 2, 2], [1, 2, 2]])
     text = format_report(build(model, model, synthetic=synthetic))
     assert ("Synthetic" in text) is synthetic
+
+
+def test_names_in_markdown_are_no_markup_and_a_table_stays_one():
+    model = entry(1000, confusions={Confusion("<img/src=x>", "a|b", "wrong type"): 2}, en=[[1, 2, 2], [1, 2, 2]])
+    model["languages"] |= {"<img onerror=x>\n|": model["languages"]["en"], "`[a](b)": model["languages"]["en"]}
+    text = format_report(build(model, model, run=RUN | {"name": "<b>\n# x"}))
+    assert "<img" not in text
+    assert "[a](b)" not in text
+    assert text.startswith("# &lt;b&gt; # x: teacher and student\n")
+    assert "| &lt;img onerror=x&gt; \\| |" in text
+    assert "| &lt;img/src=x&gt; → a\\|b |" in text
+
+
+@pytest.mark.parametrize(("right", "is_weak"), [(5, True), (10, False)])
+def test_markdown_page_and_terminal_warn_of_a_weak_student(right, is_weak):
+    """Of 100 entities predicted and 100 in the corpus so many are right: F1 0.05 and 0.1."""
+    model = entry(1000, en=[[right, 100, 100], [0, 0, 0]])
+    report = build(model, model)
+    for text in (format_report(report), format_page(report), format_models(report)):
+        assert ("Weak student: its macro-F1 of 5.00 is below 10." in text) is is_weak
 
 
 def test_a_run_on_the_demo_corpus_is_marked_synthetic(finished_run, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from xtremedistil_ner.recipe import load_recipe
 from xtremedistil_ner.report.stored import find_counts, load_counts
-from xtremedistil_ner.rundir import RunFolder, sha256_file
+from xtremedistil_ner.rundir import RunFolder, sealed, sha256_file
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +117,6 @@ def test_baselines_are_entries_without_parameters_and_are_kept(finished_run, tmp
         assert {"macro_f1", "std_f1", "languages", "dev", "identity"} <= set(first["models"][name])
     assert "looks up the names" in run.report_markdown.read_text(encoding="utf-8")
     first["models"]["gazetteer"]["macro_f1"] = 0.123
-    run.report.write_text(json.dumps(first), encoding="utf-8")
+    run.report.write_text(json.dumps(sealed(first)), encoding="utf-8")
     again, _ = evaluate_again(finished_run, run, "evaluate.baselines=true")
     assert again["models"]["gazetteer"]["macro_f1"] == 0.123, "taken as it stood"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from xtremedistil_ner.addresses import without_secrets
 from xtremedistil_ner.cli_bench import bench_app
 from xtremedistil_ner.cli_runs import (
     Json,
@@ -40,7 +41,14 @@ if TYPE_CHECKING:
     from xtremedistil_ner.corpus.check import SplitStats
     from xtremedistil_ner.schema import ColumnsSection
 
-CorpusPath = Annotated[str, typer.Argument(metavar="PATH", help="Corpus folder or URL, or `demo`.")]
+
+def _named(path: str) -> str:
+    if not path:
+        raise UsageError("The path of the corpus is empty. Give a folder, a URL, or `demo`.")
+    return path
+
+
+CorpusPath = Annotated[str, typer.Argument(metavar="PATH", help="Corpus folder or URL, or `demo`.", callback=_named)]
 Columns = Annotated[
     str | None, typer.Option(help="Columns of words and tags, such as `word=1,tag=2`. [default: as the files show]")
 ]
@@ -101,7 +109,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 @app.command()
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Folder of a teacher, a student or an export.")],
-    corpus: Annotated[str, typer.Option(metavar="PATH", help="Corpus folder or URL, or `demo`.")],
+    corpus: Annotated[str, typer.Option(metavar="PATH", help="Corpus folder or URL, or `demo`.", callback=_named)],
     split: Annotated[Literal["train", "dev", "test"], typer.Option(help="Split to score.")] = "test",
     langs: Annotated[str, typer.Option(help="`all`, or codes such as `en,de`.")] = "all",
     columns: Columns = None,
@@ -138,7 +146,7 @@ def corpus_check(path: CorpusPath, columns: Columns = None, types: TypesOption =
     check = check_corpus(path, types=mapping, **_read_columns(columns))
     if check.problems:
         raise CorpusError("\n".join((*check.problems, *format_unread(check))))
-    typer.echo(format_check(check, path))
+    typer.echo(format_check(check, without_secrets(path)))
     _echo_mapping(mapping, check.stats)
 
 

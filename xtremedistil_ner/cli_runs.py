@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from xtremedistil_ner.errors import UsageError
+from xtremedistil_ner.errors import UsageError, quoted
+from xtremedistil_ner.names import LANGUAGE_RULE, is_language
 from xtremedistil_ner.rundir import RunFolder, write_text
 from xtremedistil_ner.terminal import TerminalReporter, format_comparison, format_result, format_table
 
@@ -130,7 +131,7 @@ def _export_command() -> Callable[..., None]:
         if formats is not None:
             changes.append(f"export.formats={json.dumps([name.strip() for name in formats.split(',')])}")
         if runtime is not None:
-            changes.append(f"export.onnxruntime_web={json.dumps(runtime)}")
+            changes.append(f"export.onnxruntime_web={runtime}")
         if force:
             changes.append("export.force_int8=true")
         if private and push_to_hub is None:
@@ -241,6 +242,9 @@ def read_languages(langs: str) -> tuple[str, ...]:
     if langs.strip() == "all":
         return ()
     codes = tuple(code.strip() for code in langs.split(","))
+    for code in filter(None, codes):
+        if not is_language(code):
+            raise UsageError(f"--langs: {quoted(code)}. {LANGUAGE_RULE}.")
     if not all(codes) or len(set(codes)) != len(codes):
         raise UsageError(f"--langs {langs!r}: an empty or repeated code. Write `all`, or codes such as `en,de`.")
     return codes

@@ -11,6 +11,8 @@ import os
 import re
 from typing import ClassVar
 
+from xtremedistil_ner.addresses import text_without_secrets
+
 _FULL = "Free some space and run the same command again; what is finished is kept."
 _WHAT_TO_DO = {
     errno.ENOSPC: _FULL,
@@ -25,6 +27,7 @@ _WHAT_TO_DO = {
     errno.ENOMEM: "Free some memory, or lower the batch sizes.",
 }
 _MOST_QUOTED = 80
+_MOST_READ = 2000  # an address that is cut before its end may show a part of its secret
 
 
 def first_line(error: BaseException) -> str:
@@ -33,16 +36,22 @@ def first_line(error: BaseException) -> str:
 
 
 def quoted(value: object) -> str:
-    """Foreign text as a message repeats it: the first 80 characters, escaped."""
-    text = value if isinstance(value, str) else repr(value)
-    shown = repr(text[:_MOST_QUOTED]) if isinstance(value, str) else text[:_MOST_QUOTED]
-    return f"{shown}…" if len(text) > _MOST_QUOTED else shown
+    """A foreign value as a message repeats it: `repr`, 80 characters at most, without secrets."""
+    if isinstance(value, int) and abs(value) >= 10**_MOST_QUOTED:  # Python refuses to print 5,000 digits
+        return "a number of more than 80 digits"
+    text = text_without_secrets(repr(value[:_MOST_READ] if isinstance(value, str) else value))
+    if len(text) <= _MOST_QUOTED + 2:
+        return text
+    return f"{text[: _MOST_QUOTED + 1]}{text[-1] if isinstance(value, str) else ''}…"
 
 
 class XnerError(Exception):
-    """Root of the tree; never raised itself."""
+    """Root of the tree; never raised itself. URLs in a message lose user information and query."""
 
     exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(text_without_secrets(message))
 
 
 class UsageError(XnerError):

@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 from xtremedistil_ner.errors import ArtefactError, ModelError
 from xtremedistil_ner.languages import language_name
+from xtremedistil_ner.names import is_inside
 from xtremedistil_ner.rundir import (
     MANIFEST,
     REMEDY,
     RunFolder,
-    is_inside,
     read_json,
     require_files,
     require_kind,

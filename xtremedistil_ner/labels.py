@@ -16,7 +16,8 @@ from typing import Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 
-from xtremedistil_ner.errors import CorpusError, UsageError
+from xtremedistil_ner.errors import CorpusError, UsageError, quoted
+from xtremedistil_ner.names import TYPE_RULE, is_type
 
 TagFormat = Literal["IOB1", "IOB2", "BIOES"]
 TagIds = npt.NDArray[np.int16]
@@ -49,7 +50,7 @@ class LabelScheme:
     """The entity types that a model knows, in the order of its outputs.
 
     Tag 0 is `O`; type k has the tags 2k + 1 (`B-`) and 2k + 2 (`I-`).
-    Raises: UsageError for types that are empty, repeated or contain white space.
+    Raises: UsageError for types that are repeated or that `names.is_type` refuses.
     """
 
     types: tuple[str, ...]
@@ -57,8 +58,8 @@ class LabelScheme:
     def __post_init__(self) -> None:
         object.__setattr__(self, "types", tuple(self.types))
         for number, kind in enumerate(self.types):
-            if not kind or any(character.isspace() for character in kind):
-                raise UsageError(f"type {number + 1} is {kind!r}. A type is a word such as LOC, without white space.")
+            if not is_type(kind):
+                raise UsageError(f"type {number + 1} is {quoted(kind)}. {TYPE_RULE}.")
             if kind in self.types[:number]:
                 raise UsageError(f"type {kind!r} is given twice. Name every type once.")
 
@@ -130,8 +131,8 @@ def split_tag(tag: str) -> tuple[str, str]:
     if tag == OUTSIDE:
         return OUTSIDE, ""
     prefix, kind = tag[:1], tag[2:]
-    if prefix not in tuple(_PREFIXES["BIOES"]) or tag[1:2] != "-" or not kind or any(map(str.isspace, kind)):
-        raise CorpusError(f"{tag!r} is not a tag. A tag is O, or B- or I- and a type, such as B-LOC.")
+    if prefix not in tuple(_PREFIXES["BIOES"]) or tag[1:2] != "-" or not is_type(kind):
+        raise CorpusError(f"{quoted(tag)} is not a tag. A tag is O, or B- or I- and a type, such as B-LOC.")
     return prefix, kind
 
 

@@ -1,7 +1,8 @@
 """The recipe: one YAML file that says everything about one run, read strictly.
 
 YAML 1.2 through ruamel.yaml, because PyYAML reads `no` (Norwegian) as `False`, `3e-4` as text, and accepts
-repeated keys. All problems of a file are reported at once, each with its line and its path.
+repeated keys. Anchors, aliases and tags are refused: a kilobyte of them can stand for gigabytes. All problems of a
+file are reported at once, each with its line and its path.
 """
 
 from __future__ import annotations
@@ -10,18 +11,29 @@ import difflib
 import io
 import re
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import Any, cast
+from types import UnionType
+from typing import Any, Literal, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from xtremedistil_ner.errors import RecipeError
+from xtremedistil_ner.addresses import text_without_secrets, values_without_secrets
+from xtremedistil_ner.errors import RecipeError, first_line, quoted
 from xtremedistil_ner.schema import Recipe
 
 _NO_KEYS = ("function-", "union-")
 """What pydantic puts between the keys of a problem's place: validators, and the form of `corpus.types`."""
+_MOST_BYTES = 32_000  # ten times the longest recipe of this package, and a second's work for the parser
+_MOST_BRACKETS = 500  # nested ones take the parser quadratic time, 8 s for 32,000
+_MOST_MESSAGE = 1800
+_MOST_PROBLEMS = 50
+_TAG = "tag:yaml.org,2002:"
+_VALUES = tuple(_TAG + kind for kind in ("null", "bool", "int", "float"))
+_TEXTS = tuple(_TAG + kind for kind in ("str", "timestamp", "value", "merge"))  # dates, `=` and `<<` of YAML 1.1
 
 
 def load_recipe(source: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
@@ -31,26 +43,30 @@ def load_recipe(source: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = Path(source)
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as stream:
+            data = stream.read(_MOST_BYTES + 1)
+        _require_size(len(data), str(path))
+        text = data.decode("utf-8")
     except FileNotFoundError as error:
         raise RecipeError(f"{path}: no such recipe. Give a file, or a name that `xner recipes` lists.") from error
-    except OSError as error:
-        raise RecipeError(f"{path}: not a recipe file ({error.strerror}). Give a YAML file or a run folder.") from error
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path}: not UTF-8 at byte {error.start}. Save the recipe as UTF-8.") from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL
+        reason = getattr(error, "strerror", error)
+        raise RecipeError(f"{path}: not a recipe file ({reason}). Give a YAML file or a run folder.") from error
     return read_recipe(text, origin=str(path), overrides=overrides)
 
 
 def read_recipe(text: str, *, origin: str = "<recipe>", overrides: Sequence[str] = ()) -> Recipe:
     """Parse the text of a recipe; `origin` names it in error messages.
 
+    A value for a text field in `overrides` is taken as it stands, `null` for one that may be empty clears it; other
+    values are YAML.
+
     Raises: RecipeError, listing every problem with its line.
     """
     document = _parse(text, origin)
-    try:
-        plain = _plain(document)
-    except RecursionError as error:
-        raise RecipeError(f"{origin}: a value contains itself. Write it out.") from error
+    plain = _plain(document, origin)
     if not isinstance(plain, dict):
         raise RecipeError(f"{origin}: a recipe is a mapping of sections, not {type(plain).__name__}.")
     problems: list[str] = []
@@ -58,57 +74,102 @@ def read_recipe(text: str, *, origin: str = "<recipe>", overrides: Sequence[str]
     try:
         recipe = Recipe.model_validate(plain)
     except ValidationError as error:
-        for detail in error.errors():
+        unlisted = max(0, error.error_count() - _MOST_PROBLEMS)
+        for detail in error.errors()[:_MOST_PROBLEMS]:
             problems.append(_describe(cast("dict[str, Any]", detail), document, origin, overridden))
     else:
+        unlisted = 0
         if not problems:
             return recipe
-    raise RecipeError("\n".join(sorted(problems, key=_line_in)))
+    raise RecipeError(_join(sorted(problems, key=_line_in), unlisted))
+
+
+def recipe_values(recipe: Recipe) -> dict[str, Any]:
+    """Every field of a recipe as JSON values, as runs and reports store it: no URL has user information or a query."""
+    values: dict[str, Any] = values_without_secrets(recipe.model_dump(mode="json"))
+    return values
 
 
 def format_recipe(recipe: Recipe) -> str:
-    """Every field of a recipe, defaults included, as YAML that `read_recipe` reads back to an equal recipe."""
+    """The `recipe_values` as YAML, defaults included, that `read_recipe` reads back to an equal recipe."""
     stream = io.StringIO()
     writer = YAML(typ="safe", pure=True)
     writer.default_flow_style = False
     writer.allow_unicode = False  # U+0085 and its like would be read back as line ends
     writer.width = 2**20  # a folded string with a tab at the fold would lose it
-    writer.dump(recipe.model_dump(mode="json"), stream)
+    writer.dump(recipe_values(recipe), stream)
     return stream.getvalue()
 
 
-def _parse(text: str, origin: str) -> Any:  # noqa: ANN401 - a YAML document can be anything
+def _require_size(size: int, origin: str) -> None:
+    if size > _MOST_BYTES:
+        raise RecipeError(f"{origin}: more than {_MOST_BYTES:,} bytes. A recipe is shorter.")
+
+
+def _parse(text: str, origin: str) -> Node | None:
+    _require_size(len(text), origin)
     try:
-        return YAML(typ="rt", pure=True).load(text)
+        if text.count("[") + text.count("{") > _MOST_BRACKETS:
+            raise RecursionError
+        node: Node | None = YAML(typ="safe", pure=True).compose(text)
     except RecursionError as error:
-        raise RecipeError(f"{origin}: nested too deeply. A recipe has three levels.") from error
+        raise RecipeError(f"{origin}: nested too deeply, or too many brackets. A recipe has three levels.") from error
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{origin}:{mark.line + 1}:{mark.column + 1}" if mark else origin
-        problem = (error.problem or "not YAML").splitlines()[0]
+        problem = (error.problem or "not YAML").splitlines()[0][:200]
         raise RecipeError(f"{where}: {problem}.") from error
-    except YAMLError as error:
-        raise RecipeError(f"{origin}: not YAML: {error}") from error
-
-
-def _plain(node: Any) -> Any:  # noqa: ANN401
-    """Ruamel's round-trip containers and scalars as plain Python values."""
-    if isinstance(node, dict):
-        return {str(key): _plain(value) for key, value in node.items()}
-    if isinstance(node, list):
-        return [_plain(value) for value in node]
-    for kind in (bool, int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
+    except (YAMLError, ValueError) as error:
+        raise RecipeError(f"{origin}: not YAML: {first_line(error)[:200]}.") from error
     return node
+
+
+def _plain(node: Node | None, origin: str) -> Any:  # noqa: ANN401 - a YAML document can be anything
+    """The plain Python values of a document. No alias is followed: what it stands for has an anchor."""
+    if node is None:
+        return None
+    where = f"{origin}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
+    if node.anchor is not None:
+        raise RecipeError(f"{where}: anchor {quoted(node.anchor)}. A recipe has no anchors and aliases: write it out.")
+    if isinstance(node, ScalarNode) and node.tag in (*_VALUES, *_TEXTS):
+        return node.value if node.tag in _TEXTS else _construct(node, where)
+    if isinstance(node, SequenceNode) and node.tag == f"{_TAG}seq":
+        return [_plain(value, origin) for value in node.value]
+    if isinstance(node, MappingNode) and node.tag == f"{_TAG}map":
+        return _plain_mapping(node, origin)
+    raise RecipeError(f"{where}: tag {quoted(node.tag)}. A recipe has no tags: write the value alone.")
+
+
+def _plain_mapping(node: MappingNode, origin: str) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for key, value in node.value:
+        where = f"{origin}:{key.start_mark.line + 1}:{key.start_mark.column + 1}"
+        if not isinstance(key, ScalarNode):
+            raise RecipeError(f"{where}: a key is a word, not a list or a mapping.")
+        if key.value in plain:
+            raise RecipeError(f"{where}: duplicate key {quoted(key.value)}. Write it once.")
+        plain[key.value] = _plain(value, origin)
+    return plain
+
+
+def _construct(node: ScalarNode, where: str) -> Any:  # noqa: ANN401
+    try:
+        if len(node.value) > 80:
+            raise ValueError
+        return YAML(typ="safe", pure=True).constructor.construct_object(node)
+    except (ValueError, LookupError, ArithmeticError) as error:
+        kind = str(node.tag).removeprefix(_TAG)
+        raise RecipeError(f"{where}: {quoted(node.value)} is no {kind}. Write another value.") from error
 
 
 def _override(plain: dict[str, Any], override: str, problems: list[str]) -> str:
     """Set one value in place; its path, or nothing when the override itself is wrong."""
     path, equals, value = override.partition("=")
     keys = path.split(".")
+    shown = text_without_secrets(override)  # before it is cut
+    shown = shown if len(shown) <= 80 else f"{shown[:80]}…"
     if not equals or not all(keys):
-        problems.append(f"--set {override}: write section.field=value.")
+        problems.append(f"--set {shown}: write section.field=value.")
         return ""
     target = plain
     for key in keys[:-1]:
@@ -116,14 +177,19 @@ def _override(plain: dict[str, Any], override: str, problems: list[str]) -> str:
         if nested is None:
             nested = target[key] = {}
         if not isinstance(nested, dict):
-            problems.append(f"--set {override}: {key} is not a section.")
+            problems.append(f"--set {shown}: {key[:80]} is not a section.")
             return ""
         target = nested
-    target[keys[-1]] = _plain(_parse(value, f"--set {path}"))
+    kinds = _kinds_at(keys)
+    if kinds and all(kind in (str, type(None)) or get_origin(kind) is Literal for kind in kinds):
+        target[keys[-1]] = None if value == "null" and type(None) in kinds else value
+    else:
+        origin = f"--set {path[:80]}"
+        target[keys[-1]] = _plain(_parse(value, origin), origin)
     return path
 
 
-def _describe(detail: dict[str, Any], document: Any, origin: str, overridden: Sequence[str]) -> str:  # noqa: ANN401
+def _describe(detail: dict[str, Any], document: Node | None, origin: str, overridden: Sequence[str]) -> str:
     location = [part for part in detail["loc"] if not (isinstance(part, str) and part.startswith(_NO_KEYS))]
     path = ".".join(str(part) for part in location) or "recipe"
     is_unknown = detail["type"] == "extra_forbidden"
@@ -134,9 +200,11 @@ def _describe(detail: dict[str, Any], document: Any, origin: str, overridden: Se
     else:
         line = _line_of(document, location)
         where = f"{origin}:{line}" if line else origin
+    if len(path) > 80:
+        path = f"{path[:80]}…"
     if is_unknown:
         known = list(_fields_at(location[:-1]))
-        close = difflib.get_close_matches(str(location[-1]), known, n=1)
+        close = difflib.get_close_matches(str(location[-1])[:80], known, n=1)
         hint = f"Did you mean {close[0]}?" if close else f"Known here: {', '.join(known)}."
         return f"{where}: {path}: unknown key. {hint}"
     if detail["type"] == "missing":
@@ -144,9 +212,20 @@ def _describe(detail: dict[str, Any], document: Any, origin: str, overridden: Se
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "tuple_type":
         message = "Input should be a list such as [a, b]"
+    if detail["type"] == "string_too_short":
+        message = "give a value, or leave it out"
     if not isinstance(detail["input"], dict):  # a whole section would bury the message
-        message += f", got {detail['input']!r}"
+        message += f", got {quoted(detail['input'])}"
     return f"{where}: {path}: {message}."
+
+
+def _join(problems: Sequence[str], unlisted: int) -> str:
+    """The first problems, one a line, as far as a message goes, and how many more there are with those `unlisted`."""
+    ends = list(accumulate(len(problem) + 1 for problem in problems))
+    shown = max(1, sum(end <= _MOST_MESSAGE for end in ends))
+    more = len(problems) - shown + unlisted
+    rest = [f"and {more} more problems."] if more else []
+    return "\n".join([*problems[:shown], *rest])
 
 
 def _line_in(problem: str) -> int:
@@ -154,23 +233,38 @@ def _line_in(problem: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _line_of(node: Any, location: Sequence[str | int]) -> int | None:  # noqa: ANN401
+def _line_of(node: Node | None, location: Sequence[str | int]) -> int | None:
+    """The line of a key or of an item, or of what it would stand in."""
     line: int | None = None
     for part in location:
-        marks = getattr(node, "lc", None)
-        if marks is None or (isinstance(node, dict) and part not in node):
+        if isinstance(node, MappingNode):
+            found = next(((key, value) for key, value in node.value if key.value == part), None)
+        elif isinstance(node, SequenceNode) and isinstance(part, int):
+            found = (node.value[part], node.value[part])
+        else:
+            found = None
+        if found is None:
             break
-        line = (marks.key(part) if isinstance(node, dict) else marks.item(part))[0] + 1
-        node = node[part]
+        line, node = found[0].start_mark.line + 1, found[1]
     return line
 
 
 def _fields_at(location: Sequence[str | int]) -> Iterator[str]:
-    section: Any = Recipe
+    for kind in _kinds_at(location):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from kind.model_fields
+
+
+def _kinds_at(location: Sequence[str | int]) -> tuple[Any, ...]:
+    """What stands at a place of a recipe: its type, or the members of a union; nothing where there is no field."""
+    kinds: tuple[Any, ...] = (Recipe,)
     for part in location:
-        annotation = section.model_fields[part].annotation if part in section.model_fields else None
-        candidates = [annotation, *getattr(annotation, "__args__", ())]
-        section = next((kind for kind in candidates if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
-        if section is None:
-            return
-    yield from section.model_fields
+        inside = next((found for kind in kinds if (found := _kind_inside(kind, part)) is not None), None)
+        kinds = get_args(inside) if get_origin(inside) is UnionType else (inside,) if inside is not None else ()
+    return kinds
+
+
+def _kind_inside(kind: Any, part: str | int) -> Any:  # noqa: ANN401 - a type of any form
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return kind.model_fields[part].annotation if part in kind.model_fields else None
+    return get_args(kind)[-1 if get_origin(kind) is dict else 0] if get_origin(kind) in (dict, tuple) else None

@@ -17,10 +17,11 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from xtremedistil_ner.errors import ArtefactError, first_line
+from xtremedistil_ner.errors import ArtefactError, first_line, quoted
+from xtremedistil_ner.names import is_inside
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
@@ -200,13 +201,6 @@ def require_files(path: Path, manifest: Mapping[str, Any]) -> None:
         require_kind(path, f"files.{name}.bytes", entry.get("bytes"), int)
 
 
-def is_inside(name: str) -> bool:
-    """Whether a name that a manifest gives is that of a file in its folder, in one way of writing it."""
-    path = PurePosixPath(name)
-    canonical = path.as_posix() == name and name not in ("", ".")
-    return canonical and not path.is_absolute() and ".." not in path.parts and not set("\\\0:") & set(name)
-
-
 def read_timings(run: RunFolder) -> dict[str, dict[str, Any]]:
     """Seconds and processes of the stages, as last run; none where the file is missing or broken."""
     try:
@@ -257,11 +251,28 @@ def published_fingerprint(folder: Path) -> str | None:
     """The fingerprint of a published artefact, or None when there is none or it is not whole."""
     try:
         manifest = read_manifest(folder)
-        complete = all((folder / name).stat().st_size == entry["bytes"] for name, entry in manifest["files"].items())
+        complete = all(
+            is_inside(name) and (folder / name).stat().st_size == entry["bytes"]
+            for name, entry in manifest["files"].items()
+        )
         value: str = manifest["fingerprint"]
     except (ArtefactError, OSError, KeyError):
         return None
     return value if complete else None
+
+
+def sealed(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A report with a hash of all that it says, by which `require_seal` knows it."""
+    return {**report, "seal": fingerprint({key: value for key, value in report.items() if key != "seal"})}
+
+
+def require_seal(report: Mapping[str, Any], path: Path) -> None:
+    """Check that a report is as it was written; those of earlier versions have no seal.
+
+    Raises: ArtefactError.
+    """
+    if "seal" in report and report["seal"] != sealed(report)["seal"]:
+        raise ArtefactError(f"{path}: changed since it was written. Remove it and run `xner distil` again.")
 
 
 def report_fingerprint(path: Path) -> str | None:
@@ -281,7 +292,9 @@ def verify(folder: Path) -> dict[str, Any]:
     problems = []
     for name, entry in manifest["files"].items():
         path = folder / name
-        if not path.is_file():
+        if not is_inside(name):
+            problems.append(f"{quoted(name)} is not a path inside the folder")
+        elif not path.is_file():
             problems.append(f"{name} is missing")
         elif path.stat().st_size != entry["bytes"] or sha256_file(path) != entry["sha256"]:
             problems.append(f"{name} differs from the manifest")

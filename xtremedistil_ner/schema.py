@@ -6,10 +6,20 @@ Defaults live here and nowhere else; `docs/recipes.md` is generated from these c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from xtremedistil_ner.names import LANGUAGE_RULE, is_language
+
+
+def _admit_language(code: str) -> str:
+    if not is_language(code):
+        raise ValueError(LANGUAGE_RULE)
+    return code
+
+
+Languages = Annotated[tuple[Annotated[str, AfterValidator(_admit_language)], ...], Field(strict=False)]
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 
 
@@ -34,7 +44,7 @@ Strategy = Literal["D0", "D0-S", "hard", "D1", "D2", "D3.1", "D3.2", "D4.1", "D4
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, str_min_length=1)
 
 
 class HubCorpusSection(_Section):
@@ -43,7 +53,7 @@ class HubCorpusSection(_Section):
     id: str = Field(description="such as `unimelb-nlp/wikiann`")
     revision: str = Field("main", description="branch, tag or commit; the report has the commit it was")
     config: str = Field("{language}", description="configuration of a language; `{language}` stands for its code")
-    languages: Names = Field(
+    languages: Languages = Field(
         (), description="what `all` stands for, as far as the dataset has them; empty: every one that `config` finds"
     )
     words: str = Field("tokens", description="column of the words")
@@ -74,9 +84,9 @@ class ColumnsSection(_Section):
 class CorpusSection(_Section):
     """The labelled corpora: `demo` (built in, synthetic), a folder `<lang>/{train,dev,test}.tsv`, or the Hub's."""
 
-    path: str | None = Field(None, description="folder or URL with one folder per language; empty or `demo`: built in")
+    path: str | None = Field("demo", description="folder or URL with one folder per language; `demo`: built in")
     hub: HubCorpusSection | None = Field(None, description="a corpus of the Hub, in place of `path`")
-    languages: Names = Field((), description="language codes; empty: every language of the corpus")
+    languages: Languages = Field((), description="language codes; empty: every language of the corpus")
     columns: ColumnsSection = ColumnsSection()
     types: Types = Field(
         (),
@@ -84,6 +94,11 @@ class CorpusSection(_Section):
         "empty: the types that the training tags have",
     )
     train_sentences: int | None = Field(None, gt=0, description="at most so many training sentences per language")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _demo_is_no_second_place(cls, data: Any) -> Any:  # noqa: ANN401 - whatever the recipe has here
+        return {"path": None, **data} if isinstance(data, dict) and "hub" in data else data
 
     @model_validator(mode="after")
     def _one_place(self) -> CorpusSection:
@@ -93,6 +108,8 @@ class CorpusSection(_Section):
             )
         if self.hub is not None and self.columns != ColumnsSection():
             raise ValueError("columns belong to a folder's files: name corpus.hub.words and corpus.hub.tags instead")
+        if self.path is None and self.hub is None:
+            raise ValueError("give path or hub; the built-in corpus is path: demo")
         return self
 
     @property
@@ -121,7 +138,7 @@ class TransferSection(_Section):
     )
     text: str = Field("text", description="column of `.jsonl` and `.parquet` files: sentences, or lists of words")
     hub: HubTextSection | None = Field(None, description="a dataset of the Hub")
-    languages: Names = Field(
+    languages: Languages = Field(
         (), description="empty: corpus.languages, and where that is empty too, those of the corpus and of the text"
     )
     sentences: int | None = Field(None, gt=0, description="at most so many sentences per language beside training text")
@@ -358,7 +375,7 @@ class ExportSection(_Section):
 class Recipe(_Section):
     """One run."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
     seed: int = Field(13, ge=0, lt=2**32)
     corpus: CorpusSection = CorpusSection()
     transfer: TransferSection = TransferSection()

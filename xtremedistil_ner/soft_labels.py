@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from xtremedistil_ner.errors import ArtefactError, StoreError
+from xtremedistil_ner.errors import ArtefactError, StoreError, quoted
+from xtremedistil_ner.names import is_inside
 from xtremedistil_ner.rundir import MANIFEST, publish, published_fingerprint, read_json, sha256_file, verify, write_json
 
 _WORD_BORDER = "\n"
@@ -124,6 +125,16 @@ class SoftLabelStore:
             yield number, numbers == number
 
 
+def shard_place(store: Path, name: object) -> Path:
+    """The folder of a shard, which lies in the store's.
+
+    Raises: StoreError for any other name: it would be written, or removed, elsewhere.
+    """
+    if not isinstance(name, str) or not is_inside(name) or "/" in name or name.startswith("."):
+        raise StoreError(f"{store}: {quoted(name)} is no name of a shard. Remove {store / MANIFEST} and run again.")
+    return store / name
+
+
 def write_shard(
     folder: Path,
     sentences: Sequence[Sequence[str]],
@@ -170,8 +181,8 @@ def seal_store(
     """Write the manifest that makes a folder of published shards a store."""
     shards = []
     for name in names:
-        language = name.rpartition("-")[0]
-        shards.append({"name": name, "language": language, "manifest_sha256": sha256_file(folder / name / MANIFEST)})
+        path, language = shard_place(folder, name) / MANIFEST, name.rpartition("-")[0]
+        shards.append({"name": name, "language": language, "manifest_sha256": sha256_file(path)})
     languages = {language: asdict(count) for language, count in counts.items()}
     value = {"schema": 1, "fingerprint": fingerprint, "tags": list(tags), "languages": languages, "shards": shards}
     write_json(folder / MANIFEST, {**value, "files": {}})
@@ -183,10 +194,10 @@ def store_fingerprint(folder: Path) -> str | None:
     if value is None:
         return None
     try:
-        names = [entry["name"] for entry in read_json(folder / MANIFEST).get("shards", [])]
-        return value if all(published_fingerprint(folder / name) for name in names) else None
-    except (KeyError, TypeError, ValueError):
+        places = [shard_place(folder, entry["name"]) for entry in read_json(folder / MANIFEST)["shards"]]
+    except (ArtefactError, KeyError, TypeError):
         return None
+    return value if all(map(published_fingerprint, places)) else None
 
 
 def open_store(folder: Path) -> SoftLabelStore:
@@ -198,7 +209,7 @@ def open_store(folder: Path) -> SoftLabelStore:
         manifest = read_json(folder / MANIFEST)
         shards = []
         for entry in manifest["shards"]:
-            path = folder / entry["name"]
+            path = shard_place(folder, entry["name"])
             verify(path)
             if sha256_file(path / MANIFEST) != entry["manifest_sha256"]:
                 raise ArtefactError(

@@ -105,7 +105,12 @@ class Tagger:
         session = open_session(graph, threads=threads, device=device)
         scheme, max_pieces, transitions = _read_metadata(session, graph)
         encoder = load_encoder(tokenizer, max_pieces=max_pieces)
-        return cls(session_scorer(session, n_tags=len(scheme.tags)), encoder, scheme, transitions)
+        tagger = cls(session_scorer(session, n_tags=len(scheme.tags)), encoder, scheme, transitions)
+        try:
+            tagger.tag_ids([["."]])  # weights that are not finite show now, not in a service's first request
+        except ModelError as error:
+            raise ModelError(f"{graph}: {error}") from error
+        return tagger
 
     def tag(self, texts: Sequence[str]) -> list[list[Entity]]:
         """Entities of each text, in the order they stand there. Raises: UsageError for what is no text."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from xtremedistil_ner.caveats import about_weak_student
 from xtremedistil_ner.languages import count_languages
 from xtremedistil_ner.report.tables import about_means, about_missing_entities, is_scored
 
@@ -274,7 +275,7 @@ def format_models(report: Mapping[str, Any]) -> str:
     text = format_table(rows)
     if report.get("compression") is not None:
         text += f"\ncompression: {report['compression']:.1f}x"
-    if note := about_means(models):
+    for note in filter(None, (about_weak_student(models), about_means(models))):
         text += f"\n{note}"
     if report["synthetic"]:
         text += f"\n{_SYNTHETIC}"

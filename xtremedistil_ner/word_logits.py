@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.pieces import EncodedCorpus, Ints, PieceBatch, PieceEncoder
 
 Scorer = Callable[[PieceBatch], NDArray[np.float32]]
@@ -40,6 +41,7 @@ def score_rows(
 
     Shapes: logits (all words, tags) float32, those of tag 0, `O`, where not covered; covered (all words,) bool, false
     for words without a piece.
+    Raises: ModelError for logits that are not finite.
     """
     logits = np.full((encoded.n_words, n_tags), NEVER, dtype=np.float32)
     logits[:, 0] = 0.0
@@ -47,7 +49,10 @@ def score_rows(
     for rows in plan_batches(encoded.piece_lengths(), batch_pieces=batch_pieces):
         batch = encoder.collate(encoded, rows)
         positions = encoded.scored_positions(batch)
-        logits[positions] = scorer(batch)[batch.word_mask]
+        found = scorer(batch)[batch.word_mask]
+        if not np.isfinite(found).all():
+            raise ModelError("The model gives logits that are no finite numbers. Train or export it again.")
+        logits[positions] = found
         covered[positions] = True
     return logits, covered
 

@@ -22,6 +22,7 @@ from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.corpus.split import SPLITS, LabelledSplit
 from xtremedistil_ner.corpus.streams import COMPRESSIONS
 from xtremedistil_ner.errors import CorpusError
+from xtremedistil_ner.names import admit_language
 
 _READERS = {".parquet": read_parquet, ".jsonl": read_jsonl, ".json": read_json, ".spacy": read_spacy}
 _SPLIT_ENDINGS = (*COLUMN_ENDINGS, ".txt", *_READERS)
@@ -38,8 +39,9 @@ def languages_of(path: Path) -> tuple[str, ...]:
     """
     if not path.is_dir():
         raise CorpusError(f"{path}: no such folder. Give a folder with one folder per language.")
-    folders = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
-    return tuple(name for name in folders if any(_files_of(path, name, split) for split in SPLITS))
+    folders = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    found = [name for name in folders if any(_files_of(path, name, split) for split in SPLITS)]
+    return tuple(admit_language(name, path) for name in found)
 
 
 def find_split(path: Path, language: str, split: str) -> Path | None:
@@ -70,8 +72,9 @@ def find_text(path: Path, language: str) -> Path | None:
 
 def text_languages(path: Path) -> tuple[str, ...]:
     """Languages of which a folder has raw text, sorted."""
-    names = (entry.name for entry in path.iterdir() if entry.is_file())
-    return tuple(sorted({name.removesuffix(end) for name in names for end in TEXT_ENDINGS if name.endswith(end)}))
+    names = [entry.name for entry in path.iterdir() if entry.is_file() and is_text_file(entry.name)]
+    codes = {name.removesuffix(end) for name in names for end in TEXT_ENDINGS if name.endswith(end)}
+    return tuple(admit_language(code, path) for code in sorted(codes))
 
 
 def is_split_file(name: str) -> bool:
@@ -79,12 +82,12 @@ def is_split_file(name: str) -> bool:
     language, _, file = name.partition("/")
     folder, _, rest = file.partition("/")
     is_brats = "/" not in rest and rest.endswith((ANNOTATION, TEXT))
-    return bool(language.strip(".")) and split_of(folder) is not None and (not rest or is_brats)
+    return language[:1] not in ("", ".") and split_of(folder) is not None and (not rest or is_brats)
 
 
 def is_text_file(name: str) -> bool:
     """Whether a text folder's file of this relative path is the raw text of a language."""
-    return "/" not in name and name.endswith(TEXT_ENDINGS)
+    return "/" not in name and not name.startswith(".") and name.endswith(TEXT_ENDINGS)
 
 
 def read_split(path: Path, *, language: str, columns: ColumnNumbers = SHOWN_BY_FILE) -> LabelledSplit:

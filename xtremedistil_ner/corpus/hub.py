@@ -20,9 +20,9 @@ from typing import Any
 from xtremedistil_ner.corpus.hashes import file_hash, once_per_file
 from xtremedistil_ner.corpus.records import feature_names
 from xtremedistil_ner.errors import CorpusError, ResourceError, first_line
+from xtremedistil_ner.names import LANGUAGE_PATTERN
 
 LANGUAGE = "{language}"
-_CODE = "[A-Za-z0-9_-]+"
 _NO_LANGUAGE = frozenset({"default", "data"})
 """Names of a configuration, and of a folder, where a repository has but one."""
 _CARD = "README.md"
@@ -129,7 +129,7 @@ def configs_by_language(dataset: HubDataset, template: str, named: Sequence[str]
             )
         return {named[0]: template}
     first, *others = (re.escape(part) for part in template.split(LANGUAGE))
-    pattern = re.compile(f"{first}({_CODE})" + r"\1".join(others))
+    pattern = re.compile(f"{first}({LANGUAGE_PATTERN})" + r"\1".join(others))
     found = {match[1]: name for name in names if (match := pattern.fullmatch(name)) and match[1] not in _NO_LANGUAGE}
     if not found:
         raise CorpusError(

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from xtremedistil_ner.addresses import without_secrets
 from xtremedistil_ner.corpus.folder import folder_reader, is_split_file
 from xtremedistil_ner.corpus.hub_reader import hub_reader
 from xtremedistil_ner.corpus.layout import ColumnNumbers
@@ -185,7 +186,7 @@ def open_reader(section: CorpusSection) -> CorpusReader:
     folder = local_folder(name, is_split_file)
     synthetic = folder.resolve() == demo_path().resolve()
     columns = ColumnNumbers(section.columns.word, section.columns.tag)
-    return folder_reader(folder, name=name, columns=columns, synthetic=synthetic)
+    return folder_reader(folder, name=without_secrets(name), columns=columns, synthetic=synthetic)
 
 
 def _scheme_of(reader: CorpusReader, languages: tuple[str, ...], mapping: TypeMapping) -> LabelScheme:

@@ -2,7 +2,7 @@
 
 Files of a URL are fetched once through fsspec, kept in a cache, and read like a folder from there. A file is fetched
 again when its address says that it changed (`ukey` of fsspec, ETag and date of a web server). A process looks at a URL
-once, so that it reads the same text throughout.
+once, so that it reads the same text throughout. Messages have URLs without passwords and tokens.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from xtremedistil_ner.addresses import without_secrets
 from xtremedistil_ner.errors import CorpusError, ResourceError, XnerError, first_line
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -81,9 +82,14 @@ def mirror_file(url: str) -> Path:
         filesystem, path = _open(url)
         if _is_local(filesystem):
             return Path(path)
-        target = _place(url) / path.rpartition("/")[2]
+        target = _place(url) / file_name(url)
         _fetch(filesystem, path, target)
     return target
+
+
+def file_name(path: str) -> str:
+    """The last part of a path or URL, which says what a file is; a URL's query is no part of it."""
+    return (without_secrets(path) if is_url(path) else path).rpartition("/")[2]
 
 
 def cache_folder() -> Path:
@@ -144,20 +150,25 @@ def _border(url: str) -> Iterator[None]:
         yield
     except XnerError:
         raise
-    except FileNotFoundError as error:
-        raise CorpusError(f"{url}: no such file or folder. Check the address.") from error
-    except ImportError as error:
-        raise ResourceError(f"{url}: {str(error).rstrip('.')}. Install what fsspec needs for this address.") from error
-    except ValueError as error:
-        if "Protocol not known" not in str(error):
-            raise ResourceError(_unreachable(url, error)) from error
-        raise CorpusError(f"{url}: unknown protocol. Give a folder, or a URL such as s3://bucket/corpus.") from error
     except Exception as error:
-        raise ResourceError(_unreachable(url, error)) from error
+        # what a library says of an address with a password may have the password in any form
+        raise _explain(url, error) from (error if without_secrets(url) == url else None)
 
 
-def _unreachable(url: str, error: Exception) -> str:
-    return (
-        f"{url}: cannot be fetched ({type(error).__name__}: {first_line(error)}). Check the address, the network and "
-        "the disk, or fetch the files yourself and give their folder."
+def _explain(url: str, error: Exception) -> XnerError:
+    shown = without_secrets(url)
+    if isinstance(error, FileNotFoundError):
+        return CorpusError(f"{shown}: no such file or folder. Check the address.")
+    if isinstance(error, ImportError):
+        return ResourceError(f"{shown}: {str(error).rstrip('.')}. Install what fsspec needs for this address.")
+    if isinstance(error, ValueError) and "Protocol not known" in str(error):
+        return CorpusError(f"{shown}: unknown protocol. Give a folder, or a URL such as s3://bucket/corpus.")
+    status = getattr(error, "status", None)  # aiohttp's, of an answer
+    reason = first_line(error) if shown == url else status
+    what = ": ".join(str(part) for part in (type(error).__name__, reason) if part)
+    refused = status in (401, 403) or isinstance(error, PermissionError)
+    return ResourceError(
+        f"{shown}: cannot be fetched ({what}). Check the address, the network and the disk, or fetch the files "
+        "yourself and give their folder."
+        + (" A run folder keeps no password and no token of an address: give it again with --set." if refused else "")
     )

@@ -17,7 +17,8 @@ from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.corpus.split import LINE, ROW, check_words
 from xtremedistil_ner.corpus.streams import open_raw, open_text
 from xtremedistil_ner.corpus.words import split_words
-from xtremedistil_ner.errors import CorpusError, quoted
+from xtremedistil_ner.errors import CorpusError
+from xtremedistil_ner.names import admit_language
 
 LANGUAGE_COLUMN = "language"
 
@@ -58,7 +59,7 @@ def languages_in(path: Path) -> tuple[str, ...] | None:
     """
     if not is_table(path) or not _has_language_column(path):
         return None
-    return tuple(sorted({_check_language(value, place) for place, _, (value,) in _records(path, (LANGUAGE_COLUMN,))}))
+    return tuple(sorted({admit_language(value, place) for place, _, (value,) in _records(path, (LANGUAGE_COLUMN,))}))
 
 
 def is_table(path: Path) -> bool:
@@ -77,7 +78,7 @@ def _sentences(path: Path, language: str, column: str, mixed: bool) -> Iterator[
             yield from sentences_of(line, f"{path.name}:{number}", language)
         return
     for place, number, (text, *languages) in _records(path, (column, *[LANGUAGE_COLUMN] * mixed)):
-        if any(_check_language(value, place) != language for value in languages):
+        if any(admit_language(value, place) != language for value in languages):
             continue
         try:
             yield from sentences_of(text, f"{path.name}:{number}", language)
@@ -112,9 +113,3 @@ def _check_columns(present: Collection[str], wanted: Sequence[str], place: str) 
         if column not in present:
             hint = "" if column == LANGUAGE_COLUMN else " Name the column of the text in transfer.text."
             raise CorpusError(f"{place}: no column {column!r} among {shown(present)}.{hint}")
-
-
-def _check_language(value: object, place: str) -> str:
-    if not isinstance(value, str) or not value:
-        raise CorpusError(f"{place}: the language is {quoted(value)}. Give every text the code of its language.")
-    return value

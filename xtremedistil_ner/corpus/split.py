@@ -10,17 +10,16 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.errors import CorpusError, quoted
-from xtremedistil_ner.labels import tag_format, to_iob2
+from xtremedistil_ner.labels import OUTSIDE, tag_format, to_iob2
+from xtremedistil_ner.names import is_type
 
 SPLITS = ("train", "dev", "test")
 MAX_PROBLEMS = 20
 LINE, ROW = ":", ", row "
 """What stands in a message between the name of a split and a number: `en/dev.tsv:7`, `en/dev.parquet, row 7`."""
-_LONGEST_TAG = 200
 SPAN_FATES = {
     "widened": "widened to whole words",
     "trimmed": "trimmed of white space",
@@ -32,7 +31,7 @@ SPAN_FATES = {
     "utf16": "counted in UTF-16 units",
 }
 """What may become of an annotation by character offsets, and how that is said."""
-_TAG = re.compile(r"O|[BIESLU]-\S+")
+_TAG = re.compile(r"[BIESLU]-\S+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +145,7 @@ def format_spans(counts: Mapping[str, int]) -> str:
 
 def is_tag(text: str) -> bool:
     """Whether a text is a tag of any format."""
-    return len(text) <= _LONGEST_TAG and _is_tag(text)
-
-
-@lru_cache(maxsize=4096)
-def _is_tag(text: str) -> bool:
-    return _TAG.fullmatch(text) is not None
+    return text == OUTSIDE or (_TAG.fullmatch(text) is not None and is_type(text[2:]))
 
 
 def check_words(words: object) -> list[str]:

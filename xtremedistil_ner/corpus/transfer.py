@@ -12,13 +12,15 @@ from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from itertools import chain, islice
 
+from xtremedistil_ner.addresses import without_secrets
 from xtremedistil_ner.corpus.folder import TEXT_ENDINGS, file_texts, folder_texts, is_text_file
 from xtremedistil_ner.corpus.hub_reader import hub_texts
 from xtremedistil_ner.corpus.labelled import LabelledCorpus
-from xtremedistil_ner.corpus.places import is_url, local_folder, mirror_file
+from xtremedistil_ner.corpus.places import file_name, is_url, local_folder, mirror_file
 from xtremedistil_ner.corpus.reader import TextReader
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.errors import CorpusError
+from xtremedistil_ner.names import require_distinct
 from xtremedistil_ner.schema import TransferSection
 
 
@@ -67,6 +69,7 @@ def transfer_languages(corpus: LabelledCorpus, section: TransferSection) -> tupl
     languages = set(section.languages or corpus.languages)
     if corpus.has_every_language and not section.languages:
         languages = languages.union(*texts.values())
+    require_distinct(languages, "The transfer set")
     for name, found in texts.items():
         if not languages & found:
             there = f"It has {', '.join(sorted(found))}." if found else "Put files such as en.txt there."
@@ -125,14 +128,14 @@ def _open_texts(corpus: LabelledCorpus, section: TransferSection) -> list[tuple[
     named = section.languages or corpus.languages
     texts = []
     if section.path is not None:
-        texts.append((section.path, _path_texts(section.path, column=section.text, named=named)))
+        texts.append((without_secrets(section.path), _path_texts(section.path, column=section.text, named=named)))
     if section.hub is not None:
         texts.append((section.hub.id, hub_texts(section.hub, named)))
     return texts
 
 
 def _path_texts(path: str, *, column: str, named: tuple[str, ...]) -> TextReader:
-    is_file = is_url(path) and path.endswith(TEXT_ENDINGS)
+    is_file = is_url(path) and file_name(path).endswith(TEXT_ENDINGS)
     place = mirror_file(path) if is_file else local_folder(path, is_text_file)
     if place.is_dir():
         return folder_texts(place, column=column)

@@ -11,6 +11,8 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
 
+from xtremedistil_ner.addresses import without_secrets
+from xtremedistil_ner.caveats import about_weak_student
 from xtremedistil_ner.export.card_use import format_limits, format_use
 from xtremedistil_ner.export.int8_verdict import MAX_MACRO_DROP, Int8Verdict
 from xtremedistil_ner.exported import GRAPH_FILES
@@ -19,6 +21,7 @@ from xtremedistil_ner.languages import language_name
 from xtremedistil_ner.models.bilstm import BiLstmShape
 from xtremedistil_ner.models.cnn import CnnShape
 from xtremedistil_ner.models.transformer_student import TransformerShape
+from xtremedistil_ner.names import escape_markdown
 
 _SYNTHETIC = """
 > **Synthetic scores.** This model was trained and scored on generated text. Its scores say that the pipeline works,
@@ -44,13 +47,16 @@ def format_card(
     """
     library = "transformers" if isinstance(shape, TransformerShape) else "xtremedistil-ner"
     front_matter = _front_matter(report, licence=licence, recipe_name=recipe_name, library=library)
-    text = f"---\n{front_matter}\n---\n\n# {recipe_name}\n\n"
+    text = f"---\n{front_matter}\n---\n\n# {escape_markdown(recipe_name)}\n\n"
+    types = escape_markdown(", ".join(scheme.types))
     text += (
-        f"A small tagger for named entities ({', '.join(scheme.types)}), distilled from a transformer with `xner`, "
-        f"recipe `{recipe_name}`. {_format_shape(shape)}\n"
+        f"A small tagger for named entities ({types}), distilled from a transformer with `xner`, "
+        f"recipe {escape_markdown(recipe_name)}. {_format_shape(shape)}\n"
     )
     if report is not None:
-        text += (_SYNTHETIC if report.get("synthetic") else "") + _format_scores(report)
+        weak = about_weak_student(report["models"])
+        text += (_SYNTHETIC if report.get("synthetic") else "") + (f"\n> **{weak}**\n" if weak else "")
+        text += _format_scores(report)
     if verdict is not None:
         text += _format_verdict(verdict)
     return text + format_limits(max_pieces) + format_use(shape, files, max_pieces=max_pieces, has_crf=has_crf)
@@ -116,7 +122,9 @@ def _corpus_name(report: Mapping[str, Any]) -> str:
     """A corpus's id on the Hub, or the last part of its path: the rest of it is nobody's business."""
     try:
         corpus = report["run"]["recipe"]["corpus"]
-        return str(corpus["hub"]["id"]) if corpus.get("hub") else PurePath(corpus["path"] or "demo").name
+        return (
+            str(corpus["hub"]["id"]) if corpus.get("hub") else PurePath(without_secrets(corpus["path"] or "demo")).name
+        )
     except (KeyError, TypeError):  # a report without its recipe
         return "unnamed"
 
@@ -139,7 +147,7 @@ def _format_scores(report: Mapping[str, Any]) -> str:
         if not scores["support"]:
             continue
         text += (
-            f"| {language_name(code)} ({code}) | {_percent(teacher.get('languages', {}).get(code, {}).get('f1'))} "
+            f"| {_named(code)} | {_percent(teacher.get('languages', {}).get(code, {}).get('f1'))} "
             f"| {_percent(scores['f1'])} | {_percent(scores.get('f1_low'))} to {_percent(scores.get('f1_high'))} "
             f"| {_percent(kept.get('languages', {}).get(code))} |\n"
         )
@@ -166,9 +174,9 @@ def _format_verdict(verdict: Int8Verdict) -> str:
     for code, before in verdict.float32.items():
         after = verdict.int8[code]
         scores = f"{_percent(before)} | {_percent(after)} | {format_points(after - before)}"
-        text += f"| {language_name(code)} ({code}) | {scores} |\n"
+        text += f"| {_named(code)} | {scores} |\n"
     text += f"| **mean** | | | {format_points(-(verdict.macro_drop or 0.0))} |\n"
-    dropping = ", ".join(f"{language_name(code)} ({code})" for code in verdict.dropping)
+    dropping = ", ".join(f"{_named(code)}" for code in verdict.dropping)
     return text + (f"\n**These languages lose more than one point: {dropping}.**\n" if dropping else "")
 
 
@@ -183,6 +191,10 @@ def _format_decision(verdict: Int8Verdict) -> str:
     if verdict.is_published:
         return f"**{reason}. It was published all the same (`--force`).**"
     return f"{reason}; it was not published."
+
+
+def _named(code: str) -> str:
+    return escape_markdown(f"{language_name(code)} ({code})")
 
 
 def format_points(change: float) -> str:

@@ -55,7 +55,7 @@ def load_model(
     """The model of a checkpoint in float32, and which weights do not fit: that is the caller's to judge.
 
     `config`, if given, stands for the checkpoint's own.
-    Raises: ModelError when there is nothing that `factory` can make a model of.
+    Raises: ModelError when there is nothing that `factory` can make a model of, or a weight is not finite.
     """
     with _named_in_errors(source), silent_transformers():
         model, info = factory.from_pretrained(
@@ -70,6 +70,8 @@ def load_model(
     if getattr(model.config, "default_language", "") is None:  # X-MOD, whose adapters are one per language
         languages = model.config.languages
         model.config.default_language = _ENGLISH if _ENGLISH in languages else languages[0]
+    if broken := [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]:
+        raise ModelError(f"{source}: weights that are not finite: {', '.join(broken[:8])}. Give a sound checkpoint.")
     kinds = ("missing_keys", "unexpected_keys", "mismatched_keys")
     return model, UnfitWeights(*(tuple(sorted(map(_weight_name, info[kind]))) for kind in kinds))
 

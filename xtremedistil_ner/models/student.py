@@ -107,7 +107,7 @@ def is_for_transformers(name: str) -> bool:
 def load_student(folder: Path) -> LoadedStudent:
     """Read a student's folder; `config.json` says which kind it is.
 
-    Raises: ModelError naming everything that is missing, left over or of another shape.
+    Raises: ModelError naming everything that is missing, left over, of another shape or not finite.
     """
     path = folder / "config.json"
     config = read_config(path)
@@ -193,6 +193,8 @@ def _load_weights(path: Path, network: StudentNetwork) -> None:
             problems.append(f"{name} is {_format_shape(tensor.shape)}, expected {_format_shape(expected[name].shape)}")
         elif name in expected and tensor.dtype != torch.float32:
             problems.append(f"{name} is {tensor.dtype}, expected torch.float32")
+        elif not torch.isfinite(tensor).all():
+            problems.append(f"{name} has numbers that are not finite")
     if problems:
         raise ModelError(f"{path}: does not fit its config.json: {'; '.join(problems)}.")
     for name, tensor in expected.items():

@@ -5,25 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xtremedistil_ner.names import escape_markdown
 from xtremedistil_ner.report.tables import SYNTHETIC, Table, align_right, protocol_note, report_tables
 
 
 def format_report(report: Mapping[str, Any], more: Sequence[Table] = ()) -> str:
     """The report as Markdown, `more` tables behind its own."""
-    lines = [f"# {report['run']['name']}: teacher and student", ""]
+    lines = [f"# {escape_markdown(report['run']['name'])}: teacher and student", ""]
     if report["synthetic"]:
         lines += [f"**{SYNTHETIC}**", ""]
-    lines += [protocol_note(report), ""]
+    lines += [escape_markdown(protocol_note(report)), ""]
     for table in (*report_tables(report), *more):
         if table.title:
-            lines += [f"## {table.title}", ""]
+            lines += [f"## {escape_markdown(table.title)}", ""]
         if table.note:
-            lines += [table.note, ""]
+            lines += [escape_markdown(table.note), ""]
         lines += [*_format_table(table), ""]
     return "\n".join(lines)
 
 
 def _format_table(table: Table) -> list[str]:
     border = ["---:" if right else "---" for right in align_right(table)]
-    rows = [[cell.replace("|", "\\|") for cell in row] for row in (table.head, *table.rows)]
+    rows = [[escape_markdown(cell) for cell in row] for row in (table.head, *table.rows)]
     return [f"| {' | '.join(cells)} |" for cells in (rows[0], border, *rows[1:])]

@@ -18,7 +18,7 @@ from xtremedistil_ner.bootstrap import Counts
 from xtremedistil_ner.errors import ArtefactError
 from xtremedistil_ner.forms import require_form
 from xtremedistil_ner.report.form import ComparedReport, ReportForm
-from xtremedistil_ner.rundir import REMEDY, RunFolder, read_json, whole_file
+from xtremedistil_ner.rundir import REMEDY, RunFolder, read_json, require_seal, whole_file
 
 SplitCounts = Mapping[str, Mapping[str, Counts]]
 """Counts (sentences, 3) by split and language."""
@@ -30,7 +30,7 @@ _GIVE = "Give the folder of a finished run, or its report.json."
 def read_report(path: Path, form: type[ComparedReport] = ReportForm) -> dict[str, Any]:
     """The report of a run folder, or of a `report.json` by itself, with the keys that `form` demands.
 
-    Raises: ArtefactError when it is missing, broken or of another schema.
+    Raises: ArtefactError when it is missing, broken, changed or of another schema.
     """
     file = RunFolder(path).report if path.is_dir() else path
     try:
@@ -42,6 +42,7 @@ def read_report(path: Path, form: type[ComparedReport] = ReportForm) -> dict[str
     if report.get("schema") != 1 or not (isinstance(models, dict) and {"teacher", "student"} <= {*models}):
         raise ArtefactError(f"{file}: not a report of schema 1. {_GIVE}")
     require_form(file, report, form, remedy="Remove the file and evaluate again: `xner distil` on the run.")
+    require_seal(report, file)
     return report
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from xtremedistil_ner.caveats import about_weak_student
 from xtremedistil_ner.corpus.labelled import format_mapping
 from xtremedistil_ner.corpus.split import format_spans
 from xtremedistil_ner.languages import WIKIANN_LANGUAGES, count_languages, language_name
@@ -76,7 +77,8 @@ def _headline(report: Mapping[str, Any]) -> Table:
         if split in teacher and split in student:
             cells = (percent(entry[split]["macro_f1"]) for entry in (teacher, student))
             rows.insert(1, (f"macro-F1 on {split}", *cells, ""))
-    return Table("", ("", *_COMPARED, "student / teacher"), tuple(rows), about_means(report["models"]))
+    notes = (about_weak_student(report["models"]), about_means(report["models"]))
+    return Table("", ("", *_COMPARED, "student / teacher"), tuple(rows), " ".join(filter(None, notes)))
 
 
 def about_means(models: Mapping[str, Any]) -> str:

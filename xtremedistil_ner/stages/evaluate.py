@@ -24,13 +24,13 @@ from xtremedistil_ner.languages import WIKIANN_LANGUAGES, count_languages
 from xtremedistil_ner.models.evaluation import SplitScores, score_split, scored_scheme
 from xtremedistil_ner.models.scored import open_models
 from xtremedistil_ner.progress import Event, Reporter
-from xtremedistil_ner.recipe import load_recipe
+from xtremedistil_ner.recipe import load_recipe, recipe_values
 from xtremedistil_ner.report.build import build_report, build_retention, model_entry
 from xtremedistil_ner.report.html import format_page
 from xtremedistil_ner.report.markdown import format_report
 from xtremedistil_ner.report.paper import papers_beside
 from xtremedistil_ner.report.stored import SplitCounts, find_counts, find_entry, save_counts
-from xtremedistil_ner.rundir import RunFolder, fingerprint, read_timings, verify, write_json, write_text
+from xtremedistil_ner.rundir import RunFolder, fingerprint, read_timings, sealed, verify, write_json, write_text
 from xtremedistil_ner.schema import ColumnsSection, CorpusSection, EvaluateSection, Recipe
 from xtremedistil_ner.soft_labels import open_store
 from xtremedistil_ner.training.precision import (
@@ -92,7 +92,7 @@ def write_report(run: RunFolder, value: Mapping[str, Any]) -> None:
     """Write a report in its three forms; `report.json`, which carries the fingerprint, last."""
     write_text(run.report_markdown, format_report(value))
     write_text(run.report_html, format_page(value))
-    write_json(run.report, value)
+    write_json(run.report, sealed(value))
 
 
 def evaluate_model(
@@ -271,7 +271,7 @@ def _how_it_was_made(recipe: Recipe, run: RunFolder, wanted: str, split: str) ->
         "strategy": recipe.train.strategy,
         "split": split,
         "seed": recipe.seed,
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": recipe_values(recipe),
         "versions": _versions(),
         "precision": _precision_of_stages(recipe, run),
         "stages": read_timings(run),

@@ -13,14 +13,18 @@ from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.export.int8_verdict import Int8Verdict, judge_int8
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.report.stored import read_report
-from xtremedistil_ner.rundir import RunFolder, publish, student_folders
+from xtremedistil_ner.rundir import RunFolder, publish, student_folders, verify
 from xtremedistil_ner.schema import Recipe
 
 STAGE = "export"
 
 
 def export_student(recipe: Recipe, run: RunFolder, wanted: str, report: Reporter) -> None:
-    """Make `run.export`; students per language go to `<language>/` in it, each a whole export."""
+    """Make `run.export`; students per language go to `<language>/` in it, each a whole export.
+
+    Raises: ArtefactError for a student or a report that changed since it was made.
+    """
+    verify(run.student)
     scores = read_report(run.path)
     corpus, runtime = open_corpus(recipe.corpus), recipe.export.onnxruntime_web
     with publish(run.export, {"fingerprint": wanted}) as folder:

@@ -40,7 +40,7 @@ from xtremedistil_ner.rundir import (
     write_json,
 )
 from xtremedistil_ner.schema import Recipe
-from xtremedistil_ner.soft_labels import LanguageCounts, count_lost_words, seal_store, write_shard
+from xtremedistil_ner.soft_labels import LanguageCounts, count_lost_words, seal_store, shard_place, write_shard
 from xtremedistil_ner.training.precision import begin_stage, dtype_of, note_precision
 from xtremedistil_ner.training.processes import Processes, cpu_threads, current_processes
 from xtremedistil_ner.word_logits import Scorer
@@ -183,7 +183,7 @@ def _label_part(
     labeller: _Labeller,
     report: Reporter,
 ) -> None:
-    place = folder / part.name
+    place = shard_place(folder, part.name)
     if published_fingerprint(place) == shard_fingerprint:
         report(Event(STAGE, f"{part.name}: there already"))
         return
