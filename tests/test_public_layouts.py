@@ -148,6 +148,11 @@ def test_a_hash_alone_is_a_word_where_lines_have_words_alone(tmp_path, words):
     assert [document.words for document in read_documents([path])] == [tuple(words.split("\n"))]
 
 
+@pytest.mark.parametrize("text", ["1\tAda\n2\tran\n", "0 Ada NNP\n1 ran VBD\n", "# a b\n7.\tAda\t_\n8.\tran\t_\n"])
+def test_numbers_of_words_without_tags_are_not_tagged(tmp_path, text):
+    assert [document.words for document in read_documents([place(tmp_path, "f.conll", text)])] == [("Ada", "ran")]
+
+
 def test_lines_with_another_number_of_columns_are_named_all_at_once(tmp_path):
     text = "Last Name _ O I-PER\nlives VBZ O O\nin IN O O\nNew York NNP O B-LOC\n"
     place(tmp_path, "train.conll", text)
@@ -207,7 +212,7 @@ def test_columns_are_an_option_and_numbered_words_are_shown(tmp_path, xner):
     for command in ("check", "stats"):
         assert note in xner("corpus", command, tmp_path)[1].splitlines()
         assert note not in xner("corpus", command, tmp_path, "--columns", "word=2,tag=3")[1]
-    assert xner("corpus", "stats", tmp_path)[1].splitlines()[0].split("  ")[-2:] == ["skipped lines", "tags"]
+    assert "en train: skipped lines: 3." in xner("corpus", "stats", tmp_path)[1].splitlines()
     assert xner("corpus", "check", tmp_path, "--columns", "word=3")[0] == 3
     for wrong in ("word=1,tag=1", "word", "x=1", "word=0", ""):
         code, _, message = xner("corpus", "check", tmp_path, "--columns", wrong)

@@ -222,12 +222,12 @@ def _format_notes(stats: Sequence[SplitStats]) -> Iterator[str]:
 def format_stats(stats: Sequence[SplitStats]) -> str:
     """Sentences, words and entities of every labelled file of a corpus."""
     types = sorted({kind for row in stats for kind in row.entities})
-    rows = [("language", "split", "sentences", "words", *types, "skipped lines", "tags")]
+    rows = [("language", "split", "sentences", "words", *types, "tags")]
     for row in stats:
         entities = (str(row.entities.get(kind, 0)) for kind in types)
-        counts = (str(row.sentences), str(row.words), *entities, str(row.skipped_lines))
-        rows.append((row.language, row.split, *counts, row.tag_format))
-    return "\n".join((format_table(rows), *_format_notes(stats)))
+        rows.append((row.language, row.split, str(row.sentences), str(row.words), *entities, row.tag_format))
+    skipped = [f"{row.language} {row.split}: skipped lines: {row.skipped_lines}." for row in stats if row.skipped_lines]
+    return "\n".join((format_table(rows), *skipped, *_format_notes(stats)))
 
 
 def format_scores(model: Mapping[str, Any]) -> str:

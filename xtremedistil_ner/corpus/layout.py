@@ -91,7 +91,8 @@ def find_layout(lines: Sequence[str], columns: ColumnNumbers, *, labelled: bool)
     whole = [[row for row in sentence if len(row) >= n_columns] for sentence in cut]
     rows = [row for sentence in whole for row in sentence]
     shares = [_share_of_tags(rows, column) for column in range(n_columns)]
-    counts = columns.word != 1 and _numbers_words(whole, is_pair=n_columns == 2)
+    is_pair = n_columns == 2 and shares[1] > 1 / 2
+    counts = columns.word != 1 and _numbers_words(whole, is_pair=is_pair)
     word = columns.word - 1 if columns.word else int(counts)
     found = columns.tag - 1 if columns.tag else _tag_column(shares, word, is_numbered=counts)
     has_misc = counts and n_columns == _CONLLU_COLUMNS and found in (None, n_columns - 1)
@@ -149,7 +150,7 @@ def _share_of_tags(rows: Sequence[Row], column: int) -> float:
 def _numbers_words(sentences: Sequence[Sequence[Row]], *, is_pair: bool) -> bool:
     """Whether column 0 counts words or sentences.
 
-    Of two columns it must count further than to 2: they leave only one for the words.
+    `is_pair`: beside it there are only tags. So it must count further than to 2, for the words may be numbers.
     """
     numbers = [
         [int(found[1]) if (found := _NUMBER.fullmatch(row[0])) else None for row in sentence]
