@@ -64,7 +64,7 @@ class Load:
             try:
                 await client()
             except (OSError, asyncio.IncompleteReadError):  # closed by the service
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.2)
 
     def user(self, rate: float | None) -> Callable[[], Awaitable[None]]:
         """Asks for one to four texts over and over, `rate` times a second on average, or as fast as answers come."""

@@ -1,8 +1,8 @@
 """HTTP/1.1 connections with bounds on their number, on the head of a request, and on how long a client may take.
 
-uvicorn bounds none of these, but for the bytes of a head in its slower `h11` protocol. This is its `httptools` protocol
-with a counter and two timers, at 14 us a request. Once a head is whole, the application bounds the body's bytes and
-time.
+uvicorn bounds none of these, but for the bytes of a head in its `h11` protocol. This is its `httptools` protocol with a
+counter and two timers, at 0 to 16 us of processor time a request on top of 55, where `h11` takes some 110 more. Once a
+head is whole, the application bounds the body's bytes and time.
 """
 
 from __future__ import annotations
