@@ -102,7 +102,7 @@ def test_a_run_labels_with_all_its_teachers(tmp_path):
     first = load_recipe(write_recipe(tmp_path / "first.yaml", corpus))
     run_pipeline(first, tmp_path / "first", until="finetune", report=silent)
     voters = f"teacher.voters=[{{checkpoint: {tmp_path / 'first' / 'teacher'}, weight: 2.0}}]"
-    both = load_recipe(tmp_path / "first.yaml", overrides=[voters, "seed=14"])
+    both = load_recipe(tmp_path / "first.yaml", overrides=[voters, "seed=14", "pseudolabel.precision=float32"])
     result = run_pipeline(both, tmp_path / "both", processes=1, report=silent)
     store = open_store(tmp_path / "both" / "soft_labels")
     sentences = [sentence for chunk in store.sentences() for sentence in chunk]
