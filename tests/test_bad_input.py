@@ -609,7 +609,10 @@ def test_a_run_folder_stands_for_its_export(xner, copied_run):
     assert xner("tag", copied_run, copied_run.parent / "a.txt", "--workers", 2)[:2] == of_export[:2]
     shutil.rmtree(copied_run / "export")
     for command in ("tag", "serve", "bench"):
-        expect(xner(command, copied_run), 4, f"{copied_run}: a run folder without an export", f"xner export {copied_run}")
+        message = f"{copied_run}: a run folder without an export"
+        expect(xner(command, copied_run), 4, message, f"xner export {copied_run}")
+            xner(command, copied_run), 4, f"{copied_run}: a run folder without an export", f"xner export {copied_run}"
+        )
 
 
 LEFTOVERS = (

@@ -190,7 +190,7 @@ def test_the_papers_protocol_is_that_of_truncated_sentences_read_by_transformers
 
 
 def test_a_short_sentence_is_read_alike_cut_or_whole(tmp_path):
-    model = open_model(save_bert(tmp_path / "teacher"), max_pieces=40)
+    model = open_model(save_bert(tmp_path / "teacher"), precision="float32", max_pieces=40)
     words = [["ab", "c", "de"], ["a"]]
     for cut, whole in zip(model.word_logits(words, PAPER_PIECES), model.word_logits(words, None), strict=True):
         np.testing.assert_array_equal(cut, whole)
@@ -234,13 +234,13 @@ def test_voting_teachers_are_scored_together_and_their_parameters_added_up(tmp_p
         for seed, save in enumerate((save_bert, save_xlm_roberta))
     ]
     save_votes(tmp_path / "both", [Vote(teachers[0], 1.0), Vote(teachers[1], 3.0)])
-    model = open_model(tmp_path / "both", max_pieces=16)
+    model = open_model(tmp_path / "both", precision="float32", max_pieces=16)
     assert model.parameters == sum(w.numel() for teacher in teachers for w in teacher.model.parameters())
     words = [sentence.words for sentence in long_corpus.sentences("en", "test")]
     logits, _, _ = model.word_logits(words, None)
     parts = []
     for index in range(2):
-        alone, _, _ = open_model(tmp_path / str(index), max_pieces=16).word_logits(words, None)
+        alone, _, _ = open_model(tmp_path / str(index), precision="float32", max_pieces=16).word_logits(words, None)
         parts.append(alone - np.log(np.exp(alone.astype(np.float64)).sum(axis=1, keepdims=True)))
     np.testing.assert_allclose(logits, (parts[0] + 3 * parts[1]) / 4, atol=1e-4)
     scores = score_split({"": model}, long_corpus, split="test", bootstrap=0, seed=0, paper_protocol=True)
