@@ -611,8 +611,6 @@ def test_a_run_folder_stands_for_its_export(xner, copied_run):
     for command in ("tag", "serve", "bench"):
         message = f"{copied_run}: a run folder without an export"
         expect(xner(command, copied_run), 4, message, f"xner export {copied_run}")
-            xner(command, copied_run), 4, f"{copied_run}: a run folder without an export", f"xner export {copied_run}"
-        )
 
 
 LEFTOVERS = (
