@@ -14,6 +14,7 @@ from transformers.utils import logging as transformers_logging
 
 from xtremedistil_ner import cli
 from xtremedistil_ner.run_lock import run_lock
+from xtremedistil_ner.rundir import sealed
 from xtremedistil_ner.soft_labels import open_store
 
 
@@ -513,7 +514,7 @@ def damaged_report(copied_run):
             entry[keys[-1]] = value[0]
         else:
             del entry[keys[-1]]
-        (copied_run / "report.json").write_text(json.dumps(report), encoding="utf-8")
+        (copied_run / "report.json").write_text(json.dumps(sealed(report)), encoding="utf-8")
         return copied_run
 
     return damage
@@ -636,7 +637,7 @@ def test_what_killed_runs_left_goes_although_every_stage_is_reused_and_nothing_e
     assert all(path.exists() for path in own)
 
 
-@pytest.mark.parametrize("size", [100, 3000, 20_000])
+@pytest.mark.parametrize("size", [500, 3000, 20_000])  # standard error is a file here, and has to hold the message
 def test_a_disk_that_is_full_is_a_lack_of_resources_and_the_same_command_goes_on(xner, place, file_size_limit, size):
     with file_size_limit(size):
         code, _, message = distil(xner, place)

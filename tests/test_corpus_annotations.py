@@ -164,7 +164,7 @@ def test_the_text_that_a_tool_noted_decides_between_the_two_counts(tmp_path):
         ([[0, 1.0, "A"]], "offset 1.0 is no whole number"),
         ([[True, 1, "A"]], "offset True is no whole number"),
         ([["0", 1, "A"]], "offset '0' is no whole number"),
-        ([[0, 10**4000, "A"]], "offset 1000"),
+        ([[0, 10**4000, "A"]], "offset a number of more than 80 digits"),
         ([[0, 1, 5]], "5 is no entity type"),
         ([[0, 1, " "]], "' ' is no entity type"),
         ([[0, 1]], "[0, 1] is no entity"),

@@ -135,7 +135,9 @@ def test_an_export_has_the_graph_the_table_and_the_reason(tmp_path, after, force
     assert noted["dev_f1"]["no"] == {"float32": 0.8, "int8": after["no"]}
 
 
-FILES = {"README.md", "config.json", "manifest.json", "tokenizer.json", "tokenizer_config.json"}
+FILES = {"README.md", "CONTRACT.md", "config.json", "decoding_vectors.json", "manifest.json", "tokenizer.json"} | {
+    "tokenizer_config.json"
+}
 OF_FORMAT = {"hf": "model.safetensors", "onnx": "onnx/model.onnx", "onnx-int8": "onnx/model_int8.onnx"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -14,7 +15,7 @@ from documents import table_under
 from tiny_run import labelled_text, write_corpus
 
 from xtremedistil_ner.corpus.labelled import open_corpus
-from xtremedistil_ner.errors import CorpusError, UsageError
+from xtremedistil_ner.errors import CorpusError, Interrupted, UsageError
 from xtremedistil_ner.pipeline import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe import load_recipe
@@ -265,3 +266,30 @@ def test_every_file_of_a_shard_is_of_the_listed_dtype_and_shape(finished_run):
     for name, dtype, shape in table_under("formats.md", "Soft-label shards"):
         listed[name.strip("`")] = dtype, tuple(sizes[size] for size in re.findall(r"[a-z][a-z +1]*", shape))
     assert {name: (str(array.dtype), array.shape) for name, array in arrays.items()} == listed
+
+
+def test_a_signal_at_any_message_of_a_run_ends_it_with_130_and_the_same_command_makes_the_same_files(
+    run_copy, finished_run
+):
+    """Between stages, while a stage loads, trains, labels, scores and exports: no moment loses a signal."""
+    said = set()
+
+    def interrupt(event):
+        key = (event.stage, event.message, event.done)
+        if not event.total and key not in said and not event.metrics:
+            said.add(key)
+            signal.raise_signal(signal.SIGTERM)
+
+    recipe = load_recipe(run_copy / "tiny.yaml", overrides=("pseudolabel.shard_sentences=12",))
+    interruptions = 0
+    while True:
+        try:
+            run_pipeline(recipe, run_copy / "new", processes=1, report=interrupt)
+            break
+        except Interrupted:
+            interruptions += 1
+    assert interruptions == len(said) > 15
+    new, old = tree_of(run_copy / "new"), tree_of(finished_run / "run")
+    for name in ("teacher/model.safetensors", "student/model.safetensors", "export/onnx/model.onnx"):
+        assert new[name] == old[name]
+    assert not [path for path in (run_copy / "new").rglob(".*") if path.name not in (".lock", ".workers.lock")]

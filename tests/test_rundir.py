@@ -116,7 +116,7 @@ def test_what_does_not_fit_leaves_what_is_there_and_no_half_of_the_new(tmp_path,
     before = sorted(tmp_path.rglob("*"))
     with file_size_limit(1000), pytest.raises(OSError, match="File too large") as caught:
         write(tmp_path / "teacher", "x" * 2000)
-    assert "ulimit -f" in str(lack_of_resource(caught.value))
+    assert str(lack_of_resource(caught.value)).startswith(f"{tmp_path / 'teacher'}")
     assert sorted(tmp_path.rglob("*")) == before
     assert verify(tmp_path / "teacher")["fingerprint"] == "old"
 

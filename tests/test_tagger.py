@@ -159,7 +159,7 @@ def test_a_word_without_a_piece_is_outside_and_ends_an_entity():
         (lambda tagger: tagger.tag(None), r"None where several"),
         (lambda tagger: tagger.tag(np.array("Ada")), r"array\('Ada', dtype='<U3'\) where several"),
         (lambda tagger: tagger.tag(["a", None]), r"text 1 \(counted from 0\) is None, not a text"),
-        (lambda tagger: tagger.tag(["a"] * 3000 + [b"b" * 99]), r"text 3000 .* is b'b{78}…, not a text"),
+        (lambda tagger: tagger.tag(["a"] * 3000 + [b"b" * 99]), r"text 3000 .* is b'b{79}…, not a text"),
         (lambda tagger: tagger.tag([["a", "b"]]), r"text 0 .* is \['a', 'b'\], not a text"),
         (lambda tagger: tagger.tag_words("Ada"), r"'Ada' where several texts are expected. Call tag_words\(\[\[word"),
         (lambda tagger: tagger.tag_words(["Ada", "B"]), r"sentence 0 \(counted from 0\): 'Ada' where several"),

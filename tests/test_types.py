@@ -114,7 +114,7 @@ def test_a_recipe_has_types_as_a_list_or_as_a_mapping_and_keeps_them():
     [
         ("{A: 1}", r"<recipe>:4: corpus\.types\.A: .*string, got 1"),
         ("{A: O}", r"corpus\.types: 'A': 'O' maps no type to a type\. Write null to leave a type out"),
-        ("{A: ''}", "Write null to leave a type out"),
+        ("{A: ''}", r"corpus\.types\.A: give a value, or leave it out"),
         ("[1]", r"<recipe>:4: corpus\.types\.0: .*string, got 1"),
         ("PER", r"corpus\.types: Input should be a list such as \[a, b\], got 'PER'"),
     ],

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import typer
 
 from xtremedistil_ner.errors import CorpusError, UsageError
+from xtremedistil_ner.exported import find_export
 from xtremedistil_ner.machine import available_cores
 from xtremedistil_ner.serve.limits import Limits
 from xtremedistil_ner.terminal import TaggingProgress
@@ -59,7 +60,7 @@ def tag(
     from xtremedistil_ner.tagging.formats import LINE_FORMATS, tag_lines
     from xtremedistil_ner.tagging.workers import tag_in_processes
 
-    paths = files or []
+    export, paths = find_export(export), files or []
     if not paths and sys.stdin is None:
         raise UsageError("Standard input is closed. Give a file.")
     form = output or ("terminal" if sys.stdout.isatty() else "jsonl")

@@ -84,7 +84,7 @@ def _run(command: Callable[[], None]) -> int:
                 raise Interrupted(STOPPED) from error  # whatever a library made of the signal
             raise
         if code == Interrupted.exit_code and was_told_to_stop():  # what typer makes of it
-            raise Interrupted(STOPPED)
+            raise Interrupted("Stopped.")
         sys.stdout.flush()
         return code
 

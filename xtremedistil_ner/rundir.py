@@ -140,8 +140,9 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        _name_place(error, path)
         raise
     _sync_folder(path.parent)
 
@@ -242,9 +243,16 @@ def publish(target: Path, details: Mapping[str, Any]) -> Iterator[Path]:
         for folder in [temporary, *(path for path in temporary.rglob("*") if path.is_dir())]:
             _sync_folder(folder)
         _replace_folder(temporary, target)
-    except BaseException:
+    except BaseException as error:
         clear(temporary)
+        _name_place(error, target)
         raise
+
+
+def _name_place(error: BaseException, path: Path) -> None:
+    """Let an error of a write say where; the system does not."""
+    if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+        error.filename = str(path)
 
 
 def published_fingerprint(folder: Path) -> str | None:

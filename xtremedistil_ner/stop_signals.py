@@ -30,6 +30,7 @@ class _Held:
     """Signals that came since they are held, and what a process that must not end now waits for."""
 
     ends_process: bool
+    is_worker: bool
     received: int = 0
     stops: str = ""
 
@@ -38,11 +39,11 @@ _held: _Held | None = None
 
 
 @contextmanager
-def signals_held(*, ends_process: bool = False, is_worker: bool = False) -> Iterator[None]:
+def signals_held(*, ends_process: bool = False) -> Iterator[None]:
     """Take both signals until the block ends; inside another such block, and in other threads, nothing changes.
 
-    With `ends_process` the second signal ends the process with 130, whatever it is doing. A worker says nothing: the
-    process that started it does.
+    With `ends_process` the second signal ends the process with 130, whatever it is doing. One of several processes,
+    which has a `RANK`, says nothing and takes a second signal for the first: a terminal and a launcher both send one.
 
     Raises: Interrupted when a signal ended the block.
     """
@@ -51,15 +52,14 @@ def signals_held(*, ends_process: bool = False, is_worker: bool = False) -> Iter
         if _held is not None or threading.current_thread() is not threading.main_thread():
             yield
             return
-        _held = _Held(ends_process)
+        _held = _Held(ends_process, is_worker="RANK" in os.environ)
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         listener = threading.Thread(target=_listen, args=(reading, _held), daemon=True)
         before_fd = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         before = {number: signal.signal(number, _take) for number in _NUMBERS}
         try:
-            if not is_worker:
-                listener.start()
+            listener.start()
             yield
         finally:
             for number, handler in before.items():
@@ -67,8 +67,6 @@ def signals_held(*, ends_process: bool = False, is_worker: bool = False) -> Iter
             signal.set_wakeup_fd(before_fd)
             _held = None
             os.close(writing)  # which ends the listener
-            if is_worker:
-                os.close(reading)
     except KeyboardInterrupt as error:
         raise Interrupted(STOPPED) from error
 
@@ -79,7 +77,7 @@ def deferred(when: str) -> Iterator[Callable[[], bool]]:
 
     Gives a function that tells whether one came. Raises: KeyboardInterrupt for a signal that nobody asked about.
     """
-    held = _held or _Held(ends_process=False)
+    held = _held or _Held(ends_process=False, is_worker=False)
     before, held.stops = held.stops, when
     try:
         yield lambda: bool(held.received)
@@ -120,7 +118,7 @@ def _take(number: int, frame: FrameType | None) -> None:
     if _held is None:
         return
     _held.received += 1
-    if not _held.stops or _held.received > 1:
+    if not _held.stops or (_held.received > 1 and not _held.is_worker):
         raise KeyboardInterrupt
 
 
@@ -129,7 +127,7 @@ def _listen(reading: int, held: _Held) -> None:
     count = 0
     with os.fdopen(reading, "rb", buffering=0) as stream:
         while number := stream.read(1):
-            if number[0] not in _NUMBERS or signal.getsignal(number[0]) is not _take:
+            if held.is_worker or number[0] not in _NUMBERS or signal.getsignal(number[0]) is not _take:
                 continue
             count += 1
             if count == 1 and held.stops:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from xtremedistil_ner.labels import LabelScheme, Transitions, decode_tags, legal_spans
 from xtremedistil_ner.models.student import LoadedStudent
+from xtremedistil_ner.names import escape_markdown
 from xtremedistil_ner.pieces import cut_into_windows
 from xtremedistil_ner.rundir import write_json
 from xtremedistil_ner.tagger import type_probabilities
@@ -90,7 +91,7 @@ def write_contract(folder: Path, student: LoadedStudent) -> None:
         overlap=encoder.budget // 4,
         pad_id=encoder.pad_id,
         never=NEVER,
-        tags=", ".join(tags),
+        tags=escape_markdown(", ".join(tags)),
         crf="" if student.transitions is None else _CRF,
     )
     (folder / CONTRACT_FILE).write_text(contract, encoding="utf-8")

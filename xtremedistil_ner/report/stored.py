@@ -25,6 +25,7 @@ SplitCounts = Mapping[str, Mapping[str, Counts]]
 
 _IDENTITY = "identity"
 _GIVE = "Give the folder of a finished run, or its report.json."
+_AGAIN = "If it is damaged, remove it: `xner distil` on the run makes it again."
 
 
 def read_report(path: Path, form: type[ComparedReport] = ReportForm) -> dict[str, Any]:
@@ -37,11 +38,11 @@ def read_report(path: Path, form: type[ComparedReport] = ReportForm) -> dict[str
         report = read_json(file)
     except ArtefactError as error:
         reason = str(error).removesuffix(REMEDY)
-        raise ArtefactError(f"{reason}{_GIVE} If it is damaged, remove the file and evaluate again.") from error
+        raise ArtefactError(f"{reason}{_GIVE} {_AGAIN}") from error
     models = report.get("models")
     if report.get("schema") != 1 or not (isinstance(models, dict) and {"teacher", "student"} <= {*models}):
         raise ArtefactError(f"{file}: not a report of schema 1. {_GIVE}")
-    require_form(file, report, form, remedy="Remove the file and evaluate again: `xner distil` on the run.")
+    require_form(file, report, form, remedy=_AGAIN)
     require_seal(report, file)
     return report
 

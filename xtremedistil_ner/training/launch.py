@@ -183,7 +183,7 @@ def _work(
     if not torch.cuda.is_available():
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     try:
-        with signals_held(is_worker=True), _names_lack_of_resources():
+        with signals_held(), _names_lack_of_resources():
             function(*arguments)
     except XnerError as error:
         errors.send(type(error)(str(error)))

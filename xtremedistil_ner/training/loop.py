@@ -121,6 +121,7 @@ class _PhaseJob:
                 self._save()
                 last_save = time.monotonic()
             if self._is_time_to_ask() and self._anyone_was_told():
+                self._save()
                 self._stop()
         if self.best:
             _load(self.model, self.best, "")
@@ -131,7 +132,6 @@ class _PhaseJob:
             self._stop()
 
     def _stop(self) -> NoReturn:
-        self._save()
         self.processes.barrier()
         raise Interrupted(
             f"{self.settings.stage} stopped at update {self.state.total}; the state is saved. "

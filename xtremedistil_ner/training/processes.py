@@ -1,6 +1,6 @@
 """The processes of one job, as Accelerate sees them: which one this is, on which device, and how they meet.
 
-Accelerate's `PartialState` finds out how the process was started (alone, by the elastic launcher, by an outside
+Accelerate's `PartialState` finds out how the process was started (alone, by `launch.py`, by an outside
 one) and sets up the process group; this value carries what the stages need of it. Precision is not in it: each stage
 has its own, and Accelerate's full state is fixed for the life of a process.
 """
