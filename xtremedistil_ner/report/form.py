@@ -5,12 +5,16 @@ A comparison reads less than tables and cards do: it takes reports of earlier ve
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, FailFast, Field
 
 Share = float | None
+Value = TypeVar("Value")
+Keyed = Annotated[Mapping[str, Value], Field(max_length=10_000)]
+"""By language, type or file; the bound and `FailFast` keep a broken report from a million complaints, in GBs."""
+Rows = Annotated[list[Value], FailFast()]
 
 
 class _Form(BaseModel):
@@ -35,7 +39,7 @@ class ComparedModel(_Form):
     parameters: int
     macro_f1: Share
     std_f1: Share
-    languages: Mapping[str, ComparedLanguage]
+    languages: Keyed[ComparedLanguage]
     identity: str = ""
     dev: ComparedSplit | None = None
     test: ComparedSplit | None = None
@@ -46,7 +50,7 @@ class ComparedRetention(_Form):
     """What the student kept of the teacher's F1."""
 
     macro: Share
-    languages: Mapping[str, Share]
+    languages: Keyed[Share]
     macro_low: Share = None
     macro_high: Share = None
 
@@ -54,7 +58,7 @@ class ComparedRetention(_Form):
 class ComparedData(_Form):
     """Which sentences were scored."""
 
-    scored: Mapping[str, Mapping[str, str]] = {}
+    scored: Keyed[Keyed[str]] = {}
 
 
 class ComparedStage(_Form):
@@ -69,14 +73,14 @@ class ComparedMaking(_Form):
     name: str
     split: str = "test"
     strategy: str | None = None
-    stages: Mapping[str, ComparedStage] = {}
+    stages: Keyed[ComparedStage] = {}
 
 
 class ComparedReport(_Form):
     """A report, as far as a comparison reads it."""
 
     synthetic: bool
-    models: Mapping[str, ComparedModel]
+    models: Keyed[ComparedModel]
     retention: ComparedRetention
     compression: float
     data: ComparedData = ComparedData()
@@ -97,7 +101,7 @@ class LanguageForm(ComparedLanguage):
     f1_high: Share
     support: int
     words_lost: int
-    types: Mapping[str, TypeForm]
+    types: Keyed[TypeForm]
 
 
 class ConfusionForm(_Form):
@@ -113,15 +117,15 @@ class PaperProtocolForm(_Form):
     """Scores by the papers' protocol."""
 
     macro_f1: Share
-    languages: Mapping[str, ComparedLanguage]
+    languages: Keyed[ComparedLanguage]
 
 
 class ModelForm(ComparedModel):
     """An entry of `models`."""
 
-    languages: Mapping[str, LanguageForm]
-    errors: Mapping[str, int] = {}
-    confusions: Sequence[ConfusionForm] = ()
+    languages: Keyed[LanguageForm]
+    errors: Keyed[int] = {}
+    confusions: Rows[ConfusionForm] = []
     paper_protocol: PaperProtocolForm | None = None
 
 
@@ -135,7 +139,7 @@ class BoundsForm(_Form):
 class RetentionForm(ComparedRetention):
     """What the student kept of the teacher's F1, per language too."""
 
-    intervals: Mapping[str, BoundsForm] = {}
+    intervals: Keyed[BoundsForm] = {}
 
 
 class TransferForm(_Form):
@@ -152,12 +156,12 @@ class TransferForm(_Form):
 class DataForm(ComparedData):
     """What was read, and what was lost on the way."""
 
-    transfer: Mapping[str, TransferForm]
-    repaired_tags: Mapping[str, int]
-    skipped_lines: Mapping[str, int] = {}
-    corpus: Mapping[str, Any] = {}
-    languages_lacking: Sequence[str] = ()
-    languages_not_scored: Sequence[str] = ()
+    transfer: Keyed[TransferForm]
+    repaired_tags: Keyed[int]
+    skipped_lines: Keyed[int] = {}
+    corpus: Keyed[Any] = {}
+    languages_lacking: Rows[str] = []
+    languages_not_scored: Rows[str] = []
 
 
 class PapersValuesForm(_Form):
@@ -171,7 +175,7 @@ class PapersForm(_Form):
     """The papers' values."""
 
     note: str
-    languages: Mapping[str, PapersValuesForm]
+    languages: Keyed[PapersValuesForm]
     mean: PapersValuesForm
     mean_of_these: PapersValuesForm
 
@@ -187,17 +191,17 @@ class MakingForm(ComparedMaking):
 
     split: str
     strategy: str
-    stages: Mapping[str, StageForm]
+    stages: Keyed[StageForm]
     fingerprint: str = ""
-    bytes: Mapping[str, int] = {}
-    recipe: Mapping[str, Any] = {}
-    versions: Mapping[str, str] = {}
+    bytes: Keyed[int] = {}
+    recipe: Keyed[Any] = {}
+    versions: Keyed[str] = {}
 
 
 class ReportForm(ComparedReport):
     """A whole report, as tables and cards read it."""
 
-    models: Mapping[str, ModelForm]
+    models: Keyed[ModelForm]
     retention: RetentionForm
     data: DataForm
     papers: PapersForm | None = None
