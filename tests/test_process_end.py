@@ -10,6 +10,9 @@ import time
 
 import pytest
 
+from xtremedistil_ner.errors import UsageError
+from xtremedistil_ner.process_end import run_as_process
+
 COMMAND = (sys.executable, "-m", "xtremedistil_ner")
 WAITS = """
 import hashlib
@@ -65,6 +68,18 @@ def test_tagging_says_that_standard_input_is_closed_and_that_output_is_full(fini
 
 def start(*command):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_of_a_long_message_whole_lines_are_said_and_the_others_counted(monkeypatch, capsys):
+    def fail():
+        raise UsageError("\n".join(f"{number} {'é' * 200}" for number in range(20)))
+
+    with pytest.raises(SystemExit, match="2"):
+        run_as_process(fail)
+    said = capsys.readouterr().err
+    assert len(said.encode()) < 2000
+    assert said.splitlines()[3] == f"3 {'é' * 200}"
+    assert said.endswith("… and 16 more lines.\n")
 
 
 def test_a_second_signal_ends_a_process_in_the_middle_of_one_long_call():

@@ -153,6 +153,11 @@ def test_numbers_of_words_without_tags_are_not_tagged(tmp_path, text):
     assert [document.words for document in read_documents([place(tmp_path, "f.conll", text)])] == [("Ada", "ran")]
 
 
+def test_a_column_of_numbers_alone_has_words(tmp_path):
+    found = list(read_documents([place(tmp_path, "f.conll", "1\n2\n3\n")]))
+    assert [document.words for document in found] == [("1", "2", "3")]
+
+
 def test_lines_with_another_number_of_columns_are_named_all_at_once(tmp_path):
     text = "Last Name _ O I-PER\nlives VBZ O O\nin IN O O\nNew York NNP O B-LOC\n"
     place(tmp_path, "train.conll", text)

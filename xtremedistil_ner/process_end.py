@@ -16,6 +16,9 @@ from typing import NoReturn, TextIO
 from xtremedistil_ner.errors import Interrupted, ResourceError, UsageError, XnerError, lack_of_resource
 from xtremedistil_ner.stop_signals import STOPPED, ignore_signals, signals_held, was_told_to_stop
 
+_MOST_SAID = 1800
+"""Bytes of a message: twenty problems of files with long paths are more than a screen."""
+
 
 def run_as_process(command: Callable[[], None]) -> NoReturn:
     """Run a command and end the process: an `XnerError`, or what the machine refuses, is one message and an exit code.
@@ -91,7 +94,18 @@ def _run(command: Callable[[], None]) -> int:
 
 def _say(error: XnerError) -> None:
     with suppress(OSError):
-        sys.stderr.write(f"xner: {error}\n")
+        sys.stderr.write(f"xner: {_shorten(str(error))}\n")
+
+
+def _shorten(message: str) -> str:
+    """The first lines of a message, as many as fit into `_MOST_SAID` bytes, but one at least."""
+    lines = message.split("\n")
+    size = 0
+    for number, line in enumerate(lines):
+        size += len(line.encode(errors="replace")) + 1
+        if number and size > _MOST_SAID:
+            return "\n".join((*lines[:number], f"… and {len(lines) - number} more lines."))
+    return message
 
 
 def _settle(stream: TextIO) -> None:

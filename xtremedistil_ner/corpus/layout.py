@@ -92,7 +92,7 @@ def find_layout(lines: Sequence[str], columns: ColumnNumbers, *, labelled: bool)
     rows = [row for sentence in whole for row in sentence]
     shares = [_share_of_tags(rows, column) for column in range(n_columns)]
     is_pair = n_columns == 2 and shares[1] > 1 / 2
-    counts = columns.word != 1 and _numbers_words(whole, is_pair=is_pair)
+    counts = n_columns > 1 and columns.word != 1 and _numbers_words(whole, is_pair=is_pair)
     word = columns.word - 1 if columns.word else int(counts)
     found = columns.tag - 1 if columns.tag else _tag_column(shares, word, is_numbered=counts)
     has_misc = counts and n_columns == _CONLLU_COLUMNS and found in (None, n_columns - 1)

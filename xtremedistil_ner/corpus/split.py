@@ -114,7 +114,9 @@ class SplitRows:
         prefix = len(self._panx_prefix(language))
         sentences: list[Sentence] = []
         repaired = 0
-        for number, words, tags in self.sentences:
+        self.sentences.reverse()
+        while self.sentences:  # not held twice: short sentences of 10 MB take a GB then
+            number, words, tags = self.sentences.pop()
             iob2, repairs = converted[tuple(tags)]
             repaired += repairs
             cut = tuple([word[prefix:] for word in words]) if prefix else tuple(words)
