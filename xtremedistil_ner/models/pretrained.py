@@ -67,13 +67,22 @@ def load_model(
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
-    if getattr(model.config, "default_language", "") is None:  # X-MOD, whose adapters are one per language
-        languages = model.config.languages
-        model.config.default_language = _ENGLISH if _ENGLISH in languages else languages[0]
+    if model.config.model_type == "xmod":
+        _prepare_adapters(model)
     if broken := [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]:
         raise ModelError(f"{source}: weights that are not finite: {', '.join(broken[:8])}. Give a sound checkpoint.")
     kinds = ("missing_keys", "unexpected_keys", "mismatched_keys")
     return model, UnfitWeights(*(tuple(sorted(map(_weight_name, info[kind]))) for kind in kinds))
+
+
+def _prepare_adapters(model: PreTrainedModel) -> None:
+    """Let an X-MOD, whose adapters are one per language, run without a named language, and in bf16."""
+    languages = model.config.languages
+    if model.config.default_language is None:
+        model.config.default_language = _ENGLISH if _ENGLISH in languages else languages[0]
+    for name, module in model.named_modules():
+        if name.rpartition(".")[0].endswith("adapter_modules"):  # their sum is written into a tensor of float32
+            module.register_forward_hook(lambda _, inputs, output: output.to(inputs[0].dtype))
 
 
 def load_tokenizer(source: str | Path, *, revision: str | None = None) -> PreTrainedTokenizerFast:
