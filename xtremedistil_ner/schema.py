@@ -93,7 +93,7 @@ class CorpusSection(_Section):
         description="list: the entity types, and no others; mapping: types by new names, null for those to leave out; "
         "empty: the types that the training tags have",
     )
-    train_sentences: int | None = Field(None, gt=0, description="at most so many training sentences per language")
+    train_sentences: int | None = Field(None, gt=0, description="largest number of training sentences per language")
 
     @model_validator(mode="before")
     @classmethod
@@ -141,7 +141,9 @@ class TransferSection(_Section):
     languages: Languages = Field(
         (), description="empty: corpus.languages, and where that is empty too, those of the corpus and of the text"
     )
-    sentences: int | None = Field(None, gt=0, description="at most so many sentences per language beside training text")
+    sentences: int | None = Field(
+        None, gt=0, description="largest number of sentences per language beside the training text"
+    )
 
     @model_validator(mode="after")
     def _some_text(self) -> TransferSection:
@@ -158,7 +160,9 @@ class ShapeSection(_Section):
     heads: int = Field(4, gt=0)
     vocabulary: str | None = Field(None, description="WordPiece `vocab.txt`; empty: one is trained on the transfer set")
     vocabulary_size: int = Field(8000, gt=0, description="pieces of a trained vocabulary")
-    min_piece_count: int = Field(1, gt=0, description="a piece of `vocabulary` must occur so often in the transfer set")
+    min_piece_count: int = Field(
+        1, gt=0, description="pieces of `vocabulary` that occur fewer times in the transfer set are dropped"
+    )
     lowercase: bool = False
     dropout: float = Field(0.1, ge=0, lt=1)
 
@@ -293,7 +297,7 @@ class StudentSection(_Section):
         "training and transfer text; empty: the teacher's",
     )
     vocabulary_size: int = Field(30_000, gt=0, description="pieces of a trained vocabulary")
-    min_piece_count: int = Field(1, gt=0, description="a piece must occur so often to be kept when pruning")
+    min_piece_count: int = Field(1, gt=0, description="pieces that occur fewer times are dropped when pruning")
     lowercase: bool = False
     prune_vocabulary: bool = Field(True, description="keep only the pieces that occur in training and transfer text")
     embeddings: Literal["svd", "random"] = "svd"
