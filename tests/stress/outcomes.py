@@ -7,7 +7,7 @@ folder that the command works in.
 from __future__ import annotations
 
 import io
-import os
+import json
 import re
 import resource
 import signal
@@ -35,6 +35,15 @@ _WALL_S = 300.0
 _LARGE_S = 300
 _ADDRESS_BYTES = 4 * 2**30
 """Beyond it memory is refused, so that one input does not take the machine with it."""
+_MEASURE = f"""\
+import json, resource, subprocess, sys
+resource.setrlimit(resource.RLIMIT_AS, ({_ADDRESS_BYTES}, {_ADDRESS_BYTES}))
+resource.setrlimit(resource.RLIMIT_CPU, ({_LARGE_S}, {_LARGE_S}))
+code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL)
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([code, usage.ru_maxrss * 1024, usage.ru_utime + usage.ru_stime]))
+"""
+"""A small process between: Linux counts what the one that forks has to the peak of its child."""
 _PROGRESS = re.compile(r"^20\d\d-.*\n?", re.MULTILINE)
 _TRACEBACK = "Traceback (most recent call last)"
 _FRAME = re.compile(r'File ".*?/xtremedistil_ner/(\S+?)", line (\d+), in (\S+)')
@@ -103,29 +112,14 @@ def run_apart(arguments: Sequence[str], folder: Path) -> Outcome:
 
     A process that `xner` starts counts where it has more than `xner` itself; they are not added up.
     """
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_BYTES, _ADDRESS_BYTES))
-        resource.setrlimit(resource.RLIMIT_CPU, (_LARGE_S, _LARGE_S))
-
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "xtremedistil_ner", *arguments],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            preexec_fn=limit,
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        code = process.returncode = os.waitstatus_to_exitcode(status)
-        errors.seek(0)
-        message = _message(errors.read().decode("utf-8", "replace"))
-    peak = usage.ru_maxrss * 1024
+    command = [sys.executable, "-c", _MEASURE, sys.executable, "-m", "xtremedistil_ner", *arguments]
+    ending = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    code, peak, seconds = json.loads(ending.stdout)
+    message = _message(ending.stderr.decode("utf-8", "replace"))
     faults = list(_faults(code, message, arguments[0]))
     if peak >= PEAK_BYTES:
         faults.append((f"memory of {arguments[0]}", f"{peak / 1e6:.0f} MB"))
-    return Outcome(code, message, usage.ru_utime + usage.ru_stime, tuple(faults), peak)
+    return Outcome(code, message, seconds, tuple(faults), peak)
 
 
 def _message(text: str) -> str:
