@@ -11,6 +11,7 @@ import pytest
 from test_corpus_labelled import opened, write
 
 from xtremedistil_ner.corpus.folder import find_text, read_text, text_languages
+from xtremedistil_ner.corpus.raw_text import sentences_of
 from xtremedistil_ner.corpus.records import parquet_batches
 from xtremedistil_ner.corpus.transfer import (
     TransferCounts,
@@ -141,6 +142,11 @@ def test_a_broken_record_is_named_with_its_line(tmp_path, record, message):
 def test_half_a_surrogate_pair_in_a_text_becomes_a_replacement_character(tmp_path):
     (tmp_path / "en.jsonl").write_text('{"text": "a\\ud800"}\n', encoding="utf-8")
     assert [s.words for s in read_text(tmp_path / "en.jsonl", language="en")] == [("a\ufffd",)]
+
+
+def test_a_text_of_a_table_that_is_too_long_is_refused():
+    with pytest.raises(CorpusError, match=r"a text of 16,777,217 characters\. Cut texts into 16,777,216"):
+        list(sentences_of("\n" * (2**24 + 1), "a:1", "en"))
 
 
 def test_a_record_without_a_language_is_named(tmp_path, corpus):

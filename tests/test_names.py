@@ -162,3 +162,7 @@ def test_an_address_loses_its_user_information_and_query_and_nothing_else(addres
 
 def test_no_error_of_ours_has_a_password():
     assert str(XnerError("http://u:SECRET@h/x?token=SECRET: no such file")) == "http://h/x no such file"
+
+
+def test_a_secret_is_found_in_a_url_that_is_glued_to_other_text():
+    assert text_without_secrets("1http://me:SECRET@host/a?token=SECRET and x") == "1http://host/a and x"

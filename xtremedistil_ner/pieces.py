@@ -213,12 +213,13 @@ def load_encoder(folder: Path, *, max_pieces: int) -> PieceEncoder:
     try:
         tokenizer = Tokenizer.from_file(str(path))
         configuration = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        pad_id = tokenizer.token_to_id(str(configuration.get("pad_token", "[PAD]")))
+        encoder = PieceEncoder(tokenizer, max_pieces=max_pieces, pad_id=pad_id or 0)
     except Exception as error:  # tokenizers raises plain Exception for a missing or broken file
         raise ModelError(f"{path}: not a readable tokenizer ({error}). Export or train the model again.") from error
-    pad_id = tokenizer.token_to_id(str(configuration.get("pad_token", "[PAD]")))
     if pad_id is None:
         raise ModelError(f"{folder}: the tokenizer has no padding piece. Name one in tokenizer_config.json.")
-    return PieceEncoder(tokenizer, max_pieces=max_pieces, pad_id=pad_id)
+    return encoder
 
 
 def ragged_index(starts: Ints, counts: Ints) -> NDArray[np.int64]:

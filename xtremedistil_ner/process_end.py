@@ -98,14 +98,14 @@ def _say(error: XnerError) -> None:
 
 
 def _shorten(message: str) -> str:
-    """The first lines of a message, as many as fit into `_MOST_SAID` bytes, but one at least."""
-    lines = message.split("\n")
+    """The first lines of a message, as many as fit into `_MOST_SAID` bytes, but at least one, cut if it must be."""
+    lines = [line if len(line) <= _MOST_SAID else f"{line[:_MOST_SAID]}…" for line in message.split("\n")]
     size = 0
     for number, line in enumerate(lines):
         size += len(line.encode(errors="replace")) + 1
         if number and size > _MOST_SAID:
             return "\n".join((*lines[:number], f"… and {len(lines) - number} more lines."))
-    return message
+    return "\n".join(lines)
 
 
 def _settle(stream: TextIO) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import io
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any, Literal, cast, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from xtremedistil_ner.addresses import text_without_secrets, values_without_secrets
@@ -111,7 +112,8 @@ def _parse(text: str, origin: str) -> Node | None:
     try:
         if text.count("[") + text.count("{") > _MOST_BRACKETS:
             raise RecursionError
-        node: Node | None = YAML(typ="safe", pure=True).compose(text)
+        with warnings.catch_warnings(action="ignore", category=ReusedAnchorWarning):  # any anchor is refused below
+            node: Node | None = YAML(typ="safe", pure=True).compose(text)
     except RecursionError as error:
         raise RecipeError(f"{origin}: nested too deeply, or too many brackets. A recipe has three levels.") from error
     except MarkedYAMLError as error:

@@ -21,6 +21,8 @@ from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.names import admit_language
 
 LANGUAGE_COLUMN = "language"
+_LONGEST_TEXT = 1 << 24
+"""Characters of a text in a table. All its lines are held at once."""
 
 
 def read_text(
@@ -41,6 +43,8 @@ def sentences_of(text: object, identity: str, language: str) -> Iterator[Sentenc
     Raises: CorpusError that says what is wrong with the text; the caller knows where.
     """
     if isinstance(text, str):
+        if len(text) > _LONGEST_TEXT:
+            raise CorpusError(f"a text of {len(text):,} characters. Cut texts into {_LONGEST_TEXT:,} at most.")
         for line in text.split("\n"):  # not splitlines, see streams.py
             words = tuple([word for word, _, _ in split_words(line)])
             if words:

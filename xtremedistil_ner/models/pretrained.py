@@ -92,7 +92,7 @@ def load_tokenizer(source: str | Path, *, revision: str | None = None) -> PreTra
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(source), revision=revision or "main")
-    except (OSError, ValueError, ImportError) as error:
+    except Exception as error:  # of tokenizers, which raises it bare, and of all that transformers tries
         raise ModelError(f"{source}: no tokenizer that transformers can load ({first_line(error)}).") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise ModelError(f"{source}: its tokenizer has no fast version. Add a tokenizer.json to the checkpoint.")
