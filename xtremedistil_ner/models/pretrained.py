@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from tokenizers import Tokenizer, normalizers
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
@@ -153,7 +152,9 @@ def _weight_name(key: str | Sequence[Any]) -> str:
 def _named_in_errors(source: str | Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # a configuration's fields, the Hub, safetensors and torch have errors of their own
         raise ModelError(
             f"{source}: not a checkpoint that transformers can load ({first_line(error)}). "
             "Give a folder with config.json and model.safetensors, or a Hub id that is reachable or in the cache."
