@@ -614,6 +614,29 @@ def test_a_run_folder_stands_for_its_export(xner, copied_run):
         expect(xner(command, copied_run), 4, message, f"xner export {copied_run}")
 
 
+@pytest.mark.parametrize("name", ["teacher", "student", "export", "work/finetune", "soft_labels", "bench"])
+def test_files_that_no_run_wrote_are_never_removed(xner, place, name):
+    foreign = place / "run" / name / "thesis.txt"
+    foreign.parent.mkdir(parents=True)
+    foreign.touch()
+    code, _, message = distil(xner, place)
+    assert (code, foreign.exists()) == (5, True)
+    assert "files that no run wrote" in message
+
+
+def test_a_run_never_writes_over_what_it_reads(xner, copied_run):
+    setting = f"teacher.checkpoint={copied_run / 'teacher'}"
+    command = ("distil", copied_run, "--out", copied_run, "--set", "teacher.shape=null", "--set", setting)
+    expect(xner(*command), 2, "teacher.checkpoint: ", "lies where this run writes")
+
+
+@pytest.mark.parametrize("keys", [("dev",), ("languages", "en", "f1"), ("languages", "en", "f1_low")])
+def test_a_value_that_a_report_leaves_out_is_no_defect(xner, damaged_report, finished_run, keys):
+    run = damaged_report(("models", "teacher", *keys), None)
+    assert xner("report", run)[0] == 0
+    assert xner("compare", run, finished_run / "run")[0] == 0
+
+
 LEFTOVERS = (
     *(f".{name}.{what}/x" for name in ("teacher", "student", "export") for what in ("writing", "removing", "replaced")),
     *("work/.train.removing/x", "work/train/checkpoints/.checkpoint-000-000000001.writing/x", "work/finetune/x"),

@@ -8,7 +8,7 @@ from typing import Any
 _URL = re.compile(r"(?<![A-Za-z0-9+.-])[A-Za-z0-9+.-]+:/\S+")  # begins nowhere inside a word: linear time
 _USER = re.compile(r"(?<=:/)(/?)(?:[^/?#]*|[^/?#]*?:(?!\d*(?:[/?#]|$)).*)@", flags=re.DOTALL)
 """All up to the last `@` before the path, and up to the last of all where a `:` begins something else than a port."""
-_QUERY = re.compile(r"\?.*", flags=re.DOTALL)
+_QUERY = re.compile(r"[?#].*", flags=re.DOTALL)  # fragments have tokens too
 
 
 def without_secrets(address: str) -> str:

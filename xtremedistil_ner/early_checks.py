@@ -13,8 +13,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from xtremedistil_ner.corpus.labelled import LabelledCorpus
-from xtremedistil_ner.errors import CorpusError, RecipeError
+from xtremedistil_ner.errors import CorpusError, RecipeError, UsageError
 from xtremedistil_ner.labels import OUTSIDE
+from xtremedistil_ner.rundir import RunFolder
 from xtremedistil_ner.schema import Recipe
 from xtremedistil_ner.training.strategies import STRATEGIES
 from xtremedistil_ner.vocabulary import TRAINED
@@ -42,6 +43,27 @@ def read_every_split(recipe: Recipe, corpus: LabelledCorpus) -> None:
                 f"{corpus.name}: no language has an entity in its dev split, and dev F1 selects. Label some, or change "
                 "corpus.types where it leaves them out."
             )
+
+
+def require_inputs_elsewhere(recipe: Recipe, run: RunFolder) -> None:
+    """Refuse to read what the run would write over.
+
+    Raises: UsageError.
+    """
+    written = [path.resolve() for path in (*run.artefacts, run.work("any").parent)]
+    inputs = {
+        "corpus.path": recipe.corpus.path,
+        "transfer.path": recipe.transfer.path,
+        "teacher.checkpoint": recipe.teacher.checkpoint,
+        "student.vocabulary": recipe.student.vocabulary,
+    }
+    for name, value in inputs.items():
+        if (
+            value
+            and Path(value).exists()
+            and not {(place := Path(value).resolve()), *place.parents}.isdisjoint(written)
+        ):
+            raise UsageError(f"{name}: {value} lies where this run writes. Copy it, or give another --out.")
 
 
 def require_student(recipe: Recipe, teacher_folder: Path | None) -> None:

@@ -105,7 +105,8 @@ def lack_of_resource(error: BaseException) -> ResourceError | None:
 
     None for any other error, which is a defect.
     """
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    lacks_memory = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)  # torch's, on a CPU
+    if lacks_memory or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return ResourceError(f"Out of memory: {first_line(error)}. Lower the batch sizes of the recipe.")
     number = _error_number(error)
     if number is None:

@@ -22,6 +22,7 @@ from xtremedistil_ner.corpus.labelled import LabelledCorpus, format_mapping, ope
 from xtremedistil_ner.corpus.split import SPLITS
 from xtremedistil_ner.early_checks import (
     read_every_split,
+    require_inputs_elsewhere,
     require_read_settings,
     require_runtime,
     require_splits,
@@ -117,6 +118,7 @@ def run_pipeline(
     other = None if take_from is None else RunFolder(take_from)
     job = _Job(recipe, RunFolder(out), wanted, asked, other, processes, report)
     require_places(job.run)
+    require_inputs_elsewhere(recipe, job.run)
     if dry_run:
         steps = [_look_at(job, stage) for stage in STAGES]
         if _has_hours_ahead(steps):

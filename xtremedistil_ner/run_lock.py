@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xtremedistil_ner.errors import ResourceError
-from xtremedistil_ner.rundir import RunFolder, clear
+from xtremedistil_ner.rundir import MANIFEST, RunFolder, clear
 
 _LOCK, _WORKERS = ".lock", ".workers.lock"
 _ASIDE = ("writing", "removing", "replaced")
@@ -74,6 +74,11 @@ def require_places(run: RunFolder) -> None:
     wrong = [path for path in folders if path.exists() and not path.is_dir()]
     if wrong:
         raise ResourceError(f"{wrong[0]}: a file where a folder belongs. Move it away, or give another --out.")
+    if not run.recipe.exists():  # no run was ever here, so that only whole artefacts can be ours
+        filled = [path for path in folders if path.is_dir() and any(path.iterdir())]
+        foreign = [path for path in filled if not (path / MANIFEST).is_file()]
+        if foreign:
+            raise ResourceError(f"{foreign[0]}: files that no run wrote. Move them away, or give another --out.")
     wrong = [path for path in run.files if path.is_dir()]
     if wrong:
         raise ResourceError(f"{wrong[0]}: a folder where a file belongs. Move it away, or give another --out.")

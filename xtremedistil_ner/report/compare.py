@@ -122,7 +122,7 @@ def _values(report: Mapping[str, Any]) -> dict[str, Any]:
 def _model_values(report: Mapping[str, Any], name: str) -> dict[str, Any]:
     entry = report["models"][name]
     splits = {report["run"].get("split", "test"): entry}
-    splits |= {split: entry[split] for split in (*_SHOWN_SPLITS, "train") if split in entry}
+    splits |= {split: entry[split] for split in (*_SHOWN_SPLITS, "train") if entry.get(split)}
     return {
         "identity": entry.get("identity"),
         "parameters": entry["parameters"],

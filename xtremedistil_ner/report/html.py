@@ -95,7 +95,11 @@ def _headline(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 def _plot(report: Mapping[str, Any]) -> Plot:
     scores = {
-        name: {code: found for code, found in report["models"][name]["languages"].items() if is_scored(found)}
+        name: {
+            code: found
+            for code, found in report["models"][name]["languages"].items()
+            if is_scored(found) and None not in (found["f1"], found["f1_low"], found["f1_high"])
+        }
         for name in _MODELS
     }
     codes = list(dict.fromkeys(code for languages in scores.values() for code in languages))

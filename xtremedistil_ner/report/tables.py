@@ -74,7 +74,7 @@ def _headline(report: Mapping[str, Any]) -> Table:
         ),
     ]
     for split in ("dev", "train"):
-        if split in teacher and split in student:
+        if teacher.get(split) and student.get(split):
             cells = (percent(entry[split]["macro_f1"]) for entry in (teacher, student))
             rows.insert(1, (f"macro-F1 on {split}", *cells, ""))
     notes = (about_weak_student(report["models"]), about_means(report["models"]))
@@ -139,7 +139,7 @@ def _types(report: Mapping[str, Any]) -> Table:
     rows = []
     for kind in kinds:
         f1 = [
-            [s["types"][kind]["f1"] for s in languages if s["types"].get(kind, {}).get("support")]
+            [s["types"][kind]["f1"] or 0.0 for s in languages if s["types"].get(kind, {}).get("support")]
             for languages in models
         ]
         rows.append((kind, *(percent(sum(own) / len(own)) if own else "–" for own in f1)))
