@@ -624,6 +624,13 @@ def test_files_that_no_run_wrote_are_never_removed(xner, place, name):
     assert "files that no run wrote" in message
 
 
+@pytest.mark.parametrize("name", ["student", "report.json"])
+def test_a_link_to_what_is_not_there_is_named_before_a_run(xner, copied_run, name):
+    (copied_run / name).rename(copied_run / "away")
+    (copied_run / name).symlink_to("/nowhere")
+    expect(xner("distil", copied_run), 5, f"{copied_run / name}: a link to what is not there")
+
+
 def test_a_run_never_writes_over_what_it_reads(xner, copied_run):
     setting = f"teacher.checkpoint={copied_run / 'teacher'}"
     command = ("distil", copied_run, "--out", copied_run, "--set", "teacher.shape=null", "--set", setting)

@@ -71,6 +71,9 @@ def require_places(run: RunFolder) -> None:
     Raises: ResourceError.
     """
     folders = (*run.artefacts, run.scores("any").parent, run.bench, run.work("any").parent)
+    lost = [path for path in (*folders, *run.files) if path.is_symlink() and not path.exists()]
+    if lost:
+        raise ResourceError(f"{lost[0]}: a link to what is not there. Mount it, or remove the link.")
     wrong = [path for path in folders if path.exists() and not path.is_dir()]
     if wrong:
         raise ResourceError(f"{wrong[0]}: a file where a folder belongs. Move it away, or give another --out.")
