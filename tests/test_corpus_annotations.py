@@ -88,8 +88,13 @@ def write_brat(folder, **documents):
             "label": [{"start": 0, "end": 12, "labels": ["PER"]}, {"start": 24, "end": 32, "labels": ["LOC"]}],
         },
         {"text": TEXT, "entities": [{"start": 0, "end": 12, "type": "PER"}, {"start": 24, "end": 32, "type": "LOC"}]},
+        {"text": TEXT, "spans": [], "entities": [{"start": 24, "end": 32, "type": "LOC"}, PER]},
+        {"text": TEXT, "label": [], "labels": [PER, LOC]},
     ],
-    ids=["doccano", "doccano labels", "doccano relations", "prodigy", "json-min", "xner tag"],
+    ids=[
+        *("doccano", "doccano labels", "doccano relations", "prodigy", "json-min", "xner tag"),
+        *("tagged by xner", "empty label"),
+    ],
 )
 @pytest.mark.parametrize("name", ["train.jsonl", "train.json"])
 def test_an_object_of_each_tool_has_its_entities(tmp_path, record, name):

@@ -178,3 +178,10 @@ def test_a_folder_without_labelled_text_is_a_problem(tmp_path):
     assert "no labelled and no raw text" in check_corpus(tmp_path).problems[0]
     with pytest.raises(CorpusError, match="no labelled text"):
         opened(tmp_path)
+
+
+def test_a_check_names_texts_without_annotations_and_links_to_nothing(folder):
+    (folder / "en" / "test").mkdir(exist_ok=True)
+    (folder / "en" / "test" / "a.txt").write_text("x\n", encoding="utf-8")
+    (folder / "fr.txt").symlink_to("/nowhere")
+    assert {"en/test/a.txt", "fr.txt"} <= {*check_corpus(folder).unread}

@@ -142,6 +142,13 @@ def test_a_table_that_expands_a_thousandfold_is_refused_before_it_is_read(tmp_pa
         read_split(path, language="en")
 
 
+def test_a_few_kilobytes_of_a_million_rows_are_refused(tmp_path):
+    rows = pyarrow.nulls(2**20 + 1)
+    pyarrow.parquet.write_table(pyarrow.table({"words": rows, "tags": rows}), tmp_path / "train.parquet")
+    with pytest.raises(CorpusError, match=r"train\.parquet: 1,048,577 rows in [\d,]+ bytes, which text never has"):
+        read_split(tmp_path / "train.parquet", language="en")
+
+
 def test_a_folder_in_place_of_a_file_is_named(tmp_path):
     (tmp_path / "en" / "train.parquet").mkdir(parents=True)
     write(tmp_path / "en" / "train.parquet" / "part-0.parquet", table())

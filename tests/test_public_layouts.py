@@ -153,6 +153,12 @@ def test_numbers_of_words_without_tags_are_not_tagged(tmp_path, text):
     assert [document.words for document in read_documents([place(tmp_path, "f.conll", text)])] == [("Ada", "ran")]
 
 
+def test_a_comment_with_as_many_columns_as_the_words_is_none_of_them(tmp_path):
+    text = "# id 5239d808\tdomain=en\nAda\t_\nLovelace\t_\n"
+    found = list(read_documents([place(tmp_path, "f.conll", text)]))
+    assert [document.words for document in found] == [("Ada", "Lovelace")]
+
+
 def test_a_column_of_numbers_alone_has_words(tmp_path):
     found = list(read_documents([place(tmp_path, "f.conll", "1\n2\n3\n")]))
     assert [document.words for document in found] == [("1", "2", "3")]

@@ -53,7 +53,8 @@ def read_annotated(record: Mapping[str, Any], number: int, rows: SplitRows) -> A
 
 
 def _record_spans(record: Mapping[str, Any], place: str) -> list[TextSpan]:
-    key = next((key for key in _SPAN_KEYS if record.get(key) is not None), None)
+    given = [key for key in _SPAN_KEYS if record.get(key) is not None]
+    key = next((key for key in given if record[key] != []), given[0] if given else None)
     entries = [] if key is None else record[key]
     if not isinstance(entries, list):
         raise CorpusError(f"{key} is {quoted(entries)}, no list. Give one entry for each entity.")

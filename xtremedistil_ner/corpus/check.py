@@ -8,7 +8,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from xtremedistil_ner.corpus.folder import find_text, is_split_file, is_text_file, languages_of, text_languages
+from xtremedistil_ner.corpus.annotation_files import is_brat_folder
+from xtremedistil_ner.corpus.folder import (
+    find_text,
+    is_split_file,
+    is_text_file,
+    languages_of,
+    split_of,
+    text_languages,
+)
 from xtremedistil_ner.corpus.labelled import count_mapped, map_split, open_reader
 from xtremedistil_ner.corpus.places import local_folder
 from xtremedistil_ner.corpus.raw_text import read_text
@@ -68,8 +76,7 @@ def check_corpus(
 
     folder = local_folder(str(path), is_read)
     labelled, texts = languages_of(folder), text_languages(folder)
-    for name in _file_names(folder):
-        is_read(name)
+    unread |= {name for name in _file_names(folder) if is_read(name) and not _is_there(folder / name)}
     problems: list[str] = []
     stats: list[SplitStats] = []
     if not labelled and not texts:
@@ -140,6 +147,12 @@ def _file_names(folder: Path) -> Iterator[str]:
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         yield from ((Path(place) / name).relative_to(folder).as_posix() for name in files)
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a file that is named right is one, and not a link to nothing or a text of a folder that is not brat's."""
+    in_split_folder = split_of(path.parent.name) is not None and is_split_file(f"x/{path.parent.name}/{path.name}")
+    return path.is_file() and (not in_split_folder or is_brat_folder(path.parent))
 
 
 def _read_raw_text(folder: Path, language: str) -> None:

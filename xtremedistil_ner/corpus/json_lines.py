@@ -59,8 +59,8 @@ def parse_json(text: str) -> Any:  # noqa: ANN401 - whatever stands there
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise CorpusError(f"the key {quoted(twice)} stands there twice. Keep one of the two.")
     return found
 

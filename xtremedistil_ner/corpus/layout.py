@@ -67,7 +67,9 @@ class Layout:
             return False
         if len(row) != self.n_columns or self.is_numbered or _NAMED_COMMENT.match(line):
             return True
-        return line.startswith("# ") and self.tag is not None and not is_tag(self.tag_of(row))
+        if self.tag is None:
+            return row[0].startswith("# ")  # of tabs; between spaces it is the word `#`
+        return line.startswith("# ") and not is_tag(self.tag_of(row))
 
     def tag_of(self, row: Row) -> str:
         """The tag of a row as it is written; O where MISC has none."""

@@ -29,6 +29,7 @@ TAG_COLUMNS = ("tags", "ner_tags")
 _BATCH_ROWS = 1024
 _BUFFER_BYTES = 1 << 20
 _MOST_EXPANDED_BYTES = 1 << 28
+_MOST_ROWS, _MOST_ROWS_PER_BYTE = 1 << 20, 10
 _MOST_NAMES, _LONGEST_NAME = 10, 40
 
 
@@ -194,6 +195,9 @@ def parquet_batches(path: Path, columns: Sequence[str] | None) -> Iterator[pyarr
 
 def _check_expansion(path: Path, metadata: pyarrow.parquet.FileMetaData) -> None:
     """Refuse a file of a few kilobytes that would fill the memory."""
+    most_rows = max(_MOST_ROWS, _MOST_ROWS_PER_BYTE * path.stat().st_size)
+    if metadata.num_rows > most_rows:  # run lengths and dictionaries count as not packed
+        raise CorpusError(f"{path}: {metadata.num_rows:,} rows in {path.stat().st_size:,} bytes, which text never has.")
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for chunk in map(group.column, range(metadata.num_columns)):
             packed, whole = chunk.total_compressed_size, chunk.total_uncompressed_size
