@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from tiny_run import write_corpus, write_recipe
 from transformers.utils import logging as transformers_logging
 
-from xtremedistil_ner import cli
+from xtremedistil_ner import __main__ as command_line
 from xtremedistil_ner.run_lock import run_lock
 from xtremedistil_ner.rundir import sealed
 from xtremedistil_ner.soft_labels import open_store
@@ -28,7 +28,7 @@ def xner(monkeypatch, capfd):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["xner", *map(str, arguments)])
         try:
-            cli.main()
+            command_line.main()
             code = 0
         except SystemExit as ending:
             code = ending.code or 0
@@ -48,7 +48,7 @@ def xner_any(monkeypatch, capfd):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["xner", *arguments])
         with pytest.raises(SystemExit) as ending:
-            cli.main()
+            command_line.main()
         return ending.value.code, capfd.readouterr().err
 
     return run
@@ -329,7 +329,7 @@ def test_languages_left_out_of_all_are_told(monkeypatch, capfd, place, finished_
     command = ["xner", "evaluate", finished_run / "run" / "student", "--corpus", place / "corpus"]
     monkeypatch.setattr(sys, "argv", [str(part) for part in command])
     with pytest.raises(SystemExit, match="0"):
-        cli.main()
+        command_line.main()
     assert "left out, having no test split or no model: no\n" in capfd.readouterr().err
 
 
@@ -631,10 +631,12 @@ def test_a_link_to_what_is_not_there_is_named_before_a_run(xner, copied_run, nam
     expect(xner("distil", copied_run), 5, f"{copied_run / name}: a link to what is not there")
 
 
-def test_a_run_never_writes_over_what_it_reads(xner, copied_run):
-    setting = f"teacher.checkpoint={copied_run / 'teacher'}"
-    command = ("distil", copied_run, "--out", copied_run, "--set", "teacher.shape=null", "--set", setting)
-    expect(xner(*command), 2, "teacher.checkpoint: ", "lies where this run writes")
+@pytest.mark.parametrize("setting", ["teacher.checkpoint={}", "teacher.voters=[{{checkpoint: {}}}]"])
+def test_a_run_never_writes_over_what_it_reads(xner, copied_run, setting):
+    shape = () if "voters" in setting else ("--set", "teacher.shape=null")
+    setting = setting.format(copied_run / "teacher")
+    result = xner("distil", copied_run, "--out", copied_run, *shape, "--set", setting)
+    expect(result, 2, "checkpoint: ", "lies where this run writes")
 
 
 @pytest.mark.parametrize("keys", [("dev",), ("languages", "en", "f1"), ("languages", "en", "f1_low")])

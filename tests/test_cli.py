@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import xtremedistil_ner.corpus.check
-from xtremedistil_ner import cli, cli_runs, errors
+from xtremedistil_ner import __main__ as command_line
+from xtremedistil_ner import cli_runs, errors
 from xtremedistil_ner.languages import WIKIANN_LANGUAGES
 
 RECIPE = "# A tiny one.\nname: tiny\ncorpus: {languages: [fr]}\nteacher: {checkpoint: somewhere}\n"
@@ -23,7 +24,7 @@ def xner(monkeypatch, capfd):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["xner", *map(str, arguments)])
         with pytest.raises(SystemExit) as ending:
-            cli.main()
+            command_line.main()
         output = capfd.readouterr()
         return ending.value.code, output.out, output.err
 
@@ -104,7 +105,7 @@ def test_a_defect_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr(xtremedistil_ner.corpus.check, "check_corpus", fail)
     monkeypatch.setattr(sys, "argv", ["xner", "corpus", "check", "here"])
     with pytest.raises(ZeroDivisionError):
-        cli.main()
+        command_line.main()
 
 
 def test_ctrl_c_ends_with_130(xner, monkeypatch):
@@ -171,7 +172,7 @@ def run_copy(finished_run, tmp_path):
 def succeed(monkeypatch, capfd, *arguments):
     monkeypatch.setattr(sys, "argv", ["xner", *map(str, arguments)])
     with pytest.raises(SystemExit) as ending:
-        cli.main()
+        command_line.main()
     assert ending.value.code == 0
     return capfd.readouterr().out
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 from huggingface_hub import constants
 
-from xtremedistil_ner import cli, doctor
+from xtremedistil_ner import __main__ as command_line
+from xtremedistil_ner import doctor
 from xtremedistil_ner.errors import ResourceError
 
 NAMES = {"python", "numpy", "torch", "transformers", "gpu", "cores", "memory", "disk", "hub", "cache", "packaged data"}
@@ -89,7 +90,7 @@ def test_a_hub_out_of_reach_is_a_warning(tmp_path, monkeypatch):
 def doctor_command(monkeypatch, capfd, *arguments):
     monkeypatch.setattr(sys, "argv", ["xner", "doctor", *arguments])
     with pytest.raises(SystemExit) as ending:
-        cli.main()
+        command_line.main()
     output = capfd.readouterr()
     return ending.value.code, output.out, output.err
 

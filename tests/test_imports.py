@@ -49,7 +49,7 @@ def test_no_module_that_tagging_needs_loads_torch_or_transformers():
 
 def test_help_loads_neither_torch_nor_transformers():
     code = (
-        "import contextlib, sys\nfrom xtremedistil_ner.cli import main\n"
+        "import contextlib, sys\nfrom xtremedistil_ner.__main__ import main\n"
         "sys.argv = ['xner', '--help']\nwith contextlib.suppress(SystemExit):\n    main()"
     )
     assert heavy_modules_after(code) == []

@@ -10,7 +10,7 @@ import sys
 import pytest
 import zstandard
 
-from xtremedistil_ner import cli
+from xtremedistil_ner import __main__ as command_line
 from xtremedistil_ner.corpus.check import check_corpus, corpus_stats
 from xtremedistil_ner.corpus.folder import find_split, read_split, split_of
 from xtremedistil_ner.corpus.labelled import open_corpus
@@ -208,7 +208,7 @@ def xner(monkeypatch, capfd):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["xner", *map(str, arguments)])
         try:
-            cli.main()
+            command_line.main()
             code = 0
         except SystemExit as ending:
             code = ending.code or 0

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tiny_run import write_corpus, write_recipe
 
-from xtremedistil_ner import cli
+from xtremedistil_ner import __main__ as command_line
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.pipeline import run_pipeline
 from xtremedistil_ner.progress import silent
@@ -84,7 +84,7 @@ def run_every_recipe(folder):
         changes = [part for change in small_changes(name, folder) for part in ("--set", change)]
         sys.argv = ["xner", "distil", name, *changes, "--out", str(out), *take, "--processes", "1"]
         with pytest.raises(SystemExit) as ending:
-            cli.main()
+            command_line.main()
         assert not ending.value.code, name
         labelled.setdefault(labels, out)
 

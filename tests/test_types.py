@@ -11,7 +11,7 @@ import pytest
 from hub_mirror import write_mirror, write_table
 from tiny_report import build, entry
 
-from xtremedistil_ner import cli
+from xtremedistil_ner import __main__ as command_line
 from xtremedistil_ner.bootstrap import retention_intervals
 from xtremedistil_ner.corpus.check import corpus_stats
 from xtremedistil_ner.corpus.labelled import open_corpus
@@ -131,7 +131,7 @@ def xner(monkeypatch, capfd):
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["xner", *map(str, arguments)])
         with pytest.raises(SystemExit) as ending:
-            cli.main()
+            command_line.main()
         output = capfd.readouterr()
         assert ending.value.code == 0, output.err
         return output.out
@@ -152,7 +152,7 @@ def test_statistics_and_checks_take_a_mapping_and_count_what_it_did(tmp_path, xn
 def test_a_mapping_that_is_none_is_wrong_use(tmp_path, monkeypatch, capfd, text):
     monkeypatch.setattr(sys, "argv", ["xner", "corpus", "stats", str(tmp_path), "--types", text])
     with pytest.raises(SystemExit) as ending:
-        cli.main()
+        command_line.main()
     assert ending.value.code == 2
     assert "write OLD=NEW, or OLD= to leave a type out" in capfd.readouterr().err
 

@@ -27,7 +27,7 @@ from xtremedistil_ner.cli_runs import (
 from xtremedistil_ner.cli_service import GraphOption, service_app
 from xtremedistil_ner.errors import CorpusError, ResourceError, UsageError, quoted
 from xtremedistil_ner.labels import OUTSIDE
-from xtremedistil_ner.process_end import open_streams, require_unicode, run_as_process
+from xtremedistil_ner.process_end import open_streams, require_unicode
 from xtremedistil_ner.terminal import (
     TerminalReporter,
     format_check,
@@ -67,11 +67,6 @@ corpus_app = typer.Typer(help="Look at a corpus before a run.", no_args_is_help=
 for _part in (runs_app, service_app, bench_app):
     app.registered_commands += _part.registered_commands  # before this file's own, as `--help` lists them
 app.add_typer(corpus_app, name="corpus")
-
-
-def main() -> None:
-    """Run `xner` and end the process."""
-    run_as_process(run)
 
 
 def run() -> None:

@@ -51,19 +51,9 @@ def require_inputs_elsewhere(recipe: Recipe, run: RunFolder) -> None:
     Raises: UsageError.
     """
     written = [path.resolve() for path in (*run.artefacts, run.work("any").parent)]
-    inputs = {
-        "corpus.path": recipe.corpus.path,
-        "transfer.path": recipe.transfer.path,
-        "teacher.checkpoint": recipe.teacher.checkpoint,
-        "student.vocabulary": recipe.student.vocabulary,
-    }
-    for name, value in inputs.items():
-        if (
-            value
-            and Path(value).exists()
-            and not {(place := Path(value).resolve()), *place.parents}.isdisjoint(written)
-        ):
-            raise UsageError(f"{name}: {value} lies where this run writes. Copy it, or give another --out.")
+    for name, text in _texts("", recipe.model_dump(mode="json")):
+        if Path(text).exists() and not {(place := Path(text).resolve()), *place.parents}.isdisjoint(written):
+            raise UsageError(f"{name}: {text} lies where this run writes. Copy it, or give another --out.")
 
 
 def require_student(recipe: Recipe, teacher_folder: Path | None) -> None:
@@ -155,6 +145,14 @@ def _loss_readers(recipe: Recipe) -> Iterator[tuple[bool, str, tuple[str, ...]]]
     joint = {loss for stage in stages if len(stage) > 1 for loss in stage}
     for loss in type(section.loss_weights).model_fields:
         yield loss in joint, "a strategy that adds this loss to another", (f"train.loss_weights.{loss}",)
+
+
+def _texts(name: str, value: Any) -> Iterator[tuple[str, str]]:  # noqa: ANN401 - any setting
+    """Every text of a setting with its path; whichever names a file is an input."""
+    if isinstance(value, str):
+        yield name, value
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from _texts(f"{name}.{key}".lstrip("."), inner)
 
 
 def _is_set(recipe: Recipe, path: str) -> bool:

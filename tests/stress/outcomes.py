@@ -26,7 +26,7 @@ from types import FrameType
 
 import typer.main
 
-from xtremedistil_ner import cli
+from xtremedistil_ner import __main__ as command_line
 
 EXIT_CODES = frozenset({0, 2, 3, 4, 5})
 MESSAGE_BYTES = 2_000
@@ -92,7 +92,7 @@ def run_command(arguments: Sequence[str], folder: Path, *, limit_s: float) -> Ou
         sys.argv = ["xner", *arguments]
         try:
             with _time_limit(limit_s):
-                cli.main()
+                command_line.main()
             code = 0
         except SystemExit as ending:
             code = ending.code if isinstance(ending.code, int) else int(ending.code is not None)
