@@ -176,7 +176,7 @@ def _format_verdict(verdict: Int8Verdict) -> str:
         scores = f"{_percent(before)} | {_percent(after)} | {format_points(after - before)}"
         text += f"| {_named(code)} | {scores} |\n"
     text += f"| **mean** | | | {format_points(-(verdict.macro_drop or 0.0))} |\n"
-    dropping = ", ".join(f"{_named(code)}" for code in verdict.dropping)
+    dropping = ", ".join(map(_named, verdict.dropping))
     return text + (f"\n**These languages lose more than one point: {dropping}.**\n" if dropping else "")
 
 

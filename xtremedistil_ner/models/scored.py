@@ -39,7 +39,7 @@ class ScoredModel:
     """A model ready to be scored. Units: `parameters` counts every weight, of all models that vote.
 
     `word_logits(sentences, cut_at)` gives logits (words, tags) float32, covered (words,) bool and offsets
-    (sentences + 1,); with `cut_at` the model reads so many pieces of each sentence, and with None all of it.
+    (sentences + 1,); the model reads the first `cut_at` pieces of each sentence, and with None all of it.
     `transitions` (tags + 1, tags) is what decoding adds, if the model has a CRF.
     """
 

@@ -19,7 +19,7 @@ from xtremedistil_ner.serve.limits import Limits
 from xtremedistil_ner.serve.metrics import Metrics
 
 LOG = logging.getLogger("xtremedistil_ner.serve")
-_GRACE_S = 1.0  # a request that is being answered is looked at again after so long
+_GRACE_S = 1.0  # until a request that is being answered is looked at again
 _MOST_PIPELINED = 16  # requests sent ahead of their answers; browsers send none
 _PROBLEMS = {
     400: ("Bad Request", "Not HTTP/1.1."),

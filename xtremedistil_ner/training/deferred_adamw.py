@@ -84,7 +84,7 @@ class DeferredAdamW:
             self.embedding.sparse = before
 
     def restore(self, state: dict[str, Tensor], *, done: int) -> None:
-        """Go on from a checkpoint's state after so many updates."""
+        """Go on from the state of a checkpoint that was saved after `done` updates."""
         self.state, self.done = state, done
 
     def touched(self) -> TouchedRows:

@@ -59,7 +59,7 @@ def train_phases(
     if saved:
         _load(model, tensors, "model/")
         report(Event(settings.stage, f"goes on at update {state.total}"))
-    for tensor in model.state_dict().values():  # first weights may differ in a bit between machines, for ever after
+    for tensor in model.state_dict().values():  # one bit of difference between machines would last
         processes.share_tensor(tensor)
     with signals_held(), deferred("after this update, with the state saved") as stopped:
         while state.phase < len(phases):

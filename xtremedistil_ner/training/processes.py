@@ -80,7 +80,7 @@ def put_on(device: torch.device, array: NDArray[Any]) -> torch.Tensor:
 
 @contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
-    """Compute with so many threads inside the block: the bits of a matrix product may depend on them."""
+    """Compute with `count` threads inside the block: the bits of a matrix product may depend on them."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

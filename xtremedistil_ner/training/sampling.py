@@ -23,8 +23,8 @@ class BatchPlan:
     An epoch is a permutation of the rows; with a sampling temperature above 1, of as many rows drawn so that a
     language with share p of them gets p**(1/T), normalised: small languages are repeated, large ones thinned.
     `pool` batches at a time are sorted by length and dealt out again as whole batches, so that a batch's rows have
-    similar lengths; 1 leaves batches random. With `chunk` it is so many rows that are dealt out together, and a batch
-    has rows of several lengths.
+    similar lengths; 1 leaves batches random. With `chunk`, that number of rows is dealt out together,
+    and a batch has rows of several lengths.
     """
 
     def __init__(
