@@ -1,9 +1,11 @@
-"""Imports point one way: `docs/architecture.md` lists the files in order, and a file imports only from above itself."""
+"""Imports point one way: between the rooms of the table in `docs/architecture.md`, and between the files of a room."""
 
 from __future__ import annotations
 
 import ast
 import re
+from graphlib import TopologicalSorter
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -13,23 +15,20 @@ NAME = "xtremedistil_ner"
 PUBLIC_SURFACE = f"{NAME}/__init__.py"
 
 
-def listed_files() -> list[str]:
-    """Files in the order of the table of rooms; a room's `__init__.py` comes before its other files."""
+def rooms() -> list[str]:
+    """Folders and single files of the package, in the order of the table: each imports only from those above it."""
     document = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     table = document.split("## Rooms")[1].split("\n## ")[0]
-    files = []
-    for room, column in re.findall(r"^\| `([\w.]+/?)` \| (.*?) \|", table, flags=re.MULTILINE):
-        if room.endswith("/"):
-            files += [f"{NAME}/{room}__init__.py"]
-            files += [f"{NAME}/{room}{name}" for name in re.findall(r"`(\w+\.py)`", column)]
-        else:
-            files.append(f"{NAME}/{room}")
-    return files
+    return re.findall(r"^\| `([\w.]+)/?` \|", table, flags=re.MULTILINE)
 
 
 def existing_files() -> list[str]:
     paths = sorted((ROOT / NAME).rglob("*.py"))
     return [path.relative_to(ROOT).as_posix() for path in paths]
+
+
+def room_of(file: str) -> str:
+    return file.split("/")[1]
 
 
 def imported_files(source: str) -> set[str]:
@@ -54,24 +53,34 @@ def file_of(module: str, name: str | None = None) -> str:
     return existing[0] if existing else candidates[-2]
 
 
-def test_every_file_is_listed_once_and_every_listed_file_exists():
-    listed = listed_files()
-    assert len(listed) == len(set(listed))
-    assert set(existing_files()) - set(listed) == set(), "files that docs/architecture.md does not list"
-    assert set(listed) - set(existing_files()) == set(), "files that docs/architecture.md lists and nobody wrote"
+def imports_of(file: str) -> set[str]:
+    return imported_files((ROOT / file).read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("file", existing_files())
-def test_a_file_imports_only_from_files_listed_above_it(file):
-    order = {name: position for position, name in enumerate(listed_files())}
-    assert file in order, "docs/architecture.md does not list this file"
-    imported = imported_files((ROOT / file).read_text(encoding="utf-8"))
-    upwards = [name for name in imported if name not in order or order[name] >= order[file]]
+def test_every_room_is_listed_once_and_every_listed_room_exists():
+    assert sorted(rooms()) == sorted({room_of(file) for file in existing_files()})
+
+
+@pytest.mark.parametrize("room", rooms())
+def test_a_room_imports_only_from_rooms_listed_above_it(room):
+    above = rooms()[: rooms().index(room)]
+    upwards = [
+        f"{file} imports {imported}"
+        for file in existing_files()
+        for imported in sorted(imports_of(file))
+        if room_of(file) == room != room_of(imported) and room_of(imported) not in above
+    ]
     assert upwards == []
 
 
+def test_no_files_of_a_room_import_each_other_in_a_circle():
+    for room, files in groupby(existing_files(), key=room_of):
+        inside = {file: {name for name in imports_of(file) if room_of(name) == room} - {file} for file in files}
+        assert list(TopologicalSorter(inside).static_order())  # raises CycleError
+
+
 def test_the_public_surface_comes_last():
-    assert listed_files()[-1] == PUBLIC_SURFACE
+    assert rooms()[-1] == "__init__.py"
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from xtremedistil_ner.models.crf import Crf
-from xtremedistil_ner.models.head import Dropout, head_layers, new_head, project
-from xtremedistil_ner.training.strategies import Head
+from xtremedistil_ner.models.head import Dropout, Head, head_layers, new_head, project
 
 MODEL_TYPE = "xner-cnn"
 ARCHITECTURE = "CnnForTokenClassification"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
-from xtremedistil_ner.training.strategies import Head
+Head = Literal["projected", "direct"]
+"""Whether a projection to the teacher's width stands between the states and the classifier."""
 
 
 class Dropout(nn.Dropout):

@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:  # the module loads torch; a dry run reads strategies without it
+    from xtremedistil_ner.models.head import Head
 
 Loss = Literal["labels", "hard", "logits", "representation"]
-Head = Literal["projected", "direct"]
 Phases = Literal["one", "releases", "restarts"]
 """One phase; one per released layer; or as many as that, of the same length, with every layer in each."""
 
