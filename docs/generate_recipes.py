@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from xtremedistil_ner.schema import Recipe
+from xtremedistil_ner.recipe.schema import Recipe
 
 TARGET = Path(__file__).parent / "recipes.md"
 HEAD = """# Recipes

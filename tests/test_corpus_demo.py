@@ -21,7 +21,7 @@ from xtremedistil_ner.corpus.transfer import sentence_key
 from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.labels import spans_of
 from xtremedistil_ner.languages import WIKIANN_LANGUAGES
-from xtremedistil_ner.schema import CorpusSection
+from xtremedistil_ner.recipe.schema import CorpusSection
 from xtremedistil_ner.scoring import macro
 
 DEMO = demo_path()

@@ -10,7 +10,7 @@ from xtremedistil_ner.errors import ModelError, RecipeError
 from xtremedistil_ner.models.fitting import require_fitting_student
 from xtremedistil_ner.pipeline import run_pipeline
 from xtremedistil_ner.progress import silent
-from xtremedistil_ner.recipe import load_recipe
+from xtremedistil_ner.recipe.reader import load_recipe
 
 CHECKPOINT = "teacher={checkpoint: some-org/some-encoder}"
 TRANSFORMER, CNN = "student.kind=transformer", "student.kind=cnn"

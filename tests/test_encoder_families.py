@@ -45,7 +45,7 @@ from xtremedistil_ner.models.pretrained import load_config, load_tokenizer, long
 from xtremedistil_ner.models.teacher import piece_embeddings, start_teacher, teacher_scorer
 from xtremedistil_ner.pipeline import run_pipeline
 from xtremedistil_ner.progress import silent
-from xtremedistil_ner.recipe import load_recipe
+from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.stages.evaluate import evaluate_model
 from xtremedistil_ner.tagger import Tagger
 from xtremedistil_ner.word_logits import score_words

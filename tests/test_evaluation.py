@@ -24,8 +24,8 @@ from xtremedistil_ner.models.voting import Vote, save_votes
 from xtremedistil_ner.pieces import PieceEncoder
 from xtremedistil_ner.pipeline import run_pipeline
 from xtremedistil_ner.progress import silent
-from xtremedistil_ner.recipe import load_recipe
-from xtremedistil_ner.schema import CorpusSection
+from xtremedistil_ner.recipe.reader import load_recipe
+from xtremedistil_ner.recipe.schema import CorpusSection
 from xtremedistil_ner.scoring import score_language, span_counts
 
 SCHEME = LabelScheme(("LOC", "ORG", "PER"))

@@ -170,7 +170,7 @@ def test_an_export_without_a_graph_says_what_it_lacks(tmp_path):
 def test_the_verdict_is_the_dev_f1_of_both_graphs_as_a_service_runs_them(finished_run):
     """A run of the whole pipeline, and the scores that `evaluate` gives the two graphs of its export."""
     from xtremedistil_ner.corpus.labelled import open_corpus
-    from xtremedistil_ner.recipe import load_recipe
+    from xtremedistil_ner.recipe.reader import load_recipe
     from xtremedistil_ner.stages.evaluate import evaluate_model
 
     folder = finished_run / "run" / "export"

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from xtremedistil_ner.errors import RecipeError
 from xtremedistil_ner.names import LANGUAGE_PATTERN
-from xtremedistil_ner.recipe import format_recipe, load_recipe, read_recipe, recipe_values
-from xtremedistil_ner.schema import Recipe
+from xtremedistil_ner.recipe.reader import format_recipe, load_recipe, read_recipe, recipe_values
+from xtremedistil_ner.recipe.schema import Recipe
 
 MINIMAL = "name: tiny\nteacher: {checkpoint: somewhere}\n"
 RECIPES = sorted((Path(__file__).parents[1] / "recipes").rglob("*.yaml"))

@@ -19,7 +19,7 @@ from xtremedistil_ner import __main__ as command_line
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.pipeline import run_pipeline
 from xtremedistil_ner.progress import silent
-from xtremedistil_ner.recipe import load_recipe
+from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.staleness import stage_fingerprints
 
 RECIPES = Path(__file__).parent.parent / "recipes"

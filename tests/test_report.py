@@ -14,7 +14,7 @@ from tiny_report import RUN, build, entry, rows_of
 
 from xtremedistil_ner.confusions import KINDS, Confusion
 from xtremedistil_ner.progress import silent
-from xtremedistil_ner.recipe import load_recipe
+from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.report.html import format_page
 from xtremedistil_ner.report.markdown import format_report
 from xtremedistil_ner.report.paper import papers_beside

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from xtremedistil_ner.recipe import load_recipe
+from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.report.stored import find_counts, load_counts
 from xtremedistil_ner.rundir import RunFolder, sealed, sha256_file
 

@@ -13,7 +13,7 @@ from documents import table_under
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xtremedistil_ner.schema import Strategy
+from xtremedistil_ner.recipe.schema import Strategy
 from xtremedistil_ner.training.strategies import (
     STRATEGIES,
     needs_projection,

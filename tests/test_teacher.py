@@ -20,7 +20,7 @@ from xtremedistil_ner.models.teacher import (
     teacher_states,
 )
 from xtremedistil_ner.models.teacher_labels import match_labels
-from xtremedistil_ner.schema import ShapeSection
+from xtremedistil_ner.recipe.schema import ShapeSection
 from xtremedistil_ner.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
 from xtremedistil_ner.word_logits import score_words
 

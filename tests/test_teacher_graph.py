@@ -26,9 +26,9 @@ from xtremedistil_ner.models.scratch_teacher import build_teacher
 from xtremedistil_ner.models.teacher import teacher_scorer
 from xtremedistil_ner.pipeline import run_pipeline
 from xtremedistil_ner.progress import silent
-from xtremedistil_ner.recipe import load_recipe
+from xtremedistil_ner.recipe.reader import load_recipe
+from xtremedistil_ner.recipe.schema import ShapeSection
 from xtremedistil_ner.rundir import published_fingerprint
-from xtremedistil_ner.schema import ShapeSection
 from xtremedistil_ner.soft_labels import open_store
 from xtremedistil_ner.staleness import stage_fingerprints
 from xtremedistil_ner.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer

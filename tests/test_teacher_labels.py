@@ -22,7 +22,7 @@ from xtremedistil_ner.models.teacher_labels import begins_with_inside, logits_to
 from xtremedistil_ner.models.voting import Vote, load_votes, vote_on_words
 from xtremedistil_ner.pipeline import run_pipeline
 from xtremedistil_ner.progress import silent
-from xtremedistil_ner.recipe import load_recipe
+from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.word_logits import NEVER
 
 IO = ("I-LOC", "O", "I-PER")

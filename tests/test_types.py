@@ -19,10 +19,10 @@ from xtremedistil_ner.early_checks import read_every_split
 from xtremedistil_ner.errors import CorpusError, RecipeError, UsageError
 from xtremedistil_ner.labels import LabelScheme, map_types, spans_of
 from xtremedistil_ner.models.evaluation import scored_scheme
-from xtremedistil_ner.recipe import format_recipe, read_recipe
+from xtremedistil_ner.recipe.reader import format_recipe, read_recipe
+from xtremedistil_ner.recipe.schema import CorpusSection, HubCorpusSection
 from xtremedistil_ner.report.html import format_page
 from xtremedistil_ner.report.markdown import format_report
-from xtremedistil_ner.schema import CorpusSection, HubCorpusSection
 from xtremedistil_ner.scoring import macro_f1
 from xtremedistil_ner.stages.evaluate import evaluate_model
 from xtremedistil_ner.terminal import format_models, format_scores

@@ -15,7 +15,7 @@ from xtremedistil_ner.models.teacher import adopt_teacher, teacher_scorer
 from xtremedistil_ner.models.voting import Vote, load_votes, save_votes, vote_on_words
 from xtremedistil_ner.pipeline import run_pipeline
 from xtremedistil_ner.progress import silent
-from xtremedistil_ner.recipe import load_recipe
+from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.soft_labels import open_store
 from xtremedistil_ner.word_logits import score_words
 

@@ -17,7 +17,7 @@ from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.export.web_page import RUNTIME_FILES
 from xtremedistil_ner.exported import verify_export
 from xtremedistil_ner.models.crf import Crf
-from xtremedistil_ner.recipe import load_recipe
+from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.serve import PAGE
 from xtremedistil_ner.staleness import STAGES, stage_fingerprints
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from xtremedistil_ner.progress import silent
-from xtremedistil_ner.recipe import load_recipe
+from xtremedistil_ner.recipe.reader import load_recipe
 
 NAMES = {
     "PER": ("Ada Byron", "Emmy Noether", "Alan"),

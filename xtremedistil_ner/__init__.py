@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from xtremedistil_ner.corpus.sentence import Sentence
     from xtremedistil_ner.labels import LabelScheme
-    from xtremedistil_ner.recipe import load_recipe
+    from xtremedistil_ner.recipe.reader import load_recipe
     from xtremedistil_ner.tagger import Tagger
 
     __version__: str
@@ -23,7 +23,7 @@ _HOMES = {
     "LabelScheme": "xtremedistil_ner.labels",
     "Sentence": "xtremedistil_ner.corpus.sentence",
     "Tagger": "xtremedistil_ner.tagger",
-    "load_recipe": "xtremedistil_ner.recipe",
+    "load_recipe": "xtremedistil_ner.recipe.reader",
 }
 
 

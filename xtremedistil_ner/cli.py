@@ -39,7 +39,7 @@ from xtremedistil_ner.terminal import (
 
 if TYPE_CHECKING:
     from xtremedistil_ner.corpus.check import SplitStats
-    from xtremedistil_ner.schema import ColumnsSection
+    from xtremedistil_ner.recipe.schema import ColumnsSection
 
 
 def _named(path: str) -> str:
@@ -83,7 +83,7 @@ def _read_columns(text: str | None) -> dict[str, ColumnsSection]:
     """
     if text is None:
         return {}
-    from xtremedistil_ner.schema import ColumnsSection
+    from xtremedistil_ner.recipe.schema import ColumnsSection
 
     parts = [part.partition("=") for part in text.replace(" ", "").split(",")]
     try:

@@ -19,7 +19,7 @@ from xtremedistil_ner.terminal import TerminalReporter, format_comparison, forma
 
 if TYPE_CHECKING:
     from xtremedistil_ner.pipeline import PipelineResult
-    from xtremedistil_ner.schema import Recipe
+    from xtremedistil_ner.recipe.schema import Recipe
 
 DEFAULT_RECIPE = "wikiann-mbert-35x"
 
@@ -216,7 +216,7 @@ def recipes() -> None:
 
 def read_recipe(source: str, langs: str | None, overrides: list[str] | None, out: Path | None) -> tuple[Recipe, Path]:
     """The recipe of a name, a file or a run folder, and the run folder to use."""
-    from xtremedistil_ner.recipe import load_recipe
+    from xtremedistil_ner.recipe.reader import load_recipe
 
     changes = list(overrides or [])
     if langs is not None:  # as JSON strings, which YAML reads as text whatever the code looks like

@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from xtremedistil_ner.corpus.labelled import LabelledCorpus
 from xtremedistil_ner.errors import CorpusError, RecipeError, UsageError
 from xtremedistil_ner.labels import OUTSIDE
+from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.rundir import RunFolder
-from xtremedistil_ner.schema import Recipe
 from xtremedistil_ner.training.strategies import STRATEGIES
 from xtremedistil_ner.vocabulary import TRAINED
 

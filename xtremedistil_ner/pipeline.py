@@ -30,7 +30,8 @@ from xtremedistil_ner.early_checks import (
 )
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.progress import Event, Reporter, silent
-from xtremedistil_ner.recipe import format_recipe
+from xtremedistil_ner.recipe.reader import format_recipe
+from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.report.stored import read_report
 from xtremedistil_ner.run_lock import clear_leftovers, require_places, run_lock
 from xtremedistil_ner.rundir import (
@@ -43,7 +44,6 @@ from xtremedistil_ner.rundir import (
     write_json,
     write_text,
 )
-from xtremedistil_ner.schema import Recipe
 from xtremedistil_ner.soft_labels import store_fingerprint
 from xtremedistil_ner.staleness import STAGES, Stage, stage_fingerprints
 from xtremedistil_ner.stop_signals import signals_held, stop_if_told

@@ -17,8 +17,8 @@ from xtremedistil_ner.corpus.labelled import LabelledCorpus
 from xtremedistil_ner.corpus.transfer import transfer_hash, transfer_languages
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.export.web_page import runtime_files
+from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.rundir import fingerprint, sha256_file
-from xtremedistil_ner.schema import Recipe
 from xtremedistil_ner.vocabulary import TRAINED
 
 Stage = Literal["finetune", "pseudolabel", "train", "evaluate", "export"]

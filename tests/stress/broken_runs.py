@@ -13,7 +13,7 @@ from stress.mutators import change_bytes, change_yaml
 from stress.values import ALIAS_BOMB, YAML_VALUES
 from tiny_run import RECIPE
 
-from xtremedistil_ner.schema import Recipe
+from xtremedistil_ner.recipe.schema import Recipe
 
 _RECIPE_SEEDS = (
     RECIPE.format(corpus=f"{TEMPLATE}/corpus"),

@@ -85,7 +85,7 @@ def make_template(folder: Path, finished: Path | None = None) -> None:
     if finished is None:
         from xtremedistil_ner.pipeline import run_pipeline
         from xtremedistil_ner.progress import silent
-        from xtremedistil_ner.recipe import load_recipe
+        from xtremedistil_ner.recipe.reader import load_recipe
 
         recipe = load_recipe(template / "tiny.yaml", overrides=[f"corpus.path={template / 'corpus'}"])
         run_pipeline(recipe, template / "run", processes=1, report=silent)

@@ -25,7 +25,7 @@ from xtremedistil_ner.models.student_config import StudentNetwork, read_config, 
 from xtremedistil_ner.models.teacher import Teacher
 from xtremedistil_ner.pieces import EncodedCorpus, PieceEncoder, load_encoder
 from xtremedistil_ner.progress import Event, Reporter
-from xtremedistil_ner.schema import TrainSection
+from xtremedistil_ner.recipe.schema import TrainSection
 from xtremedistil_ner.soft_labels import LanguageCounts, SoftLabelStore, open_store, seal_store, write_shard
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.loop import MAX_GRADIENT_NORM, micro_batches, train_phases

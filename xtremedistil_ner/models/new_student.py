@@ -27,7 +27,7 @@ from xtremedistil_ner.models.transformer_student import (
     scratch_shape,
     student_of_bert,
 )
-from xtremedistil_ner.schema import Recipe, StudentSection
+from xtremedistil_ner.recipe.schema import Recipe, StudentSection
 from xtremedistil_ner.training.strategies import needs_projection
 from xtremedistil_ner.vocabulary import SPECIAL_PIECES
 

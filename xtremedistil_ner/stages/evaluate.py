@@ -24,14 +24,14 @@ from xtremedistil_ner.languages import WIKIANN_LANGUAGES, count_languages
 from xtremedistil_ner.models.evaluation import SplitScores, score_split, scored_scheme
 from xtremedistil_ner.models.scored import open_models
 from xtremedistil_ner.progress import Event, Reporter
-from xtremedistil_ner.recipe import load_recipe, recipe_values
+from xtremedistil_ner.recipe.reader import load_recipe, recipe_values
+from xtremedistil_ner.recipe.schema import ColumnsSection, CorpusSection, EvaluateSection, Recipe
 from xtremedistil_ner.report.build import build_report, build_retention, model_entry
 from xtremedistil_ner.report.html import format_page
 from xtremedistil_ner.report.markdown import format_report
 from xtremedistil_ner.report.paper import papers_beside
 from xtremedistil_ner.report.stored import SplitCounts, find_counts, find_entry, save_counts
 from xtremedistil_ner.rundir import RunFolder, fingerprint, read_timings, sealed, verify, write_json, write_text
-from xtremedistil_ner.schema import ColumnsSection, CorpusSection, EvaluateSection, Recipe
 from xtremedistil_ner.soft_labels import open_store
 from xtremedistil_ner.training.precision import (
     Computed,

@@ -12,9 +12,9 @@ from xtremedistil_ner.export.card import format_points
 from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.export.int8_verdict import Int8Verdict, judge_int8
 from xtremedistil_ner.progress import Event, Reporter
+from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.report.stored import read_report
 from xtremedistil_ner.rundir import RunFolder, publish, student_folders, verify
-from xtremedistil_ner.schema import Recipe
 
 STAGE = "export"
 

@@ -34,8 +34,8 @@ from xtremedistil_ner.models.teacher import (
 from xtremedistil_ner.models.voting import Vote, save_votes
 from xtremedistil_ner.pieces import EncodedCorpus
 from xtremedistil_ner.progress import Event, Reporter, silent
+from xtremedistil_ner.recipe.schema import Recipe, ShapeSection
 from xtremedistil_ner.rundir import RunFolder, publish, published_fingerprint, remove, write_json
-from xtremedistil_ner.schema import Recipe, ShapeSection
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.encoded_files import encode_to_folder, open_encoded
 from xtremedistil_ner.training.loop import train_phases

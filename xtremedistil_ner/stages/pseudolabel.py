@@ -30,6 +30,7 @@ from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.packed_layers import pack_layers
 from xtremedistil_ner.models.voting import Vote, load_votes, vote_on_words
 from xtremedistil_ner.progress import Event, Reporter
+from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.rundir import (
     MANIFEST,
     RunFolder,
@@ -39,7 +40,6 @@ from xtremedistil_ner.rundir import (
     verify,
     write_json,
 )
-from xtremedistil_ner.schema import Recipe
 from xtremedistil_ner.soft_labels import LanguageCounts, count_lost_words, seal_store, shard_place, write_shard
 from xtremedistil_ner.training.precision import begin_stage, dtype_of, note_precision
 from xtremedistil_ner.training.processes import Processes, cpu_threads, current_processes

@@ -24,8 +24,8 @@ from xtremedistil_ner.models.student_vocabulary import student_tokenizer
 from xtremedistil_ner.models.teacher import Teacher, load_teacher
 from xtremedistil_ner.pieces import PieceEncoder
 from xtremedistil_ner.progress import Event, Reporter, silent
+from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.rundir import RunFolder, publish, published_fingerprint, remove, verify, write_json
-from xtremedistil_ner.schema import Recipe
 from xtremedistil_ner.soft_labels import SoftLabelStore, open_store
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.encoded_files import encode_to_folder, open_encoded

@@ -24,7 +24,7 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from xtremedistil_ner.addresses import text_without_secrets, values_without_secrets
 from xtremedistil_ner.errors import RecipeError, first_line, quoted
-from xtremedistil_ner.schema import Recipe
+from xtremedistil_ner.recipe.schema import Recipe
 
 _NO_KEYS = ("function-", "union-")
 """What pydantic puts between the keys of a problem's place: validators, and the form of `corpus.types`."""

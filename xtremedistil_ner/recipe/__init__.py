@@ -1,0 +1,1 @@
+"""Recipes: their fields, and the reader of their files."""
