@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from xtremedistil_ner.errors import Interrupted
+from xtremedistil_ner.processes.world import Processes
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.deferred_adamw import DeferredAdamW, separate_tables
 from xtremedistil_ner.training.loop import train_phases
 from xtremedistil_ner.training.phases import LoopSettings, Phase, Source, learning_rate
-from xtremedistil_ner.training.processes import Processes
 from xtremedistil_ner.training.sampling import BatchPlan
 
 ALONE = Processes(0, 1, torch.device("cpu"))

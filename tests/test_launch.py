@@ -15,13 +15,13 @@ import torch
 from torch import nn
 
 from xtremedistil_ner.errors import Interrupted, ResourceError, StoreError
+from xtremedistil_ner.processes.world import Processes, current_processes
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.run_lock import run_lock
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.launch import launch
 from xtremedistil_ner.training.loop import step_gradients, sum_gradients, train_phases
 from xtremedistil_ner.training.phases import LoopSettings, Phase, Source
-from xtremedistil_ner.training.processes import Processes, current_processes
 from xtremedistil_ner.training.sampling import BatchPlan
 
 FEATURES = torch.randn(13, 4, generator=torch.Generator().manual_seed(1))

@@ -15,11 +15,11 @@ from torch import nn
 from torch.nn import functional
 
 from xtremedistil_ner.errors import Interrupted, ModelError
+from xtremedistil_ner.processes.world import Processes
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.loop import micro_batches, step_gradients, train_phases
 from xtremedistil_ner.training.phases import LoopSettings, PassCost, Phase, Source, learning_rate
-from xtremedistil_ner.training.processes import Processes
 from xtremedistil_ner.training.sampling import BatchPlan
 
 ALONE = Processes(0, 1, torch.device("cpu"))

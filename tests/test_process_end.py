@@ -11,13 +11,13 @@ import time
 import pytest
 
 from xtremedistil_ner.errors import UsageError
-from xtremedistil_ner.process_end import run_as_process
+from xtremedistil_ner.processes.process_end import run_as_process
 
 COMMAND = (sys.executable, "-m", "xtremedistil_ner")
 WAITS = """
 import hashlib
-from xtremedistil_ner.process_end import run_as_process
-from xtremedistil_ner.stop_signals import deferred
+from xtremedistil_ner.processes.process_end import run_as_process
+from xtremedistil_ner.processes.stop_signals import deferred
 
 def command():
     with deferred("after this update"):

@@ -1,6 +1,6 @@
 """`python -m xtremedistil_ner` is `xner`: the form that torchrun and accelerate start."""
 
-from xtremedistil_ner.process_end import run_as_process
+from xtremedistil_ner.processes.process_end import run_as_process
 
 
 def main() -> None:

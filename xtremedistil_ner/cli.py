@@ -1,4 +1,4 @@
-"""The command line: `cli.py` and the `cli_*.py` alone print results; `process_end.py` ends the process.
+"""The command line: `cli.py` and the `cli_*.py` alone print results; `processes/process_end.py` ends the process.
 
 Heavy imports stand inside the commands, because `--help` must not pay for torch. Results go to standard output,
 progress and errors to standard error; `--json` prints one JSON value and no progress.
@@ -27,7 +27,7 @@ from xtremedistil_ner.cli_runs import (
 from xtremedistil_ner.cli_service import GraphOption, service_app
 from xtremedistil_ner.errors import CorpusError, ResourceError, UsageError, quoted
 from xtremedistil_ner.labels import OUTSIDE
-from xtremedistil_ner.process_end import open_streams, require_unicode
+from xtremedistil_ner.processes.process_end import open_streams, require_unicode
 from xtremedistil_ner.terminal import (
     TerminalReporter,
     format_check,

@@ -14,7 +14,7 @@ import typer
 
 from xtremedistil_ner.errors import CorpusError, UsageError
 from xtremedistil_ner.exported import find_export
-from xtremedistil_ner.machine import available_cores
+from xtremedistil_ner.processes.cores import available_cores
 from xtremedistil_ner.serve.limits import Limits
 from xtremedistil_ner.terminal import TaggingProgress
 

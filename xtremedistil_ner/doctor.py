@@ -80,8 +80,8 @@ def _packages() -> Iterator[Finding]:
 def _devices() -> Iterator[Finding]:
     import torch  # heavy
 
-    from xtremedistil_ner.machine import available_cores
-    from xtremedistil_ner.training.precision import best_device, describe_device
+    from xtremedistil_ner.processes.cores import available_cores
+    from xtremedistil_ner.processes.precision import best_device, describe_device
 
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):

@@ -29,6 +29,7 @@ from xtremedistil_ner.early_checks import (
     require_student,
 )
 from xtremedistil_ner.errors import UsageError
+from xtremedistil_ner.processes.stop_signals import signals_held, stop_if_told
 from xtremedistil_ner.progress import Event, Reporter, silent
 from xtremedistil_ner.recipe.reader import format_recipe
 from xtremedistil_ner.recipe.schema import Recipe
@@ -46,10 +47,9 @@ from xtremedistil_ner.rundir import (
 )
 from xtremedistil_ner.soft_labels import store_fingerprint
 from xtremedistil_ner.staleness import STAGES, Stage, stage_fingerprints
-from xtremedistil_ner.stop_signals import signals_held, stop_if_told
 
 if TYPE_CHECKING:
-    from xtremedistil_ner.training.processes import Processes
+    from xtremedistil_ner.processes.world import Processes
 
 _LONG_STAGES = STAGES[:3]
 _LINKED_STAGES = STAGES[:2]
@@ -126,8 +126,8 @@ def run_pipeline(
         steps = [_with_precision(job, step) for step in steps]
         return PipelineResult(tuple(steps), None)
 
+    from xtremedistil_ner.processes.world import current_processes, no_peers
     from xtremedistil_ner.training.launch import started_from_outside  # torch is heavy; a dry run must not pay
-    from xtremedistil_ner.training.processes import current_processes, no_peers
 
     group = current_processes() if started_from_outside() else no_peers()
     with signals_held(), run_lock(out) if group.is_main else nullcontext():
@@ -188,7 +188,7 @@ def _with_precision(job: _Job, step: Step) -> Step:
 
     Raises: ResourceError for a stage that is due in bf16 on a device without it.
     """
-    from xtremedistil_ner.training.precision import planned_precision, taken_precision  # torch is heavy
+    from xtremedistil_ner.processes.precision import planned_precision, taken_precision  # torch is heavy
 
     if step.state in _DUE:
         decided_by = job.wanted["finetune" if step.name == "pseudolabel" else step.name]

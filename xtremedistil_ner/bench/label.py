@@ -17,9 +17,9 @@ from xtremedistil_ner.export.onnx_bert import GRAPH_FAMILIES
 from xtremedistil_ner.export.teacher_graph import int8_scorer
 from xtremedistil_ner.models.packed_layers import pack_layers
 from xtremedistil_ner.models.teacher import Teacher, move, teacher_scorer
+from xtremedistil_ner.processes.precision import has_native_bf16
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.stages.pseudolabel import CPU_BATCH_PIECES
-from xtremedistil_ner.training.precision import has_native_bf16
 from xtremedistil_ner.word_logits import Scorer, plan_batches, score_words
 
 STAGE = "bench"

@@ -18,8 +18,8 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from xtremedistil_ner.processes.precision import has_native_bf16
 from xtremedistil_ner.tagger import open_session
-from xtremedistil_ner.training.precision import has_native_bf16
 
 _WIDTHS = (256, 512, 1024)
 _MEASURE_S = 0.4

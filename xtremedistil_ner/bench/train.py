@@ -24,13 +24,13 @@ from xtremedistil_ner.models.distillation import Distillation
 from xtremedistil_ner.models.student_config import StudentNetwork, read_config, read_network
 from xtremedistil_ner.models.teacher import Teacher
 from xtremedistil_ner.pieces import EncodedCorpus, PieceEncoder, load_encoder
+from xtremedistil_ner.processes.world import no_peers
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.recipe.schema import TrainSection
 from xtremedistil_ner.soft_labels import LanguageCounts, SoftLabelStore, open_store, seal_store, write_shard
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.loop import MAX_GRADIENT_NORM, micro_batches, train_phases
 from xtremedistil_ner.training.phases import LoopSettings, Phase, Source
-from xtremedistil_ner.training.processes import no_peers
 from xtremedistil_ner.training.sampling import BatchPlan
 
 STAGE = "bench"

@@ -22,6 +22,7 @@ from xtremedistil_ner.models.crf import tags_that_decoding_can_give
 from xtremedistil_ner.models.student_config import StudentNetwork
 from xtremedistil_ner.models.teacher import Teacher, teacher_states
 from xtremedistil_ner.pieces import EncodedCorpus, PieceBatch, PieceEncoder, ragged_index
+from xtremedistil_ner.processes.world import Processes, put_on
 from xtremedistil_ner.soft_labels import SoftLabelStore
 from xtremedistil_ner.training.linear_chain import WordRows, legal_transitions
 from xtremedistil_ner.training.losses import (
@@ -33,7 +34,6 @@ from xtremedistil_ner.training.losses import (
     state_divergence,
 )
 from xtremedistil_ner.training.phases import PassCost, Source
-from xtremedistil_ner.training.processes import Processes, put_on
 from xtremedistil_ner.training.sampling import BatchPlan
 from xtremedistil_ner.training.strategies import Loss
 

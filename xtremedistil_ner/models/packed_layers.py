@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from xtremedistil_ner.training.precision import has_native_bf16
+from xtremedistil_ner.processes.precision import has_native_bf16
 
 _FAMILIES = ("bert", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta")
 """Families whose code calls its linear layers and looks at none of their weights."""

@@ -11,10 +11,10 @@ from tokenizers import Tokenizer, models
 from xtremedistil_ner.corpus.labelled import LabelledCorpus
 from xtremedistil_ner.errors import RecipeError
 from xtremedistil_ner.models.pretrained import load_tokenizer
+from xtremedistil_ner.processes.world import Processes
 from xtremedistil_ner.recipe.schema import StudentSection
 from xtremedistil_ner.rundir import publish, published_fingerprint
 from xtremedistil_ner.soft_labels import SoftLabelStore
-from xtremedistil_ner.training.processes import Processes
 from xtremedistil_ner.vocabulary import (
     SPECIAL_PIECES,
     TRAINED,

@@ -39,7 +39,7 @@ from xtremedistil_ner.models.teacher_labels import (
     tag_of_label,
 )
 from xtremedistil_ner.pieces import PieceBatch, PieceEncoder
-from xtremedistil_ner.training.precision import autocast
+from xtremedistil_ner.processes.precision import autocast
 from xtremedistil_ner.word_logits import NEVER, Scorer, score_words
 
 Words = Sequence[Sequence[str]]

@@ -23,6 +23,14 @@ from xtremedistil_ner.labels import TypeMapping
 from xtremedistil_ner.languages import WIKIANN_LANGUAGES, count_languages
 from xtremedistil_ner.models.evaluation import SplitScores, score_split, scored_scheme
 from xtremedistil_ner.models.scored import open_models
+from xtremedistil_ner.processes.precision import (
+    Computed,
+    dtype_of,
+    name_scoring_precision,
+    precision_on,
+    taken_precision,
+)
+from xtremedistil_ner.processes.world import current_processes
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.recipe.reader import load_recipe, recipe_values
 from xtremedistil_ner.recipe.schema import ColumnsSection, CorpusSection, EvaluateSection, Recipe
@@ -33,14 +41,6 @@ from xtremedistil_ner.report.paper import papers_beside
 from xtremedistil_ner.report.stored import SplitCounts, find_counts, find_entry, save_counts
 from xtremedistil_ner.rundir import RunFolder, fingerprint, read_timings, sealed, verify, write_json, write_text
 from xtremedistil_ner.soft_labels import open_store
-from xtremedistil_ner.training.precision import (
-    Computed,
-    dtype_of,
-    name_scoring_precision,
-    precision_on,
-    taken_precision,
-)
-from xtremedistil_ner.training.processes import current_processes
 
 STAGE = "evaluate"
 _SCORING = 2

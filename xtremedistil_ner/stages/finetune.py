@@ -33,6 +33,8 @@ from xtremedistil_ner.models.teacher import (
 )
 from xtremedistil_ner.models.voting import Vote, save_votes
 from xtremedistil_ner.pieces import EncodedCorpus
+from xtremedistil_ner.processes.precision import begin_stage, dtype_of
+from xtremedistil_ner.processes.world import Processes, current_processes
 from xtremedistil_ner.progress import Event, Reporter, silent
 from xtremedistil_ner.recipe.schema import Recipe, ShapeSection
 from xtremedistil_ner.rundir import RunFolder, publish, published_fingerprint, remove, write_json
@@ -41,8 +43,6 @@ from xtremedistil_ner.training.encoded_files import encode_to_folder, open_encod
 from xtremedistil_ner.training.loop import train_phases
 from xtremedistil_ner.training.losses import label_loss
 from xtremedistil_ner.training.phases import LoopSettings, Phase, Source
-from xtremedistil_ner.training.precision import begin_stage, dtype_of
-from xtremedistil_ner.training.processes import Processes, current_processes
 from xtremedistil_ner.training.sampling import BatchPlan
 from xtremedistil_ner.training.selection import DevSet
 from xtremedistil_ner.vocabulary import prune_vocabulary, read_vocabulary, train_vocabulary, wordpiece_tokenizer

@@ -29,6 +29,8 @@ from xtremedistil_ner.export.teacher_graph import int8_scorer, measure_int8, req
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.packed_layers import pack_layers
 from xtremedistil_ner.models.voting import Vote, load_votes, vote_on_words
+from xtremedistil_ner.processes.precision import begin_stage, dtype_of, note_precision
+from xtremedistil_ner.processes.world import Processes, cpu_threads, current_processes
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.rundir import (
@@ -41,8 +43,6 @@ from xtremedistil_ner.rundir import (
     write_json,
 )
 from xtremedistil_ner.soft_labels import LanguageCounts, count_lost_words, seal_store, shard_place, write_shard
-from xtremedistil_ner.training.precision import begin_stage, dtype_of, note_precision
-from xtremedistil_ner.training.processes import Processes, cpu_threads, current_processes
 from xtremedistil_ner.word_logits import Scorer
 
 STAGE: Final = "pseudolabel"

@@ -23,6 +23,8 @@ from xtremedistil_ner.models.student_config import StudentNetwork
 from xtremedistil_ner.models.student_vocabulary import student_tokenizer
 from xtremedistil_ner.models.teacher import Teacher, load_teacher
 from xtremedistil_ner.pieces import PieceEncoder
+from xtremedistil_ner.processes.precision import Computed, begin_stage, dtype_of, name_student_precision
+from xtremedistil_ner.processes.world import Processes, current_processes
 from xtremedistil_ner.progress import Event, Reporter, silent
 from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.rundir import RunFolder, publish, published_fingerprint, remove, verify, write_json
@@ -31,8 +33,6 @@ from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.encoded_files import encode_to_folder, open_encoded
 from xtremedistil_ner.training.loop import train_phases
 from xtremedistil_ner.training.phases import LoopSettings, Phase, Source
-from xtremedistil_ner.training.precision import Computed, begin_stage, dtype_of, name_student_precision
-from xtremedistil_ner.training.processes import Processes, current_processes
 from xtremedistil_ner.training.selection import DevSet
 from xtremedistil_ner.training.strategies import PhasePlan, plan_phases, trains_per_language, uses_soft_labels
 

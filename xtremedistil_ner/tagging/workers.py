@@ -18,7 +18,7 @@ from pathlib import Path
 
 from xtremedistil_ner.errors import ResourceError, UsageError
 from xtremedistil_ner.exported import GraphPrecision, choose_graph, find_export, verify_export
-from xtremedistil_ner.stop_signals import without_interrupts
+from xtremedistil_ner.processes.stop_signals import without_interrupts
 from xtremedistil_ner.tagger import Tagger
 from xtremedistil_ner.tagging.documents import Document
 from xtremedistil_ner.tagging.formats import LINE_FORMATS, OutputFormat, TaggedLines, tag_lines

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import NoReturn, TextIO
 
 from xtremedistil_ner.errors import Interrupted, ResourceError, UsageError, XnerError, lack_of_resource
-from xtremedistil_ner.stop_signals import STOPPED, ignore_signals, signals_held, was_told_to_stop
+from xtremedistil_ner.processes.stop_signals import STOPPED, ignore_signals, signals_held, was_told_to_stop
 
 _MOST_SAID = 1800
 """Bytes of a message: twenty problems of files with long paths are more than a screen."""

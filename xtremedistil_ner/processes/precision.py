@@ -18,11 +18,11 @@ from typing import Literal
 import torch
 
 from xtremedistil_ner.errors import ArtefactError, ResourceError
-from xtremedistil_ner.machine import bf16_cap, cpu_bf16
+from xtremedistil_ner.processes.cores import bf16_cap, cpu_bf16
+from xtremedistil_ner.processes.world import Processes
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.recipe.schema import Precision, Recipe
 from xtremedistil_ner.rundir import MANIFEST, RunFolder, read_json, write_json
-from xtremedistil_ner.training.processes import Processes
 
 Computed = Literal["bf16", "float32"]
 Stage = Literal["finetune", "pseudolabel", "train", "evaluate", "export"]

@@ -1,0 +1,1 @@
+"""Processes: signals, ends, cores, devices, precision."""
