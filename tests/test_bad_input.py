@@ -13,9 +13,9 @@ from tiny_run import write_corpus, write_recipe
 from transformers.utils import logging as transformers_logging
 
 from xtremedistil_ner import __main__ as command_line
-from xtremedistil_ner.run_lock import run_lock
-from xtremedistil_ner.rundir import sealed
-from xtremedistil_ner.soft_labels import open_store
+from xtremedistil_ner.run_folder.files import sealed
+from xtremedistil_ner.run_folder.lock import run_lock
+from xtremedistil_ner.run_folder.soft_labels import open_store
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from xtremedistil_ner.bench.workload import Workload, batch_of, load_workload
 from xtremedistil_ner.errors import CorpusError, UsageError
 from xtremedistil_ner.processes.precision import has_native_bf16
 from xtremedistil_ner.report.speed import read_records, speed_tables
-from xtremedistil_ner.rundir import RunFolder
+from xtremedistil_ner.run_folder.files import RunFolder
 
 BFLOAT16 = {"bfloat16"} if has_native_bf16(torch.device("cpu")) else set()
 TINY = {

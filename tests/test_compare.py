@@ -12,7 +12,7 @@ import pytest
 from xtremedistil_ner.errors import ArtefactError, UsageError
 from xtremedistil_ner.report.compare import compare_runs, comparison_tables, open_runs
 from xtremedistil_ner.report.stored import save_counts
-from xtremedistil_ner.rundir import RunFolder
+from xtremedistil_ner.run_folder.files import RunFolder
 
 RIGHT, WRONG = (1, 1, 1), (0, 1, 1)
 

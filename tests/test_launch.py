@@ -17,7 +17,7 @@ from torch import nn
 from xtremedistil_ner.errors import Interrupted, ResourceError, StoreError
 from xtremedistil_ner.processes.world import Processes, current_processes
 from xtremedistil_ner.progress import silent
-from xtremedistil_ner.run_lock import run_lock
+from xtremedistil_ner.run_folder.lock import run_lock
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.launch import launch
 from xtremedistil_ner.training.loop import step_gradients, sum_gradients, train_phases

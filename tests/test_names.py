@@ -16,7 +16,7 @@ from xtremedistil_ner.corpus.records import read_jsonl
 from xtremedistil_ner.errors import CorpusError, StoreError, UsageError, XnerError
 from xtremedistil_ner.labels import LabelScheme, split_tag
 from xtremedistil_ner.names import admit_language, escape_markdown, is_inside, is_type, require_distinct
-from xtremedistil_ner.soft_labels import open_store, shard_place, store_fingerprint
+from xtremedistil_ner.run_folder.soft_labels import open_store, shard_place, store_fingerprint
 
 CODES = ("en", "zh-Hans", "sr_Latn", "bat-smg", "zh_classical", "be-x-old", "no", "EN", "x", "x" * 64, "1")
 NO_CODES = (

@@ -18,7 +18,7 @@ from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.report.html import format_page
 from xtremedistil_ner.report.markdown import format_report
 from xtremedistil_ner.report.paper import papers_beside
-from xtremedistil_ner.rundir import RunFolder
+from xtremedistil_ner.run_folder.files import RunFolder
 from xtremedistil_ner.terminal import format_models
 
 SHARES = ("precision", "recall", "f1", "f1_low", "f1_high")

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from xtremedistil_ner.errors import ArtefactError, ResourceError, lack_of_resource
-from xtremedistil_ner.run_lock import hold_as_worker, run_lock
-from xtremedistil_ner.rundir import (
+from xtremedistil_ner.run_folder.files import (
     RunFolder,
     fingerprint,
     publish,
@@ -23,12 +22,13 @@ from xtremedistil_ner.rundir import (
     write_json,
     write_text,
 )
+from xtremedistil_ner.run_folder.lock import hold_as_worker, run_lock
 
 OTHER_PROCESS = """
 import os, signal, sys
 from pathlib import Path
-from xtremedistil_ner.run_lock import hold_as_worker, run_lock
-from xtremedistil_ner.rundir import publish
+from xtremedistil_ner.run_folder.lock import hold_as_worker, run_lock
+from xtremedistil_ner.run_folder.files import publish
 what, place = sys.argv[1], Path(sys.argv[2])
 if what == "lock":
     with run_lock(place):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from xtremedistil_ner.errors import StoreError
-from xtremedistil_ner.rundir import published_fingerprint, read_json, write_json
-from xtremedistil_ner.soft_labels import (
+from xtremedistil_ner.run_folder.files import published_fingerprint, read_json, write_json
+from xtremedistil_ner.run_folder.soft_labels import (
     LanguageCounts,
     count_lost_words,
     open_store,
@@ -189,7 +189,7 @@ def test_no_pickle_is_ever_read(folder):
     shard = folder / "en-00001"
     np.save(shard / "logits.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     manifest = read_json(shard / "manifest.json")
-    from xtremedistil_ner.rundir import MANIFEST, sha256_file
+    from xtremedistil_ner.run_folder.files import MANIFEST, sha256_file
 
     path = shard / "logits.npy"
     manifest["files"]["logits.npy"] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}

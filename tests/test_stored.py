@@ -9,7 +9,7 @@ import pytest
 
 from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.report.stored import find_counts, load_counts
-from xtremedistil_ner.rundir import RunFolder, sealed, sha256_file
+from xtremedistil_ner.run_folder.files import RunFolder, sealed, sha256_file
 
 
 @pytest.fixture(scope="module")

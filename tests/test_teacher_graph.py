@@ -28,8 +28,8 @@ from xtremedistil_ner.pipeline import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.recipe.schema import ShapeSection
-from xtremedistil_ner.rundir import published_fingerprint
-from xtremedistil_ner.soft_labels import open_store
+from xtremedistil_ner.run_folder.files import published_fingerprint
+from xtremedistil_ner.run_folder.soft_labels import open_store
 from xtremedistil_ner.staleness import stage_fingerprints
 from xtremedistil_ner.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
 

@@ -18,7 +18,7 @@ from xtremedistil_ner.models.student import load_student
 from xtremedistil_ner.pipeline import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
-from xtremedistil_ner.rundir import RunFolder, student_folders
+from xtremedistil_ner.run_folder.files import RunFolder, student_folders
 from xtremedistil_ner.stages.evaluate import evaluate_model, evaluate_run
 from xtremedistil_ner.stages.export import export_student
 from xtremedistil_ner.stages.train import train_student

@@ -11,7 +11,7 @@ import typer
 from xtremedistil_ner.cli_runs import Json, format_json
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.exported import find_export
-from xtremedistil_ner.rundir import RunFolder
+from xtremedistil_ner.run_folder.files import RunFolder
 from xtremedistil_ner.terminal import TerminalReporter, format_comparison
 
 bench_app = typer.Typer(rich_markup_mode=None)

@@ -14,7 +14,7 @@ import typer
 
 from xtremedistil_ner.errors import UsageError, quoted
 from xtremedistil_ner.names import LANGUAGE_RULE, is_language
-from xtremedistil_ner.rundir import RunFolder, write_text
+from xtremedistil_ner.run_folder.files import RunFolder, write_text
 from xtremedistil_ner.terminal import TerminalReporter, format_comparison, format_result, format_table
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from xtremedistil_ner.errors import ArtefactError, ModelError
 from xtremedistil_ner.languages import language_name
 from xtremedistil_ner.names import is_inside
-from xtremedistil_ner.rundir import (
+from xtremedistil_ner.run_folder.files import (
     MANIFEST,
     REMEDY,
     RunFolder,

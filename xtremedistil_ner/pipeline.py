@@ -34,8 +34,7 @@ from xtremedistil_ner.progress import Event, Reporter, silent
 from xtremedistil_ner.recipe.reader import format_recipe
 from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.report.stored import read_report
-from xtremedistil_ner.run_lock import clear_leftovers, require_places, run_lock
-from xtremedistil_ner.rundir import (
+from xtremedistil_ner.run_folder.files import (
     RunFolder,
     clear,
     published_fingerprint,
@@ -45,7 +44,8 @@ from xtremedistil_ner.rundir import (
     write_json,
     write_text,
 )
-from xtremedistil_ner.soft_labels import store_fingerprint
+from xtremedistil_ner.run_folder.lock import clear_leftovers, require_places, run_lock
+from xtremedistil_ner.run_folder.soft_labels import store_fingerprint
 from xtremedistil_ner.staleness import STAGES, Stage, stage_fingerprints
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from xtremedistil_ner.bench.workload import load_workload
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.report.speed import RECORD_SCHEMA
-from xtremedistil_ner.rundir import write_json
+from xtremedistil_ner.run_folder.files import write_json
 
 
 @dataclass(frozen=True, slots=True)

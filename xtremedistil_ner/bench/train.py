@@ -27,7 +27,7 @@ from xtremedistil_ner.pieces import EncodedCorpus, PieceEncoder, load_encoder
 from xtremedistil_ner.processes.world import no_peers
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.recipe.schema import TrainSection
-from xtremedistil_ner.soft_labels import LanguageCounts, SoftLabelStore, open_store, seal_store, write_shard
+from xtremedistil_ner.run_folder.soft_labels import LanguageCounts, SoftLabelStore, open_store, seal_store, write_shard
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.loop import MAX_GRADIENT_NORM, micro_batches, train_phases
 from xtremedistil_ner.training.phases import LoopSettings, Phase, Source

@@ -17,7 +17,7 @@ from xtremedistil_ner.labels import LabelScheme, Transitions, decode_tags, legal
 from xtremedistil_ner.models.student import LoadedStudent
 from xtremedistil_ner.names import escape_markdown
 from xtremedistil_ner.pieces import cut_into_windows
-from xtremedistil_ner.rundir import write_json
+from xtremedistil_ner.run_folder.files import write_json
 from xtremedistil_ner.tagger import type_probabilities
 from xtremedistil_ner.word_logits import NEVER
 

@@ -23,7 +23,7 @@ from xtremedistil_ner.exported import EXPORT_SCHEMA, GRAPH_FILES
 from xtremedistil_ner.models.scored import count_parameters
 from xtremedistil_ner.models.student import LoadedStudent, is_for_transformers, load_student, student_files
 from xtremedistil_ner.recipe.schema import ExportFormat
-from xtremedistil_ner.rundir import MANIFEST, sha256_file, write_json
+from xtremedistil_ner.run_folder.files import MANIFEST, sha256_file, write_json
 from xtremedistil_ner.tagger import Tagger
 
 CARD_FILE = "README.md"

@@ -10,7 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalToken
 from xtremedistil_ner.errors import ResourceError, UsageError, first_line
 from xtremedistil_ner.exported import verify_export
 from xtremedistil_ner.progress import Event, Reporter
-from xtremedistil_ner.rundir import student_folders
+from xtremedistil_ner.run_folder.files import student_folders
 
 STAGE = "export"
 _NO_RIGHT = (401, 403)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.exported import language_scores
-from xtremedistil_ner.rundir import write_json
+from xtremedistil_ner.run_folder.files import write_json
 from xtremedistil_ner.serve import PAGE
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from xtremedistil_ner.models.student_config import StudentNetwork
 from xtremedistil_ner.models.teacher import Teacher, teacher_states
 from xtremedistil_ner.pieces import EncodedCorpus, PieceBatch, PieceEncoder, ragged_index
 from xtremedistil_ner.processes.world import Processes, put_on
-from xtremedistil_ner.soft_labels import SoftLabelStore
+from xtremedistil_ner.run_folder.soft_labels import SoftLabelStore
 from xtremedistil_ner.training.linear_chain import WordRows, legal_transitions
 from xtremedistil_ner.training.losses import (
     cosine_distance,

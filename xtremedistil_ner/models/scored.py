@@ -24,7 +24,7 @@ from xtremedistil_ner.pieces import PieceEncoder
 from xtremedistil_ner.processes.precision import dtype_of, precision_on
 from xtremedistil_ner.processes.world import current_processes
 from xtremedistil_ner.recipe.schema import Precision, TeacherSection
-from xtremedistil_ner.rundir import MANIFEST, RunFolder, student_folders, verify
+from xtremedistil_ner.run_folder.files import MANIFEST, RunFolder, student_folders, verify
 from xtremedistil_ner.tagger import Tagger
 from xtremedistil_ner.word_logits import Scorer, score_words
 

@@ -13,8 +13,8 @@ from xtremedistil_ner.errors import RecipeError
 from xtremedistil_ner.models.pretrained import load_tokenizer
 from xtremedistil_ner.processes.world import Processes
 from xtremedistil_ner.recipe.schema import StudentSection
-from xtremedistil_ner.rundir import publish, published_fingerprint
-from xtremedistil_ner.soft_labels import SoftLabelStore
+from xtremedistil_ner.run_folder.files import publish, published_fingerprint
+from xtremedistil_ner.run_folder.soft_labels import SoftLabelStore
 from xtremedistil_ner.vocabulary import (
     SPECIAL_PIECES,
     TRAINED,

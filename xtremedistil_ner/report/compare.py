@@ -16,7 +16,7 @@ from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.report.form import ComparedReport
 from xtremedistil_ner.report.stored import find_counts, read_report
 from xtremedistil_ner.report.tables import Table, is_scored, named, percent
-from xtremedistil_ner.rundir import RunFolder
+from xtremedistil_ner.run_folder.files import RunFolder
 
 _RESAMPLES = 2000
 _SEED = 13

@@ -16,9 +16,9 @@ import numpy as np
 
 from xtremedistil_ner.bootstrap import Counts
 from xtremedistil_ner.errors import ArtefactError
-from xtremedistil_ner.forms import require_form
 from xtremedistil_ner.report.form import ComparedReport, ReportForm
-from xtremedistil_ner.rundir import REMEDY, RunFolder, read_json, require_seal, whole_file
+from xtremedistil_ner.run_folder.files import REMEDY, RunFolder, read_json, require_seal, whole_file
+from xtremedistil_ner.run_folder.forms import require_form
 
 SplitCounts = Mapping[str, Mapping[str, Counts]]
 """Counts (sentences, 3) by split and language."""

@@ -14,7 +14,7 @@ from xtremedistil_ner.export.int8_verdict import Int8Verdict, judge_int8
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.report.stored import read_report
-from xtremedistil_ner.rundir import RunFolder, publish, student_folders, verify
+from xtremedistil_ner.run_folder.files import RunFolder, publish, student_folders, verify
 
 STAGE = "export"
 

@@ -33,7 +33,7 @@ from xtremedistil_ner.processes.precision import begin_stage, dtype_of, note_pre
 from xtremedistil_ner.processes.world import Processes, cpu_threads, current_processes
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.recipe.schema import Recipe
-from xtremedistil_ner.rundir import (
+from xtremedistil_ner.run_folder.files import (
     MANIFEST,
     RunFolder,
     fingerprint,
@@ -42,7 +42,13 @@ from xtremedistil_ner.rundir import (
     verify,
     write_json,
 )
-from xtremedistil_ner.soft_labels import LanguageCounts, count_lost_words, seal_store, shard_place, write_shard
+from xtremedistil_ner.run_folder.soft_labels import (
+    LanguageCounts,
+    count_lost_words,
+    seal_store,
+    shard_place,
+    write_shard,
+)
 from xtremedistil_ner.word_logits import Scorer
 
 STAGE: Final = "pseudolabel"

@@ -27,8 +27,8 @@ from xtremedistil_ner.processes.precision import Computed, begin_stage, dtype_of
 from xtremedistil_ner.processes.world import Processes, current_processes
 from xtremedistil_ner.progress import Event, Reporter, silent
 from xtremedistil_ner.recipe.schema import Recipe
-from xtremedistil_ner.rundir import RunFolder, publish, published_fingerprint, remove, verify, write_json
-from xtremedistil_ner.soft_labels import SoftLabelStore, open_store
+from xtremedistil_ner.run_folder.files import RunFolder, publish, published_fingerprint, remove, verify, write_json
+from xtremedistil_ner.run_folder.soft_labels import SoftLabelStore, open_store
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.encoded_files import encode_to_folder, open_encoded
 from xtremedistil_ner.training.loop import train_phases

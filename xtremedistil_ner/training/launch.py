@@ -30,7 +30,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from xtremedistil_ner.errors import Interrupted, ResourceError, UsageError, XnerError, lack_of_resource
 from xtremedistil_ner.processes.cores import available_cores
 from xtremedistil_ner.processes.stop_signals import STOPPED, deferred, signals_held, without_interrupts
-from xtremedistil_ner.run_lock import hold_as_worker
+from xtremedistil_ner.run_folder.lock import hold_as_worker
 
 _PR_SET_PDEATHSIG = 1  # Linux, <sys/prctl.h>
 _LOOPBACK = "127.0.0.1"

@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from xtremedistil_ner.errors import ArtefactError, StoreError, quoted
 from xtremedistil_ner.names import is_inside
-from xtremedistil_ner.rundir import MANIFEST, publish, published_fingerprint, read_json, sha256_file, verify, write_json
+from xtremedistil_ner.run_folder.files import (
+    MANIFEST,
+    publish,
+    published_fingerprint,
+    read_json,
+    sha256_file,
+    verify,
+    write_json,
+)
 
 _WORD_BORDER = "\n"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xtremedistil_ner.errors import ResourceError
-from xtremedistil_ner.rundir import MANIFEST, RunFolder, clear
+from xtremedistil_ner.run_folder.files import MANIFEST, RunFolder, clear
 
 _LOCK, _WORKERS = ".lock", ".workers.lock"
 _ASIDE = ("writing", "removing", "replaced")
