@@ -22,7 +22,7 @@ from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
 from xtremedistil_ner.models.cnn import Cnn, CnnShape
 from xtremedistil_ner.models.student import save_student
-from xtremedistil_ner.vocabulary import read_vocabulary, wordpiece_tokenizer
+from xtremedistil_ner.pieces.vocabulary import read_vocabulary, wordpiece_tokenizer
 
 SCHEME = LabelScheme(("LOC", "ORG", "PER"))
 

@@ -21,7 +21,7 @@ from xtremedistil_ner.models.evaluation import PAPER_PIECES, score_split
 from xtremedistil_ner.models.scored import ScoredModel, open_model
 from xtremedistil_ner.models.teacher import load_teacher
 from xtremedistil_ner.models.voting import Vote, save_votes
-from xtremedistil_ner.pieces import PieceEncoder
+from xtremedistil_ner.pieces.encoder import PieceEncoder
 from xtremedistil_ner.pipeline import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe

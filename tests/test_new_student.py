@@ -9,8 +9,8 @@ from tiny_teacher import BERT_PIECES, LAYERS, SCHEME, WIDTH, load
 from xtremedistil_ner.errors import RecipeError
 from xtremedistil_ner.models.new_student import new_student
 from xtremedistil_ner.models.transformer_student import choose_layers
+from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
 from xtremedistil_ner.recipe.reader import load_recipe
-from xtremedistil_ner.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
 
 CNN = ("student.kind=cnn", "student.embedding_width=8", "student.cnn={layers: 2, kernel: 3}")
 TRANSFORMER = ("student.kind=transformer", "student.transformer.hidden_width=8", "student.transformer.heads=2")

@@ -17,10 +17,10 @@ from xtremedistil_ner.errors import ModelError, UsageError
 from xtremedistil_ner.models.scratch_teacher import build_teacher
 from xtremedistil_ner.models.student import student_scorer
 from xtremedistil_ner.models.teacher import teacher_scorer
-from xtremedistil_ner.pieces import PieceEncoder, load_encoder, ragged_index
+from xtremedistil_ner.pieces.encoder import PieceEncoder, load_encoder, ragged_index
+from xtremedistil_ner.pieces.scorer import plan_batches, score_words
+from xtremedistil_ner.pieces.vocabulary import wordpiece_tokenizer
 from xtremedistil_ner.recipe.schema import ShapeSection
-from xtremedistil_ner.vocabulary import wordpiece_tokenizer
-from xtremedistil_ner.word_logits import plan_batches, score_words
 
 N_TAGS = len(SCHEME.tags)
 ZERO_WIDTH = "\u200b"

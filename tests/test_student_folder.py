@@ -12,7 +12,7 @@ from tiny_student import MAX_PIECES, SCHEME, make_network, make_tokenizer, ragge
 
 from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.models.student import STUDENT_FILES, load_student, save_student, student_scorer
-from xtremedistil_ner.pieces import PieceEncoder
+from xtremedistil_ner.pieces.encoder import PieceEncoder
 
 
 @pytest.mark.parametrize("head", ["projected", "direct"])

@@ -9,11 +9,11 @@ from transformers import BertTokenizer
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.errors import ModelError, RecipeError
 from xtremedistil_ner.models.student_vocabulary import student_tokenizer
+from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES
 from xtremedistil_ner.processes.world import current_processes
 from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.run_folder.files import RunFolder
 from xtremedistil_ner.run_folder.soft_labels import open_store
-from xtremedistil_ner.vocabulary import SPECIAL_PIECES
 
 
 @pytest.fixture

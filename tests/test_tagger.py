@@ -15,7 +15,7 @@ from tiny_student import LETTERS, MAX_PIECES, SCHEME, make_tokenizer
 
 from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.errors import ModelError, UsageError
-from xtremedistil_ner.pieces import PieceEncoder
+from xtremedistil_ner.pieces.encoder import PieceEncoder
 from xtremedistil_ner.tagger import Entity, Tagger
 from xtremedistil_ner.tagging.run import tag_documents
 

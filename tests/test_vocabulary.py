@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tiny_student import VOCABULARY
 
 from xtremedistil_ner.errors import ModelError
-from xtremedistil_ner.vocabulary import (
+from xtremedistil_ner.pieces.vocabulary import (
     SPECIAL_PIECES,
     prune_vocabulary,
     read_vocabulary,
@@ -57,7 +57,7 @@ def test_padding_is_piece_0_after_pruning_wherever_it_was():
 
 TRAIN = """
 import sys
-from xtremedistil_ner.vocabulary import train_vocabulary
+from xtremedistil_ner.pieces.vocabulary import train_vocabulary
 text = [[f"w{i % 37}a{i % 11}", "Paris", "Åre", "日本語"] for i in range(400)]
 pieces = train_vocabulary(lambda: [text[:200], text[200:]], size=90, lowercase=False)
 sys.stdout.buffer.write("\\n".join(pieces).encode())

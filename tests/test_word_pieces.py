@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tiny_student import VOCABULARY
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from xtremedistil_ner import word_pieces
-from xtremedistil_ner.vocabulary import wordpiece_tokenizer
-from xtremedistil_ner.word_pieces import WordPieces
+from xtremedistil_ner.pieces.encoder import word_cache as word_pieces
+from xtremedistil_ner.pieces.vocabulary import wordpiece_tokenizer
+from xtremedistil_ner.pieces.word_cache import WordPieces
 
 WORDS = st.one_of(
     st.text("abcXYäé中日.!☃ ", max_size=5),

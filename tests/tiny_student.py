@@ -10,7 +10,7 @@ from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
 from xtremedistil_ner.models.cnn import Cnn, CnnShape
 from xtremedistil_ner.models.student import save_student
-from xtremedistil_ner.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
+from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
 
 SCHEME = LabelScheme(("PER", "ORG", "LOC"))
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZäéøабвгдаبتث中日本กข"

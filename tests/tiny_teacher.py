@@ -14,7 +14,7 @@ from transformers import (
 
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.teacher import load_teacher
-from xtremedistil_ner.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
+from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
 
 SCHEME = LabelScheme(("PER", "LOC"))
 MAX_PIECES = 16

@@ -7,7 +7,7 @@ from tiny_student import MAX_PIECES, SCHEME, VOCABULARY
 
 from xtremedistil_ner.models.student import save_student
 from xtremedistil_ner.models.transformer_student import TransformerShape, TransformerStudent
-from xtremedistil_ner.vocabulary import wordpiece_tokenizer
+from xtremedistil_ner.pieces.vocabulary import wordpiece_tokenizer
 
 SHAPE = TransformerShape(
     vocabulary_size=len(VOCABULARY),

@@ -15,10 +15,10 @@ from pydantic import BaseModel
 from xtremedistil_ner.corpus.labelled import LabelledCorpus
 from xtremedistil_ner.errors import CorpusError, RecipeError, UsageError
 from xtremedistil_ner.labels import OUTSIDE
+from xtremedistil_ner.pieces.vocabulary import TRAINED
 from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.run_folder.files import RunFolder
 from xtremedistil_ner.training.strategies import STRATEGIES
-from xtremedistil_ner.vocabulary import TRAINED
 
 
 def require_splits(recipe: Recipe, corpus: LabelledCorpus) -> None:

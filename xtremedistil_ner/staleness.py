@@ -17,9 +17,9 @@ from xtremedistil_ner.corpus.labelled import LabelledCorpus
 from xtremedistil_ner.corpus.transfer import transfer_hash, transfer_languages
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.export.web_page import runtime_files
+from xtremedistil_ner.pieces.vocabulary import TRAINED
 from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.run_folder.files import fingerprint, sha256_file
-from xtremedistil_ner.vocabulary import TRAINED
 
 Stage = Literal["finetune", "pseudolabel", "train", "evaluate", "export"]
 STAGES: tuple[Stage, ...] = ("finetune", "pseudolabel", "train", "evaluate", "export")

@@ -22,8 +22,8 @@ from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.errors import ModelError, UsageError, quoted
 from xtremedistil_ner.exported import GraphPrecision, choose_graph, find_export, verify_export
 from xtremedistil_ner.labels import LabelScheme, TagIds, Transitions, decode_sentences, legal_spans
-from xtremedistil_ner.pieces import PieceBatch, PieceEncoder, load_encoder
-from xtremedistil_ner.word_logits import Scorer, score_words
+from xtremedistil_ner.pieces.encoder import PieceBatch, PieceEncoder, load_encoder
+from xtremedistil_ner.pieces.scorer import Scorer, score_words
 
 _Value = TypeVar("_Value")
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}

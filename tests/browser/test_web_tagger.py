@@ -27,9 +27,9 @@ from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.models.bilstm import BiLstm
 from xtremedistil_ner.models.crf import Crf
 from xtremedistil_ner.models.student import load_student, save_student
-from xtremedistil_ner.pieces import PieceEncoder
+from xtremedistil_ner.pieces.encoder import PieceEncoder
+from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
 from xtremedistil_ner.tagger import Tagger
-from xtremedistil_ner.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
 
 pytestmark = pytest.mark.browser
 

@@ -17,10 +17,10 @@ from xtremedistil_ner.export.onnx_bert import GRAPH_FAMILIES
 from xtremedistil_ner.export.teacher_graph import int8_scorer
 from xtremedistil_ner.models.packed_layers import pack_layers
 from xtremedistil_ner.models.teacher import Teacher, move, teacher_scorer
+from xtremedistil_ner.pieces.scorer import Scorer, plan_batches, score_words
 from xtremedistil_ner.processes.precision import has_native_bf16
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.stages.pseudolabel import CPU_BATCH_PIECES
-from xtremedistil_ner.word_logits import Scorer, plan_batches, score_words
 
 STAGE = "bench"
 BASELINE = "batches of 32 in the order of the text, float32"

@@ -16,7 +16,7 @@ from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.scored import count_parameters
 from xtremedistil_ner.models.student_config import read_config, read_network, read_scheme
 from xtremedistil_ner.models.teacher import Teacher, load_teacher
-from xtremedistil_ner.pieces import load_encoder
+from xtremedistil_ner.pieces.encoder import load_encoder
 
 SHAPES: dict[str, dict[str, Any]] = {
     "mbert": {"vocab_size": 119_547},

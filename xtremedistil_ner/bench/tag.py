@@ -34,7 +34,7 @@ from xtremedistil_ner.export.onnx_graph import write_graph
 from xtremedistil_ner.export.onnx_int8 import quantise_graph
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.student import WEIGHTS_FILE, load_student
-from xtremedistil_ner.pieces import load_encoder
+from xtremedistil_ner.pieces.encoder import load_encoder
 from xtremedistil_ner.processes.precision import has_native_bf16
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.tagger import Tagger

@@ -23,7 +23,7 @@ from xtremedistil_ner.bench.workload import Workload
 from xtremedistil_ner.models.distillation import Distillation
 from xtremedistil_ner.models.student_config import StudentNetwork, read_config, read_network
 from xtremedistil_ner.models.teacher import Teacher
-from xtremedistil_ner.pieces import EncodedCorpus, PieceEncoder, load_encoder
+from xtremedistil_ner.pieces.encoder import EncodedCorpus, PieceEncoder, load_encoder
 from xtremedistil_ner.processes.world import no_peers
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.recipe.schema import TrainSection

@@ -1,7 +1,7 @@
 """What a client of the graph must do around it: words, pieces, windows and decoding, as a page and as test vectors.
 
 Whoever calls the graph without `xner` (ONNX Runtime, Triton, another language) writes these steps again. The vectors
-tell whether that was done right: `labels.py` and `pieces.py` give the answers, and a test follows the page alone.
+tell whether that was done right: `labels.py` and `pieces/encoder.py` give the answers, and a test follows the page alone.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from xtremedistil_ner.labels import LabelScheme, Transitions, decode_tags, legal_spans
 from xtremedistil_ner.models.student import LoadedStudent
 from xtremedistil_ner.names import escape_markdown
-from xtremedistil_ner.pieces import cut_into_windows
+from xtremedistil_ner.pieces.encoder import cut_into_windows
+from xtremedistil_ner.pieces.scorer import NEVER
 from xtremedistil_ner.run_folder.files import write_json
 from xtremedistil_ner.tagger import type_probabilities
-from xtremedistil_ner.word_logits import NEVER
 
 CONTRACT_FILE = "CONTRACT.md"
 VECTORS_FILE = "decoding_vectors.json"

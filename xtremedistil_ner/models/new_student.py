@@ -27,9 +27,9 @@ from xtremedistil_ner.models.transformer_student import (
     scratch_shape,
     student_of_bert,
 )
+from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES
 from xtremedistil_ner.recipe.schema import Recipe, StudentSection
 from xtremedistil_ner.training.strategies import needs_projection
-from xtremedistil_ner.vocabulary import SPECIAL_PIECES
 
 _ANY_WINDOW = 8
 """Window of a checkpoint that is only taken apart."""

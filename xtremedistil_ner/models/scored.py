@@ -20,13 +20,13 @@ from xtremedistil_ner.models.student import load_student, student_scorer
 from xtremedistil_ner.models.student_config import is_student
 from xtremedistil_ner.models.teacher_labels import types_of_labels
 from xtremedistil_ner.models.voting import Vote, load_votes, vote_on_words
-from xtremedistil_ner.pieces import PieceEncoder
+from xtremedistil_ner.pieces.encoder import PieceEncoder
+from xtremedistil_ner.pieces.scorer import Scorer, score_words
 from xtremedistil_ner.processes.precision import dtype_of, precision_on
 from xtremedistil_ner.processes.world import current_processes
 from xtremedistil_ner.recipe.schema import Precision, TeacherSection
 from xtremedistil_ner.run_folder.files import MANIFEST, RunFolder, student_folders, verify
 from xtremedistil_ner.tagger import Tagger
-from xtremedistil_ner.word_logits import Scorer, score_words
 
 Words = Sequence[Sequence[str]]
 WordLogits = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64]]

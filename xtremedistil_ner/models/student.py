@@ -34,8 +34,8 @@ from xtremedistil_ner.models.student_config import (
     student_config,
 )
 from xtremedistil_ner.models.transformer_student import TransformerStudent
-from xtremedistil_ner.pieces import PieceBatch, PieceEncoder, load_encoder
-from xtremedistil_ner.word_logits import Scorer
+from xtremedistil_ner.pieces.encoder import PieceBatch, PieceEncoder, load_encoder
+from xtremedistil_ner.pieces.scorer import Scorer
 
 WEIGHTS_FILE = "model.safetensors"
 STUDENT_FILES = ("config.json", WEIGHTS_FILE, "tokenizer.json", "tokenizer_config.json")

@@ -11,11 +11,7 @@ from tokenizers import Tokenizer, models
 from xtremedistil_ner.corpus.labelled import LabelledCorpus
 from xtremedistil_ner.errors import RecipeError
 from xtremedistil_ner.models.pretrained import load_tokenizer
-from xtremedistil_ner.processes.world import Processes
-from xtremedistil_ner.recipe.schema import StudentSection
-from xtremedistil_ner.run_folder.files import publish, published_fingerprint
-from xtremedistil_ner.run_folder.soft_labels import SoftLabelStore
-from xtremedistil_ner.vocabulary import (
+from xtremedistil_ner.pieces.vocabulary import (
     SPECIAL_PIECES,
     TRAINED,
     prune_vocabulary,
@@ -23,6 +19,10 @@ from xtremedistil_ner.vocabulary import (
     train_vocabulary,
     wordpiece_tokenizer,
 )
+from xtremedistil_ner.processes.world import Processes
+from xtremedistil_ner.recipe.schema import StudentSection
+from xtremedistil_ner.run_folder.files import publish, published_fingerprint
+from xtremedistil_ner.run_folder.soft_labels import SoftLabelStore
 
 
 def student_tokenizer(

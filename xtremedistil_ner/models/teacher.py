@@ -38,9 +38,9 @@ from xtremedistil_ner.models.teacher_labels import (
     match_labels,
     tag_of_label,
 )
-from xtremedistil_ner.pieces import PieceBatch, PieceEncoder
+from xtremedistil_ner.pieces.encoder import PieceBatch, PieceEncoder
+from xtremedistil_ner.pieces.scorer import NEVER, Scorer, score_words
 from xtremedistil_ner.processes.precision import autocast
-from xtremedistil_ner.word_logits import NEVER, Scorer, score_words
 
 Words = Sequence[Sequence[str]]
 

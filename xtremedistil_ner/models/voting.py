@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.teacher import Teacher, load_teacher, save_teacher, teacher_scorer
 from xtremedistil_ner.models.teacher_labels import logits_to_iob2
+from xtremedistil_ner.pieces.scorer import Scorer, score_words
 from xtremedistil_ner.run_folder.files import read_json, write_json
-from xtremedistil_ner.word_logits import Scorer, score_words
 
 VOTERS = "voters.json"
 

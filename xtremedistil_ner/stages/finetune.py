@@ -32,7 +32,8 @@ from xtremedistil_ner.models.teacher import (
     teacher_scorer,
 )
 from xtremedistil_ner.models.voting import Vote, save_votes
-from xtremedistil_ner.pieces import EncodedCorpus
+from xtremedistil_ner.pieces.encoder import EncodedCorpus
+from xtremedistil_ner.pieces.vocabulary import prune_vocabulary, read_vocabulary, train_vocabulary, wordpiece_tokenizer
 from xtremedistil_ner.processes.precision import begin_stage, dtype_of
 from xtremedistil_ner.processes.world import Processes, current_processes
 from xtremedistil_ner.progress import Event, Reporter, silent
@@ -45,7 +46,6 @@ from xtremedistil_ner.training.losses import label_loss
 from xtremedistil_ner.training.phases import LoopSettings, Phase, Source
 from xtremedistil_ner.training.sampling import BatchPlan
 from xtremedistil_ner.training.selection import DevSet
-from xtremedistil_ner.vocabulary import prune_vocabulary, read_vocabulary, train_vocabulary, wordpiece_tokenizer
 
 STAGE: Final = "finetune"
 _POOL = 16

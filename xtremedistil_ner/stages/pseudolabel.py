@@ -29,6 +29,7 @@ from xtremedistil_ner.export.teacher_graph import int8_scorer, measure_int8, req
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.packed_layers import pack_layers
 from xtremedistil_ner.models.voting import Vote, load_votes, vote_on_words
+from xtremedistil_ner.pieces.scorer import Scorer
 from xtremedistil_ner.processes.precision import begin_stage, dtype_of, note_precision
 from xtremedistil_ner.processes.world import Processes, cpu_threads, current_processes
 from xtremedistil_ner.progress import Event, Reporter
@@ -49,7 +50,6 @@ from xtremedistil_ner.run_folder.soft_labels import (
     shard_place,
     write_shard,
 )
-from xtremedistil_ner.word_logits import Scorer
 
 STAGE: Final = "pseudolabel"
 INT8_COST = "int8.json"

@@ -22,7 +22,7 @@ from xtremedistil_ner.models.student import save_student, student_scorer
 from xtremedistil_ner.models.student_config import StudentNetwork
 from xtremedistil_ner.models.student_vocabulary import student_tokenizer
 from xtremedistil_ner.models.teacher import Teacher, load_teacher
-from xtremedistil_ner.pieces import PieceEncoder
+from xtremedistil_ner.pieces.encoder import PieceEncoder
 from xtremedistil_ner.processes.precision import Computed, begin_stage, dtype_of, name_student_precision
 from xtremedistil_ner.processes.world import Processes, current_processes
 from xtremedistil_ner.progress import Event, Reporter, silent

@@ -8,10 +8,10 @@ import numpy as np
 
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.labels import LabelScheme, Transitions, decode_tags
-from xtremedistil_ner.pieces import PieceEncoder
+from xtremedistil_ner.pieces.encoder import PieceEncoder
+from xtremedistil_ner.pieces.scorer import Scorer, score_rows
 from xtremedistil_ner.processes.world import Processes
 from xtremedistil_ner.scoring import macro_f1, span_counts
-from xtremedistil_ner.word_logits import Scorer, score_rows
 
 
 class DevSet:

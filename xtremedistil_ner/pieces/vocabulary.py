@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from tokenizers.processors import BertProcessing
 
 from xtremedistil_ner.errors import ModelError
-from xtremedistil_ner.pieces import PieceEncoder
+from xtremedistil_ner.pieces.encoder import PieceEncoder
 
 SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 TRAINED = "trained"

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from xtremedistil_ner.errors import ModelError, UsageError
-from xtremedistil_ner.word_pieces import WordPieces
+from xtremedistil_ner.pieces.word_cache import WordPieces
 
 Ints = NDArray[np.integer[Any]]
 

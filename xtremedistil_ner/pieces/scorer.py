@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xtremedistil_ner.errors import ModelError
-from xtremedistil_ner.pieces import EncodedCorpus, Ints, PieceBatch, PieceEncoder
+from xtremedistil_ner.pieces.encoder import EncodedCorpus, Ints, PieceBatch, PieceEncoder
 
 Scorer = Callable[[PieceBatch], NDArray[np.float32]]
 """Word logits of a batch: (batch, words, tags) float32. Teacher, student and ONNX session all are scorers."""

@@ -1,0 +1,1 @@
+"""Word pieces: vocabularies, words to rows, rows to scores."""
