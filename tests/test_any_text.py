@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tiny_export import make_export
 from tiny_student import SCHEME
 
-from xtremedistil_ner.tagger import Tagger
+from xtremedistil_ner.tagging.tagger import Tagger
 
 SCRIPTS = {
     "Latin": "Aa-Zz ÀÁâãÄåæçèÉêëÌíîïÐñòóôõÖøÙúûüÝþÿĀāĂ㥹ĆćĊċČčĎďĐđĒēĖėĘęĚěĞ"

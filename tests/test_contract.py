@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 
 from xtremedistil_ner.models.crf import Crf
-from xtremedistil_ner.tagger import Entity, Tagger
+from xtremedistil_ner.tagging.tagger import Entity, Tagger
 
 TEXTS = ["Abc de, fGh a.b", "", " \u200b ", "Abc Xyz de fGh " * 30, "a" * 60 + " Abc \u200b gh", "Ab\u200b, " * 40]
 

@@ -48,7 +48,7 @@ from xtremedistil_ner.pipeline import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.stages.evaluate import evaluate_model
-from xtremedistil_ner.tagger import Tagger
+from xtremedistil_ner.tagging.tagger import Tagger
 
 WORDS = sorted({word for text in (*CARRIERS, *NAMES["PER"], *NAMES["LOC"], *NAMES["ORG"]) for word in text.split()})
 LETTERS = sorted({*"abcdefghijklmnopqrstuvwxyz-0123456789", *"".join(WORDS)})

@@ -13,7 +13,7 @@ from xtremedistil_ner.pipeline import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.run_folder.soft_labels import open_store
-from xtremedistil_ner.tagger import Tagger
+from xtremedistil_ner.tagging.tagger import Tagger
 
 DATASET = "unimelb-nlp/end-to-end"
 ONTONOTES = (

@@ -25,7 +25,7 @@ from xtremedistil_ner.pipeline import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import read_recipe
 from xtremedistil_ner.stages.evaluate import evaluate_model
-from xtremedistil_ner.tagger import Tagger
+from xtremedistil_ner.tagging.tagger import Tagger
 
 WORDS = [line.split("\t")[0] for line in labelled_text(40).splitlines() if line]
 SENTENCES = [["Emmy", "Noether", "of", "Red", "Cross", "left", "Paris", "!"], ["nobody", "came"]]

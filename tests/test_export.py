@@ -18,10 +18,10 @@ from xtremedistil_ner.caveats import about_weak_student
 from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.export.web_page import RUNTIME_FILES
-from xtremedistil_ner.exported import verify_export
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.crf import Crf
 from xtremedistil_ner.models.student import save_student
+from xtremedistil_ner.tagging.export_reader import verify_export
 
 FILES = {
     "CONTRACT.md",

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokeni
 import xtremedistil_ner.hf
 from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.models.student import load_student
-from xtremedistil_ner.tagger import Tagger
+from xtremedistil_ner.tagging.tagger import Tagger
 
 TEXT = "Abc de, fGh \u200b [CLS] a.b äöx 中日" + " abc de" * 40
 

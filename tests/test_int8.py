@@ -18,7 +18,7 @@ from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.export.int8_verdict import Int8Verdict, judge_int8
 from xtremedistil_ner.export.onnx_graph import build_graph
 from xtremedistil_ner.export.onnx_int8 import quantise_graph
-from xtremedistil_ner.tagger import Tagger
+from xtremedistil_ner.tagging.tagger import Tagger
 
 NETWORKS = pytest.mark.parametrize(
     "make",

@@ -13,7 +13,7 @@ from tiny_student import MAX_PIECES, SCHEME, make_network, ragged_batch, save_ti
 from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.export.onnx_graph import build_graph, write_graph
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
-from xtremedistil_ner.tagger import Tagger
+from xtremedistil_ner.tagging.tagger import Tagger
 
 HEADS = pytest.mark.parametrize("head", ["projected", "direct"])
 LENGTHS = [3, 9, 1, 6, 9, 2]

@@ -25,11 +25,11 @@ from xtremedistil_ner.corpus.places import demo_path
 from xtremedistil_ner.corpus.streams import open_text
 from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.export.folder import write_export
-from xtremedistil_ner.exported import GRAPH_FILES
 from xtremedistil_ner.models.student import load_student, save_student, student_scorer
 from xtremedistil_ner.pieces.encoder import PieceBatch
 from xtremedistil_ner.recipe.schema import CorpusSection
-from xtremedistil_ner.tagger import session_scorer
+from xtremedistil_ner.tagging.export_reader import GRAPH_FILES
+from xtremedistil_ner.tagging.tagger import session_scorer
 
 N_SENTENCES = int(os.environ.get("XNER_PARITY_SENTENCES", "2000"))
 BATCH = 32

@@ -22,12 +22,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_export import make_export
 
-from xtremedistil_ner.exported import verify_export
 from xtremedistil_ner.serve.app import Service, create_app
 from xtremedistil_ner.serve.batching import MicroBatcher
 from xtremedistil_ner.serve.limits import Limits, RefusedError
 from xtremedistil_ner.serve.reading import read_request
-from xtremedistil_ner.tagger import Entity, Tagger
+from xtremedistil_ner.tagging.export_reader import verify_export
+from xtremedistil_ner.tagging.tagger import Entity, Tagger
 
 TEXTS = ["Abc de, fGh a.b ef gh Xyz", "", "ab \U0001f600 cd Ef", "שלום Abc العالم"]
 SECRET = "Sesam"

@@ -13,11 +13,11 @@ import httpx
 import pytest
 from tiny_export import make_export
 
-from xtremedistil_ner.exported import verify_export
 from xtremedistil_ner.serve.app import Service
 from xtremedistil_ner.serve.limits import Limits
 from xtremedistil_ner.serve.run import make_server
-from xtremedistil_ner.tagger import Tagger
+from xtremedistil_ner.tagging.export_reader import verify_export
+from xtremedistil_ner.tagging.tagger import Tagger
 
 BODY = json.dumps({"texts": ["Abc de fGh"]}).encode()
 HEAD = b"POST /v1/tag HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(BODY)

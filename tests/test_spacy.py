@@ -7,7 +7,7 @@ import warnings
 import pytest
 from tiny_export import make_export
 
-from xtremedistil_ner.tagger import Tagger
+from xtremedistil_ner.tagging.tagger import Tagger
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of its own imports

@@ -17,10 +17,10 @@ import pytest
 from tiny_export import make_export
 
 from xtremedistil_ner.errors import CorpusError, ResourceError, UsageError
-from xtremedistil_ner.tagger import Entity, Tagger
 from xtremedistil_ner.tagging.documents import Document, format_of, read_documents
 from xtremedistil_ner.tagging.formats import format_tagged, tag_lines
-from xtremedistil_ner.tagging.run import TaggedDocument, tag_documents
+from xtremedistil_ner.tagging.tag_documents import TaggedDocument, tag_documents
+from xtremedistil_ner.tagging.tagger import Entity, Tagger
 from xtremedistil_ner.tagging.workers import tag_in_processes
 from xtremedistil_ner.terminal import TaggingProgress
 

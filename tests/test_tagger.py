@@ -16,8 +16,8 @@ from tiny_student import LETTERS, MAX_PIECES, SCHEME, make_tokenizer
 from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.errors import ModelError, UsageError
 from xtremedistil_ner.pieces.encoder import PieceEncoder
-from xtremedistil_ner.tagger import Entity, Tagger
-from xtremedistil_ner.tagging.run import tag_documents
+from xtremedistil_ner.tagging.tag_documents import tag_documents
+from xtremedistil_ner.tagging.tagger import Entity, Tagger
 
 ODD = "\0\u00ad\u200b\u200d\ufeff\ufffd\ud800\udfff\U0001f468\u200d\U0001f469\U0001f3fd\u0301\u3000\u00a0\t\n\x1f\u2028"
 TEXTS = st.lists(st.one_of(st.text(LETTERS + ODD + " .,-", max_size=60), st.text(max_size=30)), max_size=6)

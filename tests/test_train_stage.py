@@ -22,7 +22,7 @@ from xtremedistil_ner.run_folder.files import RunFolder, student_folders
 from xtremedistil_ner.stages.evaluate import evaluate_model, evaluate_run
 from xtremedistil_ner.stages.export import export_student
 from xtremedistil_ner.stages.train import train_student
-from xtremedistil_ner.tagger import Tagger
+from xtremedistil_ner.tagging.tagger import Tagger
 from xtremedistil_ner.training.strategies import STRATEGIES, plan_phases
 
 BILSTM = ("classifier", "projection", "lstm", "embeddings")

@@ -21,7 +21,7 @@ from xtremedistil_ner.models.scored import open_model
 from xtremedistil_ner.models.student import load_student, save_student, student_files, student_scorer
 from xtremedistil_ner.pieces.encoder import PieceEncoder
 from xtremedistil_ner.pieces.scorer import score_words
-from xtremedistil_ner.tagger import Tagger
+from xtremedistil_ner.tagging.tagger import Tagger
 
 TEXT = "Abc de, fGh \u200b [CLS] a.b äöx 中日"
 WORDS = [["abc", "d", "ef"], ["g"], ["ab"] * 40, ["\u200b"]]

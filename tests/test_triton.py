@@ -9,8 +9,8 @@ from tiny_student import SCHEME, save_tiny_student
 from tiny_transformer import save_tiny_transformer
 
 from xtremedistil_ner.export.triton import FOLDER
-from xtremedistil_ner.exported import verify_export
-from xtremedistil_ner.tagger import Tagger
+from xtremedistil_ner.tagging.export_reader import verify_export
+from xtremedistil_ner.tagging.tagger import Tagger
 
 
 @pytest.fixture(params=["bilstm", "transformer"])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tiny_export import make_export
 
-from xtremedistil_ner.tagger import Tagger
+from xtremedistil_ner.tagging.tagger import Tagger
 
 ROOT = Path(__file__).parents[1]
 BUILD = "import sys, hatchling.build; sys.stdout.write(hatchling.build.build_wheel(sys.argv[1]))"

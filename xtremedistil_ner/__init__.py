@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from xtremedistil_ner.corpus.sentence import Sentence
     from xtremedistil_ner.labels import LabelScheme
     from xtremedistil_ner.recipe.reader import load_recipe
-    from xtremedistil_ner.tagger import Tagger
+    from xtremedistil_ner.tagging.tagger import Tagger
 
     __version__: str
 
@@ -22,7 +22,7 @@ __all__ = ["LabelScheme", "Sentence", "Tagger", "__version__", "load_recipe"]
 _HOMES = {
     "LabelScheme": "xtremedistil_ner.labels",
     "Sentence": "xtremedistil_ner.corpus.sentence",
-    "Tagger": "xtremedistil_ner.tagger",
+    "Tagger": "xtremedistil_ner.tagging.tagger",
     "load_recipe": "xtremedistil_ner.recipe.reader",
 }
 

@@ -13,9 +13,9 @@ from typing import Annotated, Literal
 import typer
 
 from xtremedistil_ner.errors import CorpusError, UsageError
-from xtremedistil_ner.exported import find_export
 from xtremedistil_ner.processes.cores import available_cores
 from xtremedistil_ner.serve.limits import Limits
+from xtremedistil_ner.tagging.export_reader import find_export
 from xtremedistil_ner.terminal import TaggingProgress
 
 Export = Annotated[Path, typer.Argument(metavar="EXPORT", help="Export folder, or a run folder that has one.")]
@@ -55,9 +55,9 @@ def tag(
     ] = None,
 ) -> None:
     """Tag text from files or standard input, in order and with bounded memory."""
-    from xtremedistil_ner.tagger import Tagger
     from xtremedistil_ner.tagging.documents import STANDARD_INPUT, format_of, read_documents
     from xtremedistil_ner.tagging.formats import LINE_FORMATS, tag_lines
+    from xtremedistil_ner.tagging.tagger import Tagger
     from xtremedistil_ner.tagging.workers import tag_in_processes
 
     export, paths = find_export(export), files or []

@@ -25,10 +25,10 @@ from tiny_export import make_export
 
 from xtremedistil_ner.corpus.places import demo_path
 from xtremedistil_ner.corpus.streams import open_text
-from xtremedistil_ner.exported import GRAPH_FILES, verify_export
 from xtremedistil_ner.serve.app import Service, create_app
 from xtremedistil_ner.serve.limits import Limits
-from xtremedistil_ner.tagger import Tagger
+from xtremedistil_ner.tagging.export_reader import GRAPH_FILES, verify_export
+from xtremedistil_ner.tagging.tagger import Tagger
 
 pytestmark = pytest.mark.browser
 N_SENTENCES = int(os.environ.get("XNER_PARITY_SENTENCES", "410"))

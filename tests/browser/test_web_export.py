@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tiny_export import make_export
 
-from xtremedistil_ner.tagger import Tagger
+from xtremedistil_ner.tagging.tagger import Tagger
 
 pytestmark = pytest.mark.browser
 TEXT = "Abc de, fGh a.b ef gh Xyz\nab \U0001f600 cd Ef שלום Abc العالم"

@@ -29,7 +29,7 @@ from xtremedistil_ner.models.crf import Crf
 from xtremedistil_ner.models.student import load_student, save_student
 from xtremedistil_ner.pieces.encoder import PieceEncoder
 from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
-from xtremedistil_ner.tagger import Tagger
+from xtremedistil_ner.tagging.tagger import Tagger
 
 pytestmark = pytest.mark.browser
 

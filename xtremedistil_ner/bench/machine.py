@@ -19,7 +19,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from xtremedistil_ner.processes.precision import has_native_bf16
-from xtremedistil_ner.tagger import open_session
+from xtremedistil_ner.tagging.tagger import open_session
 
 _WIDTHS = (256, 512, 1024)
 _MEASURE_S = 0.4

@@ -11,12 +11,12 @@ from torch import nn
 from transformers import BertConfig, BertForTokenClassification, PreTrainedModel, PreTrainedTokenizerFast
 
 from xtremedistil_ner.errors import UsageError
-from xtremedistil_ner.exported import GRAPH_FILES, GraphPrecision, verify_export
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.scored import count_parameters
 from xtremedistil_ner.models.student_config import read_config, read_network, read_scheme
 from xtremedistil_ner.models.teacher import Teacher, load_teacher
 from xtremedistil_ner.pieces.encoder import load_encoder
+from xtremedistil_ner.tagging.export_reader import GRAPH_FILES, GraphPrecision, verify_export
 
 SHAPES: dict[str, dict[str, Any]] = {
     "mbert": {"vocab_size": 119_547},

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from xtremedistil_ner.tagger import BATCH_PIECES, open_session
+from xtremedistil_ner.tagging.tagger import BATCH_PIECES, open_session
 
 RunBatch = Callable[[NDArray[np.int64]], object]
 """Logits of a batch without padding. Shapes: input_ids (batch, pieces) int64."""

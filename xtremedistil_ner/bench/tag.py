@@ -37,7 +37,7 @@ from xtremedistil_ner.models.student import WEIGHTS_FILE, load_student
 from xtremedistil_ner.pieces.encoder import load_encoder
 from xtremedistil_ner.processes.precision import has_native_bf16
 from xtremedistil_ner.progress import Event, Reporter
-from xtremedistil_ner.tagger import Tagger
+from xtremedistil_ner.tagging.tagger import Tagger
 
 STAGE = "bench"
 _TEXTS = 3000  # of a round of raw text

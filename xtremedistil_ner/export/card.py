@@ -15,13 +15,13 @@ from xtremedistil_ner.addresses import without_secrets
 from xtremedistil_ner.caveats import about_weak_student
 from xtremedistil_ner.export.card_use import format_limits, format_use
 from xtremedistil_ner.export.int8_verdict import MAX_MACRO_DROP, Int8Verdict
-from xtremedistil_ner.exported import GRAPH_FILES
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.languages import language_name
 from xtremedistil_ner.models.bilstm import BiLstmShape
 from xtremedistil_ner.models.cnn import CnnShape
 from xtremedistil_ner.models.transformer_student import TransformerShape
 from xtremedistil_ner.names import escape_markdown
+from xtremedistil_ner.tagging.export_reader import GRAPH_FILES
 
 _SYNTHETIC = """
 > **Synthetic scores.** This model was trained and scored on generated text. Its scores say that the pipeline works,

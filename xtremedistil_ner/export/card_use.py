@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from xtremedistil_ner.exported import GRAPH_FILES
 from xtremedistil_ner.models.bilstm import BiLstmShape
 from xtremedistil_ner.models.cnn import CnnShape
 from xtremedistil_ner.models.student import WEIGHTS_FILE
 from xtremedistil_ner.models.transformer_student import TransformerShape
+from xtremedistil_ner.tagging.export_reader import GRAPH_FILES
 
 _LIMITS = """
 ## Intended use and limits

@@ -19,7 +19,7 @@ from xtremedistil_ner.names import escape_markdown
 from xtremedistil_ner.pieces.encoder import cut_into_windows
 from xtremedistil_ner.pieces.scorer import NEVER
 from xtremedistil_ner.run_folder.files import write_json
-from xtremedistil_ner.tagger import type_probabilities
+from xtremedistil_ner.tagging.tagger import type_probabilities
 
 CONTRACT_FILE = "CONTRACT.md"
 VECTORS_FILE = "decoding_vectors.json"

@@ -12,7 +12,7 @@ from typing import Any
 from xtremedistil_ner.bootstrap import Counts, has_entities
 from xtremedistil_ner.corpus.labelled import LabelledCorpus
 from xtremedistil_ner.scoring import micro_f1, span_counts
-from xtremedistil_ner.tagger import Tagger
+from xtremedistil_ner.tagging.tagger import Tagger
 
 MAX_MACRO_DROP = 0.003
 NOTABLE_DROP = 0.01

@@ -19,7 +19,7 @@ from xtremedistil_ner.export.onnx_int8 import quantise_graph
 from xtremedistil_ner.models.teacher import Teacher, teacher_scorer, word_scores
 from xtremedistil_ner.pieces.encoder import PieceBatch
 from xtremedistil_ner.pieces.scorer import Scorer, score_words
-from xtremedistil_ner.tagger import open_session
+from xtremedistil_ner.tagging.tagger import open_session
 
 MAX_DIVERGENCE = 0.01
 """In nats per word. A six-layer MiniLM fine-tuned on five WikiANN languages diverges by 0.0003 to 0.0035 in int8,

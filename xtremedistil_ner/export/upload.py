@@ -8,9 +8,9 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
 from xtremedistil_ner.errors import ResourceError, UsageError, first_line
-from xtremedistil_ner.exported import verify_export
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.run_folder.files import student_folders
+from xtremedistil_ner.tagging.export_reader import verify_export
 
 STAGE = "export"
 _NO_RIGHT = (401, 403)

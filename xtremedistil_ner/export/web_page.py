@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xtremedistil_ner.errors import UsageError
-from xtremedistil_ner.exported import language_scores
 from xtremedistil_ner.run_folder.files import write_json
 from xtremedistil_ner.serve import PAGE
+from xtremedistil_ner.tagging.export_reader import language_scores
 
 if TYPE_CHECKING:
     from xtremedistil_ner.models.student import LoadedStudent  # torch is heavy, and fingerprints need `runtime_files`

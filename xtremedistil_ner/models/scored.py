@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 
 from xtremedistil_ner.errors import ModelError, UsageError
-from xtremedistil_ner.exported import GraphPrecision, is_export, verify_export
 from xtremedistil_ner.labels import LabelScheme, Transitions
 from xtremedistil_ner.models.pretrained import load_config, longest_window
 from xtremedistil_ner.models.student import load_student, student_scorer
@@ -26,7 +25,8 @@ from xtremedistil_ner.processes.precision import dtype_of, precision_on
 from xtremedistil_ner.processes.world import current_processes
 from xtremedistil_ner.recipe.schema import Precision, TeacherSection
 from xtremedistil_ner.run_folder.files import MANIFEST, RunFolder, student_folders, verify
-from xtremedistil_ner.tagger import Tagger
+from xtremedistil_ner.tagging.export_reader import GraphPrecision, is_export, verify_export
+from xtremedistil_ner.tagging.tagger import Tagger
 
 Words = Sequence[Sequence[str]]
 WordLogits = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64]]

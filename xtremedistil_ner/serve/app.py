@@ -20,7 +20,6 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.requests import ClientDisconnect
 
 from xtremedistil_ner import __version__
-from xtremedistil_ner.exported import language_scores
 from xtremedistil_ner.serve import PAGE
 from xtremedistil_ner.serve.batching import MicroBatcher
 from xtremedistil_ner.serve.limits import Limits, RefusedError
@@ -28,7 +27,8 @@ from xtremedistil_ner.serve.messages import Id, ModelInfo, Problem, TagRequest, 
 from xtremedistil_ner.serve.metrics import CONTENT_TYPE, Metrics
 from xtremedistil_ner.serve.middleware import RETRY_AFTER_S, Admission, Watch
 from xtremedistil_ner.serve.reading import read_request
-from xtremedistil_ner.tagger import Entity, Tagger
+from xtremedistil_ner.tagging.export_reader import language_scores
+from xtremedistil_ner.tagging.tagger import Entity, Tagger
 
 TAG = "/v1/tag"
 CLIENT_LEFT = 499  # as nginx counts them; nobody is there to read it

@@ -10,11 +10,11 @@ from pathlib import Path
 import uvicorn
 
 from xtremedistil_ner.errors import Interrupted, ResourceError
-from xtremedistil_ner.exported import GraphPrecision, choose_graph, find_export, verify_export
 from xtremedistil_ner.serve.app import Service, create_app
 from xtremedistil_ner.serve.limits import Limits
 from xtremedistil_ner.serve.protocol import BoundedProtocol
-from xtremedistil_ner.tagger import Tagger
+from xtremedistil_ner.tagging.export_reader import GraphPrecision, choose_graph, find_export, verify_export
+from xtremedistil_ner.tagging.tagger import Tagger
 
 
 class _Server(uvicorn.Server):

@@ -18,7 +18,6 @@ from xtremedistil_ner import __version__
 from xtremedistil_ner.baselines import baseline_scores
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, format_mapping, open_corpus
 from xtremedistil_ner.errors import CorpusError, UsageError
-from xtremedistil_ner.exported import GraphPrecision
 from xtremedistil_ner.labels import TypeMapping
 from xtremedistil_ner.languages import WIKIANN_LANGUAGES, count_languages
 from xtremedistil_ner.models.evaluation import SplitScores, score_split, scored_scheme
@@ -49,6 +48,7 @@ from xtremedistil_ner.run_folder.files import (
     write_text,
 )
 from xtremedistil_ner.run_folder.soft_labels import open_store
+from xtremedistil_ner.tagging.export_reader import GraphPrecision
 
 STAGE = "evaluate"
 _SCORING = 2

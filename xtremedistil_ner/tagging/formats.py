@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from xtremedistil_ner.errors import CorpusError, UsageError, quoted
-from xtremedistil_ner.tagger import Tagger
 from xtremedistil_ner.tagging.documents import Document
-from xtremedistil_ner.tagging.run import TaggedDocument, tag_documents
+from xtremedistil_ner.tagging.tag_documents import TaggedDocument, tag_documents
+from xtremedistil_ner.tagging.tagger import Tagger
 
 OutputFormat = Literal["jsonl", "conll", "brat", "terminal"]
 LINE_FORMATS: tuple[OutputFormat, ...] = ("jsonl", "conll")

@@ -17,11 +17,11 @@ from itertools import islice
 from pathlib import Path
 
 from xtremedistil_ner.errors import ResourceError, UsageError
-from xtremedistil_ner.exported import GraphPrecision, choose_graph, find_export, verify_export
 from xtremedistil_ner.processes.stop_signals import without_interrupts
-from xtremedistil_ner.tagger import Tagger
 from xtremedistil_ner.tagging.documents import Document
+from xtremedistil_ner.tagging.export_reader import GraphPrecision, choose_graph, find_export, verify_export
 from xtremedistil_ner.tagging.formats import LINE_FORMATS, OutputFormat, TaggedLines, tag_lines
+from xtremedistil_ner.tagging.tagger import Tagger
 
 _CHUNKS_AHEAD = 3
 _tagger: Tagger | None = None

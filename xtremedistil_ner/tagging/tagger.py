@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.errors import ModelError, UsageError, quoted
-from xtremedistil_ner.exported import GraphPrecision, choose_graph, find_export, verify_export
 from xtremedistil_ner.labels import LabelScheme, TagIds, Transitions, decode_sentences, legal_spans
 from xtremedistil_ner.pieces.encoder import PieceBatch, PieceEncoder, load_encoder
 from xtremedistil_ner.pieces.scorer import Scorer, score_words
+from xtremedistil_ner.tagging.export_reader import GraphPrecision, choose_graph, find_export, verify_export
 
 _Value = TypeVar("_Value")
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}

@@ -8,8 +8,8 @@ from itertools import islice
 
 from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.errors import UsageError, quoted
-from xtremedistil_ner.tagger import Entity, Tagger
 from xtremedistil_ner.tagging.documents import Document
+from xtremedistil_ner.tagging.tagger import Entity, Tagger
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span
 
 from xtremedistil_ner.errors import UsageError, quoted
-from xtremedistil_ner.exported import GraphPrecision
-from xtremedistil_ner.tagger import Entity, Tagger
+from xtremedistil_ner.tagging.export_reader import GraphPrecision
+from xtremedistil_ner.tagging.tagger import Entity, Tagger
 
 Alignment = Literal["split", "widen"]
 if not Span.has_extension("xner_score"):
