@@ -15,7 +15,7 @@ from tiny_export import make_export
 
 from xtremedistil_ner.serve.app import Service
 from xtremedistil_ner.serve.limits import Limits
-from xtremedistil_ner.serve.run import make_server
+from xtremedistil_ner.serve.server import make_server
 from xtremedistil_ner.tagging.export_reader import verify_export
 from xtremedistil_ner.tagging.tagger import Tagger
 

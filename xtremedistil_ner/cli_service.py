@@ -115,7 +115,7 @@ def serve(
 ) -> None:
     """Serve an export over HTTP, with a page at `/`. SIGTERM drains and ends with 0."""
     try:
-        from xtremedistil_ner.serve.run import serve_export
+        from xtremedistil_ner.serve.server import serve_export
     except ModuleNotFoundError as error:
         raise UsageError(f"serve needs {error.name}. Run: pip install 'xtremedistil-ner[serve]'") from error
     limits = Limits(
