@@ -18,10 +18,10 @@ from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.labels import LabelScheme, decode_tags, to_iob2
 from xtremedistil_ner.models.crf import Crf, tags_that_decoding_can_give
+from xtremedistil_ner.models.linear_chain import WordRows
 from xtremedistil_ner.models.student import load_student, save_student, student_scorer
 from xtremedistil_ner.pieces.scorer import score_words
 from xtremedistil_ner.tagging.tagger import Tagger
-from xtremedistil_ner.training.linear_chain import WordRows
 from xtremedistil_ner.training.losses import label_loss
 
 SCHEME = LabelScheme(("PER", "LOC"))

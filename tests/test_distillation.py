@@ -22,12 +22,12 @@ from xtremedistil_ner.labels import to_iob2
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
 from xtremedistil_ner.models.crf import Crf
 from xtremedistil_ner.models.distillation import Distillation
+from xtremedistil_ner.models.linear_chain import WordRows, legal_transitions
 from xtremedistil_ner.models.teacher import teacher_scorer
 from xtremedistil_ner.pieces.encoder import PieceEncoder
 from xtremedistil_ner.pieces.scorer import score_words
 from xtremedistil_ner.processes.world import Processes
 from xtremedistil_ner.run_folder.soft_labels import open_store, seal_store, write_shard
-from xtremedistil_ner.training.linear_chain import WordRows, legal_transitions
 from xtremedistil_ner.training.losses import cosine_distance, posterior_loss, soft_cross_entropy, state_divergence
 
 SAVERS = {"bert": save_bert, "xlm-roberta": save_xlm_roberta}

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from xtremedistil_ner.labels import LabelScheme
-from xtremedistil_ner.training.linear_chain import (
+from xtremedistil_ner.models.linear_chain import (
     WordRows,
     legal_transitions,
     log_marginals,

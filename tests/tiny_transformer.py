@@ -6,7 +6,7 @@ import torch
 from tiny_student import MAX_PIECES, SCHEME, VOCABULARY
 
 from xtremedistil_ner.models.student import save_student
-from xtremedistil_ner.models.transformer_student import TransformerShape, TransformerStudent
+from xtremedistil_ner.models.transformer import TransformerShape, TransformerStudent
 from xtremedistil_ner.pieces.vocabulary import wordpiece_tokenizer
 
 SHAPE = TransformerShape(

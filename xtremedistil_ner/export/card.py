@@ -19,7 +19,7 @@ from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.languages import language_name
 from xtremedistil_ner.models.bilstm import BiLstmShape
 from xtremedistil_ner.models.cnn import CnnShape
-from xtremedistil_ner.models.transformer_student import TransformerShape
+from xtremedistil_ner.models.transformer import TransformerShape
 from xtremedistil_ner.names import escape_markdown
 from xtremedistil_ner.tagging.export_reader import GRAPH_FILES
 

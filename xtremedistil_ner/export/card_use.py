@@ -10,7 +10,7 @@ from collections.abc import Collection
 from xtremedistil_ner.models.bilstm import BiLstmShape
 from xtremedistil_ner.models.cnn import CnnShape
 from xtremedistil_ner.models.student import WEIGHTS_FILE
-from xtremedistil_ner.models.transformer_student import TransformerShape
+from xtremedistil_ner.models.transformer import TransformerShape
 from xtremedistil_ner.tagging.export_reader import GRAPH_FILES
 
 _LIMITS = """

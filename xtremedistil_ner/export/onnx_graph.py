@@ -13,7 +13,7 @@ from xtremedistil_ner.export.onnx_cnn import build_cnn_graph
 from xtremedistil_ner.labels import LabelScheme, Transitions
 from xtremedistil_ner.models.cnn import Cnn
 from xtremedistil_ner.models.student_config import StudentNetwork
-from xtremedistil_ner.models.transformer_student import TransformerStudent
+from xtremedistil_ner.models.transformer import TransformerStudent
 
 
 def write_graph(path: Path, graph: onnx.ModelProto) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xtremedistil_ner.labels import LabelScheme, TagIds
-from xtremedistil_ner.training.linear_chain import WordRows, legal_transitions, negative_log_likelihood
+from xtremedistil_ner.models.linear_chain import WordRows, legal_transitions, negative_log_likelihood
 
 
 class Crf(nn.Module):

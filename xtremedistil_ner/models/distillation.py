@@ -19,12 +19,12 @@ from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.models.bilstm import BiLstm
 from xtremedistil_ner.models.crf import tags_that_decoding_can_give
+from xtremedistil_ner.models.linear_chain import WordRows, legal_transitions
 from xtremedistil_ner.models.student_config import StudentNetwork
 from xtremedistil_ner.models.teacher import Teacher, teacher_states
 from xtremedistil_ner.pieces.encoder import EncodedCorpus, PieceBatch, PieceEncoder, ragged_index
 from xtremedistil_ner.processes.world import Processes, put_on
 from xtremedistil_ner.run_folder.soft_labels import SoftLabelStore
-from xtremedistil_ner.training.linear_chain import WordRows, legal_transitions
 from xtremedistil_ner.training.losses import (
     cosine_distance,
     label_loss,

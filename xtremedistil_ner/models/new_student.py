@@ -21,7 +21,7 @@ from xtremedistil_ner.models.crf import Crf
 from xtremedistil_ner.models.embeddings import carry_embeddings, reduce_by_svd, reduce_for_layer_norm
 from xtremedistil_ner.models.student_config import StudentNetwork
 from xtremedistil_ner.models.teacher import Teacher, piece_embeddings, start_teacher
-from xtremedistil_ner.models.transformer_student import (
+from xtremedistil_ner.models.transformer import (
     TransformerStudent,
     part_of_bert,
     scratch_shape,

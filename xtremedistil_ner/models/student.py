@@ -33,7 +33,7 @@ from xtremedistil_ner.models.student_config import (
     read_transitions,
     student_config,
 )
-from xtremedistil_ner.models.transformer_student import TransformerStudent
+from xtremedistil_ner.models.transformer import TransformerStudent
 from xtremedistil_ner.pieces.encoder import PieceBatch, PieceEncoder, load_encoder
 from xtremedistil_ner.pieces.scorer import Scorer
 

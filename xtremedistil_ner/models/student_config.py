@@ -19,7 +19,7 @@ from xtremedistil_ner.labels import LabelScheme, Transitions
 from xtremedistil_ner.models import bilstm, cnn, transformer_student
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
 from xtremedistil_ner.models.cnn import Cnn, CnnShape
-from xtremedistil_ner.models.transformer_student import CONFIG_KEYS, TransformerShape, TransformerStudent
+from xtremedistil_ner.models.transformer import CONFIG_KEYS, TransformerShape, TransformerStudent
 
 StudentNetwork = BiLstm | Cnn | TransformerStudent
 _OWN_TYPES = (bilstm.MODEL_TYPE, cnn.MODEL_TYPE)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from xtremedistil_ner.training.linear_chain import WordRows, log_marginals
+from xtremedistil_ner.models.linear_chain import WordRows, log_marginals
 
 
 def label_loss(logits: Tensor, tags: Tensor) -> Tensor:
