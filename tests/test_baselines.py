@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from xtremedistil_ner.baselines import baseline_scores, learn_contexts, learn_names
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.corpus.sentence import Sentence
+from xtremedistil_ner.evaluation.baselines import baseline_scores, learn_contexts, learn_names
 from xtremedistil_ner.recipe.schema import CorpusSection
 
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from xtremedistil_ner.bootstrap import f1_of, macro_difference, resampled_f1, retention_intervals
+from xtremedistil_ner.evaluation.bootstrap import f1_of, macro_difference, resampled_f1, retention_intervals
 
 # [correct, predicted, gold] of six sentences by two models, which both fail on the last two
 TEACHER = np.array([(2, 2, 2), (1, 1, 1), (3, 3, 3), (2, 2, 2), (0, 1, 2), (0, 2, 3)])

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xtremedistil_ner.confusions import Confusion, count_confusions
+from xtremedistil_ner.evaluation.confusions import Confusion, count_confusions
+from xtremedistil_ner.evaluation.scoring import span_counts
 from xtremedistil_ner.labels import LabelScheme
-from xtremedistil_ner.scoring import span_counts
 
 SCHEME = LabelScheme(("LOC", "ORG", "PER"))
 

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from xtremedistil_ner.baselines import baseline_scores
 from xtremedistil_ner.corpus.folder import SPLITS, find_split, find_text, languages_of, read_split, read_text
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.corpus.places import demo_path
 from xtremedistil_ner.corpus.transfer import sentence_key
 from xtremedistil_ner.corpus.words import split_words
+from xtremedistil_ner.evaluation.baselines import baseline_scores
+from xtremedistil_ner.evaluation.scoring import macro
 from xtremedistil_ner.labels import spans_of
 from xtremedistil_ner.languages import WIKIANN_LANGUAGES
 from xtremedistil_ner.recipe.schema import CorpusSection
-from xtremedistil_ner.scoring import macro
 
 DEMO = demo_path()
 LANGUAGES = languages_of(DEMO)

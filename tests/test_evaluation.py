@@ -16,9 +16,10 @@ from tiny_teacher import SCHEME as TINY
 from tiny_teacher import save_bert, save_xlm_roberta
 
 from xtremedistil_ner.corpus.labelled import open_corpus
+from xtremedistil_ner.evaluation.open_model import ScoredModel, open_model
+from xtremedistil_ner.evaluation.score_split import PAPER_PIECES, score_split
+from xtremedistil_ner.evaluation.scoring import score_language, span_counts
 from xtremedistil_ner.labels import LabelScheme
-from xtremedistil_ner.models.evaluation import PAPER_PIECES, score_split
-from xtremedistil_ner.models.scored import ScoredModel, open_model
 from xtremedistil_ner.models.teacher import load_teacher
 from xtremedistil_ner.models.voting import Vote, save_votes
 from xtremedistil_ner.pieces.encoder import PieceEncoder
@@ -26,7 +27,6 @@ from xtremedistil_ner.pipeline import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.recipe.schema import CorpusSection
-from xtremedistil_ner.scoring import score_language, span_counts
 
 SCHEME = LabelScheme(("LOC", "ORG", "PER"))
 properties = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])

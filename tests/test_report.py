@@ -12,7 +12,7 @@ import pytest
 from documents import table_under
 from tiny_report import RUN, build, entry, rows_of
 
-from xtremedistil_ner.confusions import KINDS, Confusion
+from xtremedistil_ner.evaluation.confusions import KINDS, Confusion
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.report.html import format_page

@@ -15,8 +15,8 @@ from seqeval.metrics.v1 import precision_recall_fscore_support
 from seqeval.scheme import IOB2, Entities
 
 from xtremedistil_ner.errors import UsageError
+from xtremedistil_ner.evaluation.scoring import LanguageScores, macro, micro_f1, score_language, span_counts
 from xtremedistil_ner.labels import LabelScheme
-from xtremedistil_ner.scoring import LanguageScores, macro, micro_f1, score_language, span_counts
 
 properties = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 

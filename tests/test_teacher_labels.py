@@ -15,8 +15,8 @@ from tiny_run import write_corpus, write_recipe
 from tiny_teacher import MAX_PIECES, SCHEME, load, save_bert, save_xlm_roberta
 
 from xtremedistil_ner.errors import ModelError
+from xtremedistil_ner.evaluation.open_model import open_model
 from xtremedistil_ner.labels import LabelScheme, decode_sentences, to_iob2
-from xtremedistil_ner.models.scored import open_model
 from xtremedistil_ner.models.teacher import adopt_teacher, save_teacher
 from xtremedistil_ner.models.teacher_labels import begins_with_inside, logits_to_iob2, match_labels, tag_of_label
 from xtremedistil_ner.models.voting import Vote, load_votes, vote_on_words

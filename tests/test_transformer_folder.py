@@ -16,8 +16,8 @@ from tiny_transformer import SHAPE, make_special_tokenizer, make_transformer, sa
 from transformers import AutoModelForTokenClassification, AutoTokenizer
 
 from xtremedistil_ner.errors import ModelError
+from xtremedistil_ner.evaluation.open_model import open_model
 from xtremedistil_ner.export.folder import write_export
-from xtremedistil_ner.models.scored import open_model
 from xtremedistil_ner.models.student import load_student, save_student, student_files, student_scorer
 from xtremedistil_ner.pieces.encoder import PieceEncoder
 from xtremedistil_ner.pieces.scorer import score_words

@@ -12,18 +12,18 @@ from hub_mirror import write_mirror, write_table
 from tiny_report import build, entry
 
 from xtremedistil_ner import __main__ as command_line
-from xtremedistil_ner.bootstrap import retention_intervals
 from xtremedistil_ner.corpus.check import corpus_stats
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.early_checks import read_every_split
 from xtremedistil_ner.errors import CorpusError, RecipeError, UsageError
+from xtremedistil_ner.evaluation.bootstrap import retention_intervals
+from xtremedistil_ner.evaluation.score_split import scored_scheme
+from xtremedistil_ner.evaluation.scoring import macro_f1
 from xtremedistil_ner.labels import LabelScheme, map_types, spans_of
-from xtremedistil_ner.models.evaluation import scored_scheme
 from xtremedistil_ner.recipe.reader import format_recipe, read_recipe
 from xtremedistil_ner.recipe.schema import CorpusSection, HubCorpusSection
 from xtremedistil_ner.report.html import format_page
 from xtremedistil_ner.report.markdown import format_report
-from xtremedistil_ner.scoring import macro_f1
 from xtremedistil_ner.stages.evaluate import evaluate_model
 from xtremedistil_ner.terminal import format_models, format_scores
 

@@ -6,10 +6,10 @@ from collections import Counter
 
 import numpy as np
 
+from xtremedistil_ner.evaluation.score_split import SplitScores
+from xtremedistil_ner.evaluation.scoring import score_language
 from xtremedistil_ner.labels import LabelScheme
-from xtremedistil_ner.models.evaluation import SplitScores
 from xtremedistil_ner.report.build import build_report, build_retention, model_entry
-from xtremedistil_ner.scoring import score_language
 
 RUN = {
     "name": "tiny",

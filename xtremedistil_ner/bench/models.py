@@ -11,8 +11,8 @@ from torch import nn
 from transformers import BertConfig, BertForTokenClassification, PreTrainedModel, PreTrainedTokenizerFast
 
 from xtremedistil_ner.errors import UsageError
+from xtremedistil_ner.evaluation.open_model import count_parameters
 from xtremedistil_ner.labels import LabelScheme
-from xtremedistil_ner.models.scored import count_parameters
 from xtremedistil_ner.models.student_config import read_config, read_network, read_scheme
 from xtremedistil_ner.models.teacher import Teacher, load_teacher
 from xtremedistil_ner.pieces.encoder import load_encoder

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from xtremedistil_ner import __version__
+from xtremedistil_ner.evaluation.open_model import count_parameters
 from xtremedistil_ner.export.card import format_card
 from xtremedistil_ner.export.contract import write_contract
 from xtremedistil_ner.export.int8_verdict import Int8Verdict
@@ -19,7 +20,6 @@ from xtremedistil_ner.export.onnx_int8 import quantise_graph
 from xtremedistil_ner.export.triton import FOLDER as TRITON_FOLDER
 from xtremedistil_ner.export.triton import write_triton
 from xtremedistil_ner.export.web_page import write_web
-from xtremedistil_ner.models.scored import count_parameters
 from xtremedistil_ner.models.student import LoadedStudent, is_for_transformers, load_student, student_files
 from xtremedistil_ner.recipe.schema import ExportFormat
 from xtremedistil_ner.run_folder.files import MANIFEST, sha256_file, write_json

@@ -9,9 +9,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from xtremedistil_ner.bootstrap import Counts, has_entities
 from xtremedistil_ner.corpus.labelled import LabelledCorpus
-from xtremedistil_ner.scoring import micro_f1, span_counts
+from xtremedistil_ner.evaluation.bootstrap import Counts, has_entities
+from xtremedistil_ner.evaluation.scoring import micro_f1, span_counts
 from xtremedistil_ner.tagging.tagger import Tagger
 
 MAX_MACRO_DROP = 0.003

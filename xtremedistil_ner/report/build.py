@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from xtremedistil_ner.bootstrap import Counts, retention_intervals
-from xtremedistil_ner.confusions import KINDS, Confusion
-from xtremedistil_ner.models.evaluation import SplitScores
-from xtremedistil_ner.scoring import LanguageScores, macro
+from xtremedistil_ner.evaluation.bootstrap import Counts, retention_intervals
+from xtremedistil_ner.evaluation.confusions import KINDS, Confusion
+from xtremedistil_ner.evaluation.score_split import SplitScores
+from xtremedistil_ner.evaluation.scoring import LanguageScores, macro
 
 SCHEMA = 1
 _MOST_COMMON = 50

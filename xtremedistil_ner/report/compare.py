@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from xtremedistil_ner.bootstrap import has_entities, macro_difference
 from xtremedistil_ner.errors import UsageError
+from xtremedistil_ner.evaluation.bootstrap import has_entities, macro_difference
 from xtremedistil_ner.report.form import ComparedReport
 from xtremedistil_ner.report.stored import find_counts, read_report
 from xtremedistil_ner.report.tables import Table, is_scored, named, percent

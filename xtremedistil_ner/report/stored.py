@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from xtremedistil_ner.bootstrap import Counts
 from xtremedistil_ner.errors import ArtefactError
+from xtremedistil_ner.evaluation.bootstrap import Counts
 from xtremedistil_ner.report.form import ComparedReport, ReportForm
 from xtremedistil_ner.run_folder.files import REMEDY, RunFolder, read_json, require_seal, whole_file
 from xtremedistil_ner.run_folder.forms import require_form

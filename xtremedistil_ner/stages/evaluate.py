@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from xtremedistil_ner import __version__
-from xtremedistil_ner.baselines import baseline_scores
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, format_mapping, open_corpus
 from xtremedistil_ner.errors import CorpusError, UsageError
+from xtremedistil_ner.evaluation.baselines import baseline_scores
+from xtremedistil_ner.evaluation.open_model import open_models
+from xtremedistil_ner.evaluation.score_split import SplitScores, score_split, scored_scheme
 from xtremedistil_ner.labels import TypeMapping
 from xtremedistil_ner.languages import WIKIANN_LANGUAGES, count_languages
-from xtremedistil_ner.models.evaluation import SplitScores, score_split, scored_scheme
-from xtremedistil_ner.models.scored import open_models
 from xtremedistil_ner.processes.precision import (
     Computed,
     dtype_of,

@@ -15,9 +15,9 @@ from typing import Final
 
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
 from xtremedistil_ner.errors import CorpusError
+from xtremedistil_ner.evaluation.open_model import count_parameters
 from xtremedistil_ner.models.distillation import Distillation
 from xtremedistil_ner.models.new_student import new_student
-from xtremedistil_ner.models.scored import count_parameters
 from xtremedistil_ner.models.student import save_student, student_scorer
 from xtremedistil_ner.models.student_config import StudentNetwork
 from xtremedistil_ner.models.student_vocabulary import student_tokenizer

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from xtremedistil_ner.corpus.sentence import Sentence
+from xtremedistil_ner.evaluation.scoring import macro_f1, span_counts
 from xtremedistil_ner.labels import LabelScheme, Transitions, decode_tags
 from xtremedistil_ner.pieces.encoder import PieceEncoder
 from xtremedistil_ner.pieces.scorer import Scorer, score_rows
 from xtremedistil_ner.processes.world import Processes
-from xtremedistil_ner.scoring import macro_f1, span_counts
 
 
 class DevSet:

@@ -13,8 +13,8 @@ import numpy as np
 
 from xtremedistil_ner.corpus.labelled import LabelledCorpus
 from xtremedistil_ner.corpus.sentence import Sentence
+from xtremedistil_ner.evaluation.scoring import LanguageScores, score_language, span_counts
 from xtremedistil_ner.labels import OUTSIDE, LabelScheme, decode_tags, spans_of
-from xtremedistil_ner.scoring import LanguageScores, score_language, span_counts
 
 TagWords = Callable[[Sequence[str]], tuple[str, ...]]
 

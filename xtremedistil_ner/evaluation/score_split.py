@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from xtremedistil_ner.bootstrap import Counts
-from xtremedistil_ner.confusions import Confusion, count_confusions
 from xtremedistil_ner.corpus.labelled import LabelledCorpus
+from xtremedistil_ner.evaluation.bootstrap import Counts
+from xtremedistil_ner.evaluation.confusions import Confusion, count_confusions
+from xtremedistil_ner.evaluation.open_model import ScoredModel
+from xtremedistil_ner.evaluation.scoring import LanguageScores, score_language, span_counts
 from xtremedistil_ner.labels import LabelScheme, TagIds, TypeMapping, decode_sentences, decode_tags, map_types
-from xtremedistil_ner.models.scored import ScoredModel
-from xtremedistil_ner.scoring import LanguageScores, score_language, span_counts
 
 PAPER_PIECES = 32
 """The papers' length of a sequence, [CLS] and [SEP] included."""

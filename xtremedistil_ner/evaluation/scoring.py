@@ -17,8 +17,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from xtremedistil_ner.bootstrap import Counts, f1_of, has_entities, interval, resampled_f1
 from xtremedistil_ner.errors import UsageError
+from xtremedistil_ner.evaluation.bootstrap import Counts, f1_of, has_entities, interval, resampled_f1
 from xtremedistil_ner.labels import LabelScheme
 
 IdSequences = Sequence[npt.NDArray[np.integer[Any]]]

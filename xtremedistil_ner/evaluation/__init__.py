@@ -1,0 +1,1 @@
+"""Evaluation: any model opened, scored and compared with baselines."""
