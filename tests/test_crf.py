@@ -14,6 +14,7 @@ from tiny_student import SCHEME as STUDENT_SCHEME
 from transformers import AutoModelForTokenClassification
 
 import xtremedistil_ner.hf  # noqa: F401 - registers the architecture
+from xtremedistil_ner.distillation.losses import label_loss
 from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.labels import LabelScheme, decode_tags, to_iob2
@@ -22,7 +23,6 @@ from xtremedistil_ner.models.linear_chain import WordRows
 from xtremedistil_ner.models.student import load_student, save_student, student_scorer
 from xtremedistil_ner.pieces.scorer import score_words
 from xtremedistil_ner.tagging.tagger import Tagger
-from xtremedistil_ner.training.losses import label_loss
 
 SCHEME = LabelScheme(("PER", "LOC"))
 TAGS = SCHEME.tags

@@ -17,18 +17,18 @@ from torch.nn import functional
 from transformers import AutoTokenizer
 
 from xtremedistil_ner.corpus.sentence import Sentence
+from xtremedistil_ner.distillation.losses import cosine_distance, posterior_loss, soft_cross_entropy, state_divergence
+from xtremedistil_ner.distillation.sources import Distillation
 from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.labels import to_iob2
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
 from xtremedistil_ner.models.crf import Crf
-from xtremedistil_ner.models.distillation import Distillation
 from xtremedistil_ner.models.linear_chain import WordRows, legal_transitions
 from xtremedistil_ner.models.teacher import teacher_scorer
 from xtremedistil_ner.pieces.encoder import PieceEncoder
 from xtremedistil_ner.pieces.scorer import score_words
 from xtremedistil_ner.processes.world import Processes
 from xtremedistil_ner.run_folder.soft_labels import open_store, seal_store, write_shard
-from xtremedistil_ner.training.losses import cosine_distance, posterior_loss, soft_cross_entropy, state_divergence
 
 SAVERS = {"bert": save_bert, "xlm-roberta": save_xlm_roberta}
 N_TAGS = len(SCHEME.tags)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from xtremedistil_ner.distillation.losses import posterior_loss, soft_cross_entropy
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.linear_chain import (
     WordRows,
@@ -16,7 +17,6 @@ from xtremedistil_ner.models.linear_chain import (
     log_marginals,
     negative_log_likelihood,
 )
-from xtremedistil_ner.training.losses import posterior_loss, soft_cross_entropy
 
 SCHEME = LabelScheme(("X", "Y"))
 N_TAGS = 5

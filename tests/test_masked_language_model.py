@@ -10,8 +10,8 @@ import torch
 from tiny_teacher import BERT_PIECES, MAX_PIECES, load, save_bert, save_xlm_roberta
 from transformers import BertForMaskedLM
 
+from xtremedistil_ner.distillation.masked_language_model import masked_language_model, masked_source
 from xtremedistil_ner.errors import ModelError
-from xtremedistil_ner.models.masked_language_model import masked_language_model, masked_source
 from xtremedistil_ner.training.sampling import BatchPlan
 
 SENTENCES = [["ab", "cde", "a"], ["abcde"] * 2, ["a"], ["bcd", "e"] * 3, ["zz", "abcd", "de", "ea"], ["abc"] * 20]

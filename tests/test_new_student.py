@@ -6,8 +6,8 @@ import pytest
 import torch
 from tiny_teacher import BERT_PIECES, LAYERS, SCHEME, WIDTH, load
 
+from xtremedistil_ner.distillation.new_student import new_student
 from xtremedistil_ner.errors import RecipeError
-from xtremedistil_ner.models.new_student import new_student
 from xtremedistil_ner.models.transformer import choose_layers
 from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
 from xtremedistil_ner.recipe.reader import load_recipe

@@ -13,14 +13,14 @@ from documents import table_under
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xtremedistil_ner.recipe.schema import Strategy
-from xtremedistil_ner.training.strategies import (
+from xtremedistil_ner.distillation.strategies import (
     STRATEGIES,
     needs_projection,
     plan_phases,
     trains_per_language,
     uses_soft_labels,
 )
+from xtremedistil_ner.recipe.schema import Strategy
 
 BILSTM = ("classifier", "projection", "lstm", "embeddings")
 TRANSFORMER = ("classifier", "projection", "layer 3", "layer 2", "layer 1", "embeddings")

@@ -7,8 +7,8 @@ from tiny_teacher import BERT_PIECES, load
 from transformers import BertTokenizer
 
 from xtremedistil_ner.corpus.labelled import open_corpus
+from xtremedistil_ner.distillation.student_vocabulary import student_tokenizer
 from xtremedistil_ner.errors import ModelError, RecipeError
-from xtremedistil_ner.models.student_vocabulary import student_tokenizer
 from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES
 from xtremedistil_ner.processes.world import current_processes
 from xtremedistil_ner.recipe.reader import load_recipe

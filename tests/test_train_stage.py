@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from xtremedistil_ner.corpus.labelled import open_corpus
+from xtremedistil_ner.distillation.strategies import STRATEGIES, plan_phases
 from xtremedistil_ner.errors import ModelError, UsageError
 from xtremedistil_ner.models.student import load_student
 from xtremedistil_ner.pipeline import run_pipeline
@@ -23,7 +24,6 @@ from xtremedistil_ner.stages.evaluate import evaluate_model, evaluate_run
 from xtremedistil_ner.stages.export import export_student
 from xtremedistil_ner.stages.train import train_student
 from xtremedistil_ner.tagging.tagger import Tagger
-from xtremedistil_ner.training.strategies import STRATEGIES, plan_phases
 
 BILSTM = ("classifier", "projection", "lstm", "embeddings")
 LEARNING = ("train.updates=80", "train.learning_rate=3e-2", "train.evaluate_every=20", "student.hidden_width=12")

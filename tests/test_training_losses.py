@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from xtremedistil_ner.training.losses import (
+from xtremedistil_ner.distillation.losses import (
     cosine_distance,
     label_loss,
     masked_piece_loss,

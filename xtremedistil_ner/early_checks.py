@@ -13,12 +13,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from xtremedistil_ner.corpus.labelled import LabelledCorpus
+from xtremedistil_ner.distillation.strategies import STRATEGIES
 from xtremedistil_ner.errors import CorpusError, RecipeError, UsageError
 from xtremedistil_ner.labels import OUTSIDE
 from xtremedistil_ner.pieces.vocabulary import TRAINED
 from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.run_folder.files import RunFolder
-from xtremedistil_ner.training.strategies import STRATEGIES
 
 
 def require_splits(recipe: Recipe, corpus: LabelledCorpus) -> None:

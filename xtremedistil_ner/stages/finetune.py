@@ -21,7 +21,8 @@ from torch import Tensor
 
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
 from xtremedistil_ner.corpus.transfer import held_out_keys, iter_transfer, transfer_languages
-from xtremedistil_ner.models.masked_language_model import masked_language_model, masked_source
+from xtremedistil_ner.distillation.losses import label_loss
+from xtremedistil_ner.distillation.masked_language_model import masked_language_model, masked_source
 from xtremedistil_ner.models.scratch_teacher import build_teacher
 from xtremedistil_ner.models.teacher import (
     Teacher,
@@ -42,7 +43,6 @@ from xtremedistil_ner.run_folder.files import RunFolder, publish, published_fing
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.encoded_files import encode_to_folder, open_encoded
 from xtremedistil_ner.training.loop import train_phases
-from xtremedistil_ner.training.losses import label_loss
 from xtremedistil_ner.training.phases import LoopSettings, Phase, Source
 from xtremedistil_ner.training.sampling import BatchPlan
 from xtremedistil_ner.training.selection import DevSet

@@ -1,6 +1,6 @@
 """Stage `train`: soft labels + gold labels → one student, or one per language, by the recipe's strategy.
 
-The phases of the strategy run through the training loop, from the weights that `models/new_student.py` gives. Students
+The phases of the strategy run through the training loop, from the weights that `distillation/new_student.py` gives. Students
 per language are trained one after the other and share out the updates equally; one that is done is kept in the work
 folder, and all of them are published together.
 """
@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
+from xtremedistil_ner.distillation.new_student import new_student
+from xtremedistil_ner.distillation.sources import Distillation
+from xtremedistil_ner.distillation.strategies import PhasePlan, plan_phases, trains_per_language, uses_soft_labels
+from xtremedistil_ner.distillation.student_vocabulary import student_tokenizer
 from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.evaluation.open_model import count_parameters
-from xtremedistil_ner.models.distillation import Distillation
-from xtremedistil_ner.models.new_student import new_student
 from xtremedistil_ner.models.student import save_student, student_scorer
 from xtremedistil_ner.models.student_config import StudentNetwork
-from xtremedistil_ner.models.student_vocabulary import student_tokenizer
 from xtremedistil_ner.models.teacher import Teacher, load_teacher
 from xtremedistil_ner.pieces.encoder import PieceEncoder
 from xtremedistil_ner.processes.precision import Computed, begin_stage, dtype_of, name_student_precision
@@ -34,7 +35,6 @@ from xtremedistil_ner.training.encoded_files import encode_to_folder, open_encod
 from xtremedistil_ner.training.loop import train_phases
 from xtremedistil_ner.training.phases import LoopSettings, Phase, Source
 from xtremedistil_ner.training.selection import DevSet
-from xtremedistil_ner.training.strategies import PhasePlan, plan_phases, trains_per_language, uses_soft_labels
 
 STAGE: Final = "train"
 

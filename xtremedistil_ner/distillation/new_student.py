@@ -14,6 +14,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from xtremedistil_ner.distillation.strategies import needs_projection
 from xtremedistil_ner.errors import RecipeError
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
 from xtremedistil_ner.models.cnn import Cnn, CnnShape
@@ -29,7 +30,6 @@ from xtremedistil_ner.models.transformer import (
 )
 from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES
 from xtremedistil_ner.recipe.schema import Recipe, StudentSection
-from xtremedistil_ner.training.strategies import needs_projection
 
 _ANY_WINDOW = 8
 """Window of a checkpoint that is only taken apart."""

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import AutoModelForMaskedLM, PreTrainedModel
 
+from xtremedistil_ner.distillation.losses import masked_piece_loss
 from xtremedistil_ner.models.pretrained import load_model
 from xtremedistil_ner.models.teacher import Teacher
 from xtremedistil_ner.pieces.encoder import EncodedCorpus
-from xtremedistil_ner.training.losses import masked_piece_loss
 from xtremedistil_ner.training.phases import Source
 from xtremedistil_ner.training.sampling import BatchPlan
 

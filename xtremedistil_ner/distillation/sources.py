@@ -16,6 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xtremedistil_ner.corpus.sentence import Sentence
+from xtremedistil_ner.distillation.losses import (
+    cosine_distance,
+    label_loss,
+    posterior_loss,
+    soft_cross_entropy,
+    squared_error,
+    state_divergence,
+)
+from xtremedistil_ner.distillation.strategies import Loss
 from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.models.bilstm import BiLstm
 from xtremedistil_ner.models.crf import tags_that_decoding_can_give
@@ -25,17 +34,8 @@ from xtremedistil_ner.models.teacher import Teacher, teacher_states
 from xtremedistil_ner.pieces.encoder import EncodedCorpus, PieceBatch, PieceEncoder, ragged_index
 from xtremedistil_ner.processes.world import Processes, put_on
 from xtremedistil_ner.run_folder.soft_labels import SoftLabelStore
-from xtremedistil_ner.training.losses import (
-    cosine_distance,
-    label_loss,
-    posterior_loss,
-    soft_cross_entropy,
-    squared_error,
-    state_divergence,
-)
 from xtremedistil_ner.training.phases import PassCost, Source
 from xtremedistil_ner.training.sampling import BatchPlan
-from xtremedistil_ner.training.strategies import Loss
 
 _DEV_SENTENCES = 1000
 """Dev sentences over which the representation error is measured: it needs the teacher at every look."""

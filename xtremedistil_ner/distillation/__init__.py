@@ -1,0 +1,1 @@
+"""Distillation: strategies, losses, new students and what they are trained on."""
