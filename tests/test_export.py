@@ -14,13 +14,13 @@ from huggingface_hub import ModelCard
 from tiny_student import SCHEME, make_cnn, make_network, make_tokenizer, save_tiny_student
 from tiny_transformer import SHAPE, save_tiny_transformer
 
-from xtremedistil_ner.caveats import about_weak_student
 from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.export.web_page import RUNTIME_FILES
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.crf import Crf
 from xtremedistil_ner.models.student import save_student
+from xtremedistil_ner.report.caveats import about_weak_student
 from xtremedistil_ner.tagging.export_reader import verify_export
 
 FILES = {

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from xtremedistil_ner.caveats import about_weak_student
 from xtremedistil_ner.languages import count_languages
+from xtremedistil_ner.report.caveats import about_weak_student
 from xtremedistil_ner.report.tables import about_means, about_missing_entities, is_scored
 
 if TYPE_CHECKING:

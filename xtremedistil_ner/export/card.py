@@ -12,7 +12,6 @@ from typing import Any
 from huggingface_hub import EvalResult, ModelCardData
 
 from xtremedistil_ner.addresses import without_secrets
-from xtremedistil_ner.caveats import about_weak_student
 from xtremedistil_ner.export.card_use import format_limits, format_use
 from xtremedistil_ner.export.int8_verdict import MAX_MACRO_DROP, Int8Verdict
 from xtremedistil_ner.labels import LabelScheme
@@ -21,6 +20,7 @@ from xtremedistil_ner.models.bilstm import BiLstmShape
 from xtremedistil_ner.models.cnn import CnnShape
 from xtremedistil_ner.models.transformer import TransformerShape
 from xtremedistil_ner.names import escape_markdown
+from xtremedistil_ner.report.caveats import about_weak_student
 from xtremedistil_ner.tagging.export_reader import GRAPH_FILES
 
 _SYNTHETIC = """

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xtremedistil_ner.caveats import about_weak_student
 from xtremedistil_ner.corpus.labelled import format_mapping
 from xtremedistil_ner.corpus.split import format_spans
 from xtremedistil_ner.languages import WIKIANN_LANGUAGES, count_languages, language_name
+from xtremedistil_ner.report.caveats import about_weak_student
 
 SYNTHETIC = "Synthetic data: these numbers say that the pipeline works, and nothing about real text."
 _COMPARED = ("teacher", "student")
