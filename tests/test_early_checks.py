@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from tiny_teacher import save_bert, save_xlm_roberta
 
-from xtremedistil_ner.early_checks import require_read_settings
 from xtremedistil_ner.errors import ModelError, RecipeError
-from xtremedistil_ner.models.fitting import require_fitting_student
-from xtremedistil_ner.pipeline import run_pipeline
+from xtremedistil_ner.pipeline.fitting import require_fitting_student
+from xtremedistil_ner.pipeline.preflight import require_read_settings
+from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
 

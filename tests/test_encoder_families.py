@@ -44,7 +44,7 @@ from xtremedistil_ner.models.embeddings import carry_embeddings
 from xtremedistil_ner.models.pretrained import load_config, load_tokenizer, longest_window
 from xtremedistil_ner.models.teacher import piece_embeddings, start_teacher, teacher_scorer
 from xtremedistil_ner.pieces.scorer import score_words
-from xtremedistil_ner.pipeline import run_pipeline
+from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.stages.evaluate import evaluate_model

@@ -9,7 +9,7 @@ from hub_mirror import COMMIT, hub_cache, write_mirror
 from tiny_run import RECIPE
 
 from xtremedistil_ner.languages import WIKIANN_LANGUAGES
-from xtremedistil_ner.pipeline import run_pipeline
+from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.run_folder.soft_labels import open_store

@@ -21,7 +21,7 @@ from transformers import (
 from xtremedistil_ner.errors import RecipeError
 from xtremedistil_ner.models.student import load_student, student_scorer
 from xtremedistil_ner.pieces.vocabulary import train_vocabulary, wordpiece_tokenizer
-from xtremedistil_ner.pipeline import run_pipeline
+from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import read_recipe
 from xtremedistil_ner.stages.evaluate import evaluate_model

@@ -23,7 +23,7 @@ from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.teacher import load_teacher
 from xtremedistil_ner.models.voting import Vote, save_votes
 from xtremedistil_ner.pieces.encoder import PieceEncoder
-from xtremedistil_ner.pipeline import run_pipeline
+from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.recipe.schema import CorpusSection

@@ -13,7 +13,7 @@ import torch
 from xtremedistil_ner.doctor import examine
 from xtremedistil_ner.errors import ResourceError
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
-from xtremedistil_ner.pipeline import run_pipeline
+from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.processes.cores import bf16_cap, bf16_flags, cpu_bf16
 from xtremedistil_ner.processes.precision import autocast, dtype_of, has_native_bf16, note_precision, precision_on
 from xtremedistil_ner.progress import silent

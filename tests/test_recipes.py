@@ -17,10 +17,10 @@ from tiny_run import write_corpus, write_recipe
 
 from xtremedistil_ner import __main__ as command_line
 from xtremedistil_ner.corpus.labelled import open_corpus
-from xtremedistil_ner.pipeline import run_pipeline
+from xtremedistil_ner.pipeline.fingerprints import stage_fingerprints
+from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
-from xtremedistil_ner.staleness import stage_fingerprints
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 NAMES = sorted(path.relative_to(RECIPES).with_suffix("").as_posix() for path in RECIPES.rglob("*.yaml"))

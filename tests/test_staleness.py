@@ -9,8 +9,8 @@ from tiny_teacher import save_bert
 
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.errors import UsageError
+from xtremedistil_ner.pipeline.fingerprints import STAGES, stage_fingerprints
 from xtremedistil_ner.recipe.reader import load_recipe
-from xtremedistil_ner.staleness import STAGES, stage_fingerprints
 
 
 @pytest.fixture

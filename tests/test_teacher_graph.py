@@ -25,13 +25,13 @@ from xtremedistil_ner.models.packed_layers import PackedLinear, pack_layers
 from xtremedistil_ner.models.scratch_teacher import build_teacher
 from xtremedistil_ner.models.teacher import teacher_scorer
 from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
-from xtremedistil_ner.pipeline import run_pipeline
+from xtremedistil_ner.pipeline.fingerprints import stage_fingerprints
+from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.recipe.schema import ShapeSection
 from xtremedistil_ner.run_folder.files import published_fingerprint
 from xtremedistil_ner.run_folder.soft_labels import open_store
-from xtremedistil_ner.staleness import stage_fingerprints
 
 SAVERS = {"bert": save_bert, "xlm-roberta": save_xlm_roberta}
 SENTENCES = [["ab", "cde", "a"], ["abcde"], ["e", "d", "cab"], ["bcd"] * 4]

@@ -21,7 +21,7 @@ from xtremedistil_ner.models.teacher import adopt_teacher, save_teacher
 from xtremedistil_ner.models.teacher_labels import begins_with_inside, logits_to_iob2, match_labels, tag_of_label
 from xtremedistil_ner.models.voting import Vote, load_votes, vote_on_words
 from xtremedistil_ner.pieces.scorer import NEVER
-from xtremedistil_ner.pipeline import run_pipeline
+from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
 

@@ -16,7 +16,7 @@ from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.distillation.strategies import STRATEGIES, plan_phases
 from xtremedistil_ner.errors import ModelError, UsageError
 from xtremedistil_ner.models.student import load_student
-from xtremedistil_ner.pipeline import run_pipeline
+from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.run_folder.files import RunFolder, student_folders

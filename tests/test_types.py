@@ -14,12 +14,12 @@ from tiny_report import build, entry
 from xtremedistil_ner import __main__ as command_line
 from xtremedistil_ner.corpus.check import corpus_stats
 from xtremedistil_ner.corpus.labelled import open_corpus
-from xtremedistil_ner.early_checks import read_every_split
 from xtremedistil_ner.errors import CorpusError, RecipeError, UsageError
 from xtremedistil_ner.evaluation.bootstrap import retention_intervals
 from xtremedistil_ner.evaluation.score_split import scored_scheme
 from xtremedistil_ner.evaluation.scoring import macro_f1
 from xtremedistil_ner.labels import LabelScheme, map_types, spans_of
+from xtremedistil_ner.pipeline.preflight import read_every_split
 from xtremedistil_ner.recipe.reader import format_recipe, read_recipe
 from xtremedistil_ner.recipe.schema import CorpusSection, HubCorpusSection
 from xtremedistil_ner.report.html import format_page

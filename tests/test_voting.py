@@ -14,7 +14,7 @@ from xtremedistil_ner.labels import decode_tags
 from xtremedistil_ner.models.teacher import adopt_teacher, teacher_scorer
 from xtremedistil_ner.models.voting import Vote, load_votes, save_votes, vote_on_words
 from xtremedistil_ner.pieces.scorer import score_words
-from xtremedistil_ner.pipeline import run_pipeline
+from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.run_folder.soft_labels import open_store

@@ -65,7 +65,7 @@ def write_recipe(path: Path, corpus: Path, *, more: str = "") -> Path:
 
 
 def make_finished_run(folder: Path) -> Path:
-    from xtremedistil_ner.pipeline import run_pipeline
+    from xtremedistil_ner.pipeline.run import run_pipeline
 
     recipe = load_recipe(write_recipe(folder / "tiny.yaml", write_corpus(folder / "corpus")))
     run_pipeline(recipe, folder / "run", report=silent)

@@ -18,7 +18,7 @@ from xtremedistil_ner.run_folder.files import RunFolder, write_text
 from xtremedistil_ner.terminal import TerminalReporter, format_comparison, format_result, format_table
 
 if TYPE_CHECKING:
-    from xtremedistil_ner.pipeline import PipelineResult
+    from xtremedistil_ner.pipeline.run import PipelineResult
     from xtremedistil_ner.recipe.schema import Recipe
 
 DEFAULT_RECIPE = "wikiann-mbert-35x"
@@ -66,7 +66,7 @@ def distil(
     as_json: Json = False,
 ) -> None:
     """Distil a teacher into a student: fine-tune, label, train, evaluate, export."""
-    from xtremedistil_ner.pipeline import run_pipeline
+    from xtremedistil_ner.pipeline.run import run_pipeline
 
     changes = list(overrides or [])
     if protocol is not None:

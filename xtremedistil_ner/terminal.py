@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from xtremedistil_ner.corpus.check import CorpusCheck, SplitStats
     from xtremedistil_ner.doctor import Finding
-    from xtremedistil_ner.pipeline import PipelineResult
+    from xtremedistil_ner.pipeline.run import PipelineResult
     from xtremedistil_ner.progress import Event
     from xtremedistil_ner.report.tables import Table
 

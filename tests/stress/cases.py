@@ -83,7 +83,7 @@ def make_template(folder: Path, finished: Path | None = None) -> None:
     for name in ("victim", "victim.txt", "victim-00000/logits.npy"):
         (canary / name).write_text("canary", encoding="utf-8")
     if finished is None:
-        from xtremedistil_ner.pipeline import run_pipeline
+        from xtremedistil_ner.pipeline.run import run_pipeline
         from xtremedistil_ner.progress import silent
         from xtremedistil_ner.recipe.reader import load_recipe
 

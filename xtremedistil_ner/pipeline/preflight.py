@@ -58,7 +58,7 @@ def require_inputs_elsewhere(recipe: Recipe, run: RunFolder) -> None:
 
 def require_student(recipe: Recipe, teacher_folder: Path | None) -> None:
     """Raises: as `models.fitting.require_fitting_student`."""
-    from xtremedistil_ner.models.fitting import require_fitting_student  # transformers is heavy
+    from xtremedistil_ner.pipeline.fitting import require_fitting_student  # transformers is heavy
 
     require_fitting_student(recipe, teacher_folder)
 

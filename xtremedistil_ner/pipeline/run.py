@@ -1,7 +1,7 @@
 """The stages in order, and which of them a run still needs.
 
 Every artefact carries the fingerprint of what decided its content: recipe fields, corpus bytes, and the fingerprint
-of the artefact before it (`staleness.py`). A stage runs when its artefact is missing or its fingerprint differs, and
+of the artefact before it (`pipeline/fingerprints.py`). A stage runs when its artefact is missing or its fingerprint differs, and
 is reused otherwise.
 """
 
@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from xtremedistil_ner.corpus.hub_reader import pin_revisions
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, format_mapping, open_corpus
 from xtremedistil_ner.corpus.split import SPLITS
-from xtremedistil_ner.early_checks import (
+from xtremedistil_ner.errors import UsageError
+from xtremedistil_ner.pipeline.fingerprints import STAGES, Stage, stage_fingerprints
+from xtremedistil_ner.pipeline.preflight import (
     read_every_split,
     require_inputs_elsewhere,
     require_read_settings,
@@ -28,7 +30,6 @@ from xtremedistil_ner.early_checks import (
     require_splits,
     require_student,
 )
-from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.processes.stop_signals import signals_held, stop_if_told
 from xtremedistil_ner.progress import Event, Reporter, silent
 from xtremedistil_ner.recipe.reader import format_recipe
@@ -46,7 +47,6 @@ from xtremedistil_ner.run_folder.files import (
 )
 from xtremedistil_ner.run_folder.lock import clear_leftovers, require_places, run_lock
 from xtremedistil_ner.run_folder.soft_labels import store_fingerprint
-from xtremedistil_ner.staleness import STAGES, Stage, stage_fingerprints
 
 if TYPE_CHECKING:
     from xtremedistil_ner.processes.world import Processes

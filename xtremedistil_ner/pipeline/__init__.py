@@ -1,0 +1,1 @@
+"""The pipeline: stages in order, fingerprints, what is checked before a run."""
