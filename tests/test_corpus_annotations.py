@@ -8,10 +8,10 @@ import sys
 import fsspec
 import pytest
 
+from xtremedistil_ner.commands.terminal import format_check, format_stats
 from xtremedistil_ner.corpus.check import check_corpus, corpus_stats
 from xtremedistil_ner.corpus.folder import find_split, folder_reader, read_split
 from xtremedistil_ner.errors import CorpusError, ResourceError
-from xtremedistil_ner.terminal import format_check, format_stats
 
 TEXT = "Ada Lovelace met Bob in New York."
 PER, LOC = [0, 12, "PER"], [24, 32, "LOC"]

@@ -12,7 +12,7 @@ import torch
 from huggingface_hub import constants
 
 from xtremedistil_ner import __main__ as command_line
-from xtremedistil_ner import doctor
+from xtremedistil_ner.commands import doctor
 from xtremedistil_ner.errors import ResourceError
 
 NAMES = {"python", "numpy", "torch", "transformers", "gpu", "cores", "memory", "disk", "hub", "cache", "packaged data"}

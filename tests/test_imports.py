@@ -33,7 +33,7 @@ def test_the_probe_sees_a_heavy_import():
         "import xtremedistil_ner",
         "from xtremedistil_ner import Tagger",
         "from xtremedistil_ner import LabelScheme, Sentence, load_recipe",
-        "import xtremedistil_ner.cli",
+        "import xtremedistil_ner.commands.main",
     ],
 )
 def test_importing_loads_neither_torch_nor_transformers(code):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from xtremedistil_ner.doctor import examine
+from xtremedistil_ner.commands.doctor import examine
 from xtremedistil_ner.errors import ResourceError
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
 from xtremedistil_ner.pipeline.run import run_pipeline

@@ -12,6 +12,7 @@ import pytest
 from documents import table_under
 from tiny_report import RUN, build, entry, rows_of
 
+from xtremedistil_ner.commands.terminal import format_models
 from xtremedistil_ner.evaluation.confusions import KINDS, Confusion
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
@@ -19,7 +20,6 @@ from xtremedistil_ner.report.html import format_page
 from xtremedistil_ner.report.markdown import format_report
 from xtremedistil_ner.report.paper import papers_beside
 from xtremedistil_ner.run_folder.files import RunFolder
-from xtremedistil_ner.terminal import format_models
 
 SHARES = ("precision", "recall", "f1", "f1_low", "f1_high")
 

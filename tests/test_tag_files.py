@@ -16,13 +16,13 @@ import psutil
 import pytest
 from tiny_export import make_export
 
+from xtremedistil_ner.commands.terminal import TaggingProgress
 from xtremedistil_ner.errors import CorpusError, ResourceError, UsageError
 from xtremedistil_ner.tagging.documents import Document, format_of, read_documents
 from xtremedistil_ner.tagging.formats import format_tagged, tag_lines
 from xtremedistil_ner.tagging.tag_documents import TaggedDocument, tag_documents
 from xtremedistil_ner.tagging.tagger import Entity, Tagger
 from xtremedistil_ner.tagging.workers import tag_in_processes
-from xtremedistil_ner.terminal import TaggingProgress
 
 TEXT = "Émile Zola, Paris London"
 WORDS = (("Émile", 0, 5), ("Zola", 6, 10), (",", 10, 11), ("Paris", 12, 17), ("London", 18, 24))

@@ -9,10 +9,8 @@ import sys
 
 import pytest
 
-from xtremedistil_ner.doctor import Finding
-from xtremedistil_ner.progress import Event
-from xtremedistil_ner.report.tables import Table
-from xtremedistil_ner.terminal import (
+from xtremedistil_ner.commands.doctor import Finding
+from xtremedistil_ner.commands.terminal import (
     TerminalReporter,
     format_comparison,
     format_event,
@@ -21,6 +19,8 @@ from xtremedistil_ner.terminal import (
     format_scores,
     format_table,
 )
+from xtremedistil_ner.progress import Event
+from xtremedistil_ner.report.tables import Table
 
 
 class Terminal(io.StringIO):

@@ -12,6 +12,7 @@ from hub_mirror import write_mirror, write_table
 from tiny_report import build, entry
 
 from xtremedistil_ner import __main__ as command_line
+from xtremedistil_ner.commands.terminal import format_models, format_scores
 from xtremedistil_ner.corpus.check import corpus_stats
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.errors import CorpusError, RecipeError, UsageError
@@ -25,7 +26,6 @@ from xtremedistil_ner.recipe.schema import CorpusSection, HubCorpusSection
 from xtremedistil_ner.report.html import format_page
 from xtremedistil_ner.report.markdown import format_report
 from xtremedistil_ner.stages.evaluate import evaluate_model
-from xtremedistil_ner.terminal import format_models, format_scores
 
 WORDS = ["Ada", "Byron", "in", "London", "Soho", "on", "Easter"]
 TAGS = ["B-PERSON", "I-PERSON", "O", "B-LOC", "B-GPE", "O", "B-MISC"]

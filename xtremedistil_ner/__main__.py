@@ -9,7 +9,7 @@ def main() -> None:
 
 
 def _load_and_run() -> None:
-    from xtremedistil_ner.cli import run
+    from xtremedistil_ner.commands.main import run
 
     run()
 

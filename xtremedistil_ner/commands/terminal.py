@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
+    from xtremedistil_ner.commands.doctor import Finding
     from xtremedistil_ner.corpus.check import CorpusCheck, SplitStats
-    from xtremedistil_ner.doctor import Finding
     from xtremedistil_ner.pipeline.run import PipelineResult
     from xtremedistil_ner.progress import Event
     from xtremedistil_ner.report.tables import Table

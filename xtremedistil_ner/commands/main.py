@@ -1,4 +1,4 @@
-"""The command line: `cli.py` and the `cli_*.py` alone print results; `processes/process_end.py` ends the process.
+"""The command line: `commands/main.py` and the `cli_*.py` alone print results; `processes/process_end.py` ends the process.
 
 Heavy imports stand inside the commands, because `--help` must not pay for torch. Results go to standard output,
 progress and errors to standard error; `--json` prints one JSON value and no progress.
@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from xtremedistil_ner.addresses import without_secrets
-from xtremedistil_ner.cli_bench import bench_app
-from xtremedistil_ner.cli_runs import (
+from xtremedistil_ner.commands.bench import bench_app
+from xtremedistil_ner.commands.runs import (
     Json,
     Protocol,
     format_json,
@@ -24,11 +24,8 @@ from xtremedistil_ner.cli_runs import (
     read_languages,
     runs_app,
 )
-from xtremedistil_ner.cli_service import GraphOption, service_app
-from xtremedistil_ner.errors import CorpusError, ResourceError, UsageError, quoted
-from xtremedistil_ner.labels import OUTSIDE
-from xtremedistil_ner.processes.process_end import open_streams, require_unicode
-from xtremedistil_ner.terminal import (
+from xtremedistil_ner.commands.service import GraphOption, service_app
+from xtremedistil_ner.commands.terminal import (
     TerminalReporter,
     format_check,
     format_findings,
@@ -36,6 +33,9 @@ from xtremedistil_ner.terminal import (
     format_stats,
     format_unread,
 )
+from xtremedistil_ner.errors import CorpusError, ResourceError, UsageError, quoted
+from xtremedistil_ner.labels import OUTSIDE
+from xtremedistil_ner.processes.process_end import open_streams, require_unicode
 
 if TYPE_CHECKING:
     from xtremedistil_ner.corpus.check import SplitStats
@@ -189,7 +189,7 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Look at what this machine has and lacks for a run; ends with 5 where something keeps runs from working."""
-    from xtremedistil_ner.doctor import examine
+    from xtremedistil_ner.commands.doctor import examine
 
     findings = examine(out, recipes=len(packaged_recipes()))
     typer.echo(format_json([asdict(finding) for finding in findings]) if as_json else format_findings(findings))

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from xtremedistil_ner.cli_runs import Json, format_json
+from xtremedistil_ner.commands.runs import Json, format_json
+from xtremedistil_ner.commands.terminal import TerminalReporter, format_comparison
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.run_folder.files import RunFolder
 from xtremedistil_ner.tagging.export_reader import find_export
-from xtremedistil_ner.terminal import TerminalReporter, format_comparison
 
 bench_app = typer.Typer(rich_markup_mode=None)
 

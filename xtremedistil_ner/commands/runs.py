@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from xtremedistil_ner.commands.terminal import TerminalReporter, format_comparison, format_result, format_table
 from xtremedistil_ner.errors import UsageError, quoted
 from xtremedistil_ner.names import LANGUAGE_RULE, is_language
 from xtremedistil_ner.run_folder.files import RunFolder, write_text
-from xtremedistil_ner.terminal import TerminalReporter, format_comparison, format_result, format_table
 
 if TYPE_CHECKING:
     from xtremedistil_ner.pipeline.run import PipelineResult

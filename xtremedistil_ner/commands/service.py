@@ -12,11 +12,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from xtremedistil_ner.commands.terminal import TaggingProgress
 from xtremedistil_ner.errors import CorpusError, UsageError
 from xtremedistil_ner.processes.cores import available_cores
 from xtremedistil_ner.serve.limits import Limits
 from xtremedistil_ner.tagging.export_reader import find_export
-from xtremedistil_ner.terminal import TaggingProgress
 
 Export = Annotated[Path, typer.Argument(metavar="EXPORT", help="Export folder, or a run folder that has one.")]
 GraphOption = Annotated[
