@@ -1,4 +1,4 @@
-"""The command line: `commands/main.py` and the `cli_*.py` alone print results; `processes/process_end.py` ends the process.
+"""The command line: this room alone prints results, `processes/process_end.py` ends the process.
 
 Heavy imports stand inside the commands, because `--help` must not pay for torch. Results go to standard output,
 progress and errors to standard error; `--json` prints one JSON value and no progress.

@@ -230,7 +230,7 @@ def read_recipe(source: str, langs: str | None, overrides: list[str] | None, out
 
 def packaged_recipes() -> dict[str, Path]:
     """Files by recipe name; a recipe in a folder is named `folder/name`."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "_data" / "recipes"  # in a wheel; a checkout has them beside the package
     folder = installed if installed.is_dir() else package.parent / "recipes"
     files = sorted(folder.rglob("*.yaml"))

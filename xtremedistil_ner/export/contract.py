@@ -1,7 +1,8 @@
 """What a client of the graph must do around it: words, pieces, windows and decoding, as a page and as test vectors.
 
 Whoever calls the graph without `xner` (ONNX Runtime, Triton, another language) writes these steps again. The vectors
-tell whether that was done right: `labels.py` and `pieces/encoder.py` give the answers, and a test follows the page alone.
+tell whether that was done right: `labels.py` and `pieces/encoder.py` give the answers, and a test follows the
+page alone.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import numpy as np
 
 from xtremedistil_ner.errors import ModelError, UsageError
 from xtremedistil_ner.labels import LabelScheme, Transitions
-from xtremedistil_ner.models import bilstm, cnn, transformer_student
+from xtremedistil_ner.models import bilstm, cnn, transformer
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
 from xtremedistil_ner.models.cnn import Cnn, CnnShape
 from xtremedistil_ner.models.transformer import CONFIG_KEYS, TransformerShape, TransformerStudent
@@ -26,14 +26,14 @@ _OWN_TYPES = (bilstm.MODEL_TYPE, cnn.MODEL_TYPE)
 _NAMES: dict[type[StudentNetwork], tuple[str, str]] = {
     BiLstm: (bilstm.MODEL_TYPE, bilstm.ARCHITECTURE),
     Cnn: (cnn.MODEL_TYPE, cnn.ARCHITECTURE),
-    TransformerStudent: (transformer_student.MODEL_TYPE, transformer_student.ARCHITECTURE),
+    TransformerStudent: (transformer.MODEL_TYPE, transformer.ARCHITECTURE),
 }
 
 
 def is_student(config: Mapping[str, Any]) -> bool:
     """Whether a `config.json` is a student's."""
     kind = config.get("model_type")
-    return kind in _OWN_TYPES or (kind == transformer_student.MODEL_TYPE and "max_pieces" in config)
+    return kind in _OWN_TYPES or (kind == transformer.MODEL_TYPE and "max_pieces" in config)
 
 
 def student_config(network: StudentNetwork, scheme: LabelScheme, *, max_pieces: int, pad_id: int) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def read_config(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: missing or broken ({error}). Give the folder of a student.") from error
     kind = config.get("model_type") if isinstance(config, dict) else None
-    known = (*_OWN_TYPES, transformer_student.MODEL_TYPE)
+    known = (*_OWN_TYPES, transformer.MODEL_TYPE)
     if kind not in known:
         raise ModelError(
             f"{path}: model_type is {kind!r}, none of {', '.join(map(repr, known))}. Give the folder of a student."

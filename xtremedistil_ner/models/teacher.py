@@ -238,7 +238,7 @@ def word_scores(teacher: Teacher, logits: Tensor, batch: PieceBatch) -> Tensor:
 
 
 def teacher_scorer(teacher: Teacher, dtype: torch.dtype) -> Scorer:
-    """The teacher as a scorer; see `pieces.Scorer`."""
+    """The teacher as a scorer; see `pieces.scorer.Scorer`."""
 
     @torch.inference_mode()
     def score(batch: PieceBatch) -> NDArray[np.float32]:

@@ -1,8 +1,8 @@
 """The stages in order, and which of them a run still needs.
 
 Every artefact carries the fingerprint of what decided its content: recipe fields, corpus bytes, and the fingerprint
-of the artefact before it (`pipeline/fingerprints.py`). A stage runs when its artefact is missing or its fingerprint differs, and
-is reused otherwise.
+of the artefact before it (`fingerprints.py`). A stage runs when its artefact is missing or its fingerprint differs,
+and is reused otherwise.
 """
 
 from __future__ import annotations
