@@ -1,8 +1,8 @@
 """Stage `train`: soft labels + gold labels → one student, or one per language, by the recipe's strategy.
 
 The phases of the strategy run through the training loop, from the weights that `distillation/new_student.py` gives.
-Students per language are trained one after the other and share out the updates equally; one that is done is kept in the work
-folder, and all of them are published together.
+Students per language are trained one after the other and share out the updates equally; one that is done is kept in
+the work folder, and all of them are published together.
 """
 
 from __future__ import annotations
