@@ -32,7 +32,7 @@ def file_size_limit():
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory):
     """A folder with a corpus, `tiny.yaml`, and `run`, its finished run folder. Copy what you change."""
-    from tiny_run import make_finished_run  # torch is heavy; tests without it must not pay
+    from support.tiny_run import make_finished_run  # torch is heavy; tests without it must not pay
 
     return make_finished_run(tmp_path_factory.mktemp("finished"))
 
@@ -40,7 +40,7 @@ def finished_run(tmp_path_factory):
 @pytest.fixture(scope="session")
 def bert_folder(tmp_path_factory):
     """A tiny encoder as mBERT is laid out. Copy what you change."""
-    from tiny_teacher import save_bert
+    from support.tiny_teacher import save_bert
 
     return save_bert(tmp_path_factory.mktemp("bert"))
 
@@ -48,6 +48,6 @@ def bert_folder(tmp_path_factory):
 @pytest.fixture(scope="session")
 def xlm_roberta_folder(tmp_path_factory):
     """A tiny encoder as XLM-R is laid out. Copy what you change."""
-    from tiny_teacher import save_xlm_roberta
+    from support.tiny_teacher import save_xlm_roberta
 
     return save_xlm_roberta(tmp_path_factory.mktemp("xlm-roberta"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from hub_mirror import COMMIT, hub_cache, write_mirror
-from tiny_run import RECIPE
+from support.hub_mirror import COMMIT, hub_cache, write_mirror
+from support.tiny_run import RECIPE
 
 from xtremedistil_ner.languages import WIKIANN_LANGUAGES
 from xtremedistil_ner.pipeline.run import run_pipeline

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from tiny_run import RECIPE, labelled_text, write_corpus
+from support.tiny_run import RECIPE, labelled_text, write_corpus
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import (
     AutoModelForTokenClassification,

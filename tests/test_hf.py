@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_student import MAX_PIECES, SCHEME, make_cnn, make_network, make_tokenizer, ragged_batch, save_tiny_student
+from support.tiny_student import (
+    MAX_PIECES,
+    SCHEME,
+    make_cnn,
+    make_network,
+    make_tokenizer,
+    ragged_batch,
+    save_tiny_student,
+)
 from transformers import AutoConfig, AutoModelForTokenClassification, AutoTokenizer, pipeline
 
 import xtremedistil_ner.hf

@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tiny_export import make_export
+from support.tiny_export import make_export
 
 from xtremedistil_ner.tagging.tagger import Tagger
 

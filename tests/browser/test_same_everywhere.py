@@ -21,7 +21,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from tiny_export import make_export
+from support.tiny_export import make_export
 
 from xtremedistil_ner.corpus.places import demo_path
 from xtremedistil_ner.corpus.streams import open_text

@@ -10,7 +10,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from tiny_export import make_export
+from support.tiny_export import make_export
 
 from xtremedistil_ner.tagging.tagger import Tagger
 

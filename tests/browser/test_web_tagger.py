@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_any_text import SCRIPTS
-from tiny_student import MAX_PIECES, SCHEME, make_network, save_tiny_student
-from tiny_transformer import save_tiny_transformer
+from support.tiny_student import MAX_PIECES, SCHEME, make_network, save_tiny_student
+from support.tiny_transformer import save_tiny_transformer
+from tagging.test_any_text import SCRIPTS
 
 from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.export.folder import write_export

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from stress.cases import RESUMING, TEMPLATE, Case, changed, changed_json
 from stress.mutators import change_bytes, change_yaml
 from stress.values import ALIAS_BOMB, YAML_VALUES
-from tiny_run import RECIPE
+from support.tiny_run import RECIPE
 
 from xtremedistil_ner.recipe.schema import Recipe
 

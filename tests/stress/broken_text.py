@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stress.cases import EXPORT, RESUMING, TEMPLATE, Case, changed
 from stress.mutators import change_columns, pack
-from tiny_run import labelled_text
+from support.tiny_run import labelled_text
 
 
 def look(rng: random.Random) -> list[str]:

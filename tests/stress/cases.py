@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stress.mutators import change_bytes, change_json, dump_json
-from tiny_run import RECIPE, write_corpus
+from support.tiny_run import RECIPE, write_corpus
 
 TEMPLATE = "../template"
 EXPORT = f"{TEMPLATE}/run/export"
