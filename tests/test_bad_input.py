@@ -714,6 +714,33 @@ def test_a_sentence_of_a_thousand_words_is_taught_labelled_and_scored_whole(xner
     assert store.n_words == sum(counts.words for counts in store.counts.values())
 
 
+@pytest.mark.parametrize(
+    "address", ["https://me:SE CRET@host/a", "https://me:SECRET@host?token=SECRET", "//me:SECRET@host"]
+)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("{}",),
+        ("report", "{}"),
+        ("compare", "{}", "{}"),
+        ("distil", "demo", "--{}"),
+        ("distil", "demo", "--only", "{}"),
+        ("distil", "demo", "--from", "{}"),
+        ("distil", "demo", "--out", "{}", "--dry-run"),
+        ("distil", "demo", "--out", "{}", "--dry-run", "--json"),
+        ("distil", "demo", "--out", "there", "--set", "student.vocabulary={}"),
+    ],
+)
+def test_nothing_that_the_command_line_writes_has_a_password(capfd, monkeypatch, tmp_path, arguments, address):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["xner", *(argument.format(address) for argument in arguments)])
+    with pytest.raises(SystemExit):
+        command_line.main()
+    written = "".join(capfd.readouterr())
+    assert "host" in written
+    assert not any(part in written for part in ("me:", "SE", "CRET"))
+
+
 def test_a_run_keeps_no_password_of_an_address(xner, place):
     """A URL on this machine: what a server's password would look like, without a server."""
     url = f"file://{place / 'corpus'}?token=SECRET"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn, TextIO
 
+from xtremedistil_ner.addresses import text_without_secrets
 from xtremedistil_ner.errors import Interrupted, ResourceError, UsageError, XnerError, lack_of_resource
 from xtremedistil_ner.stop_signals import STOPPED, ignore_signals, signals_held, was_told_to_stop
 
@@ -59,6 +60,21 @@ def open_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    if not isinstance(sys.stderr, _WithoutSecrets):
+        sys.stderr = _WithoutSecrets(
+            open(2, "wb", closefd=False),
+            encoding="utf-8",
+            errors="backslashreplace",
+            line_buffering=True,
+        )
+
+
+class _WithoutSecrets(io.TextIOWrapper):
+    """Standard error, whoever writes to it: typer's messages and those of libraries repeat what was given."""
+
+    def write(self, text: str) -> int:
+        super().write(text_without_secrets(text))
+        return len(text)
 
 
 def require_unicode(arguments: Sequence[str]) -> None:
