@@ -553,6 +553,18 @@ def test_a_report_with_a_wrong_type_is_named_with_the_key(xner, damaged_report, 
         assert (keys[-1], value) in [("languages", {}), ("parameters", 10**400)]
 
 
+def test_a_report_that_lost_its_seal_counts_as_changed(xner, copied_run):
+    file = copied_run / "report.json"
+    report = json.loads(file.read_text(encoding="utf-8"))
+    del report["seal"]
+    report["models"]["student"]["macro_f1"] = 0.99
+    file.write_text(json.dumps(report), encoding="utf-8")
+    for command in ("export", "report"):
+        expect(xner(command, copied_run), 4, f"{file}: changed since it was written")
+    shutil.rmtree(copied_run / "export")
+    expect(xner("export", copied_run), 4, f"{file}: changed since it was written")
+
+
 BROKEN_JSON = [b"", b"{", b"[]", b"\xff{}", b'{"a": NaN}', b"1" * 5000, b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}"]
 
 

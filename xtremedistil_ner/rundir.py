@@ -272,11 +272,8 @@ def sealed(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def require_seal(report: Mapping[str, Any], path: Path) -> None:
-    """Check that a report is as it was written; those of earlier versions have no seal.
-
-    Raises: ArtefactError.
-    """
-    if "seal" in report and report["seal"] != sealed(report)["seal"]:
+    """Raises: ArtefactError for a report that is not as it was written, or has no seal to tell."""
+    if report.get("seal") != sealed(report)["seal"]:
         raise ArtefactError(f"{path}: changed since it was written. Remove it and run `xner distil` again.")
 
 
