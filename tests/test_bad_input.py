@@ -432,7 +432,7 @@ def put_file(path):
 
 def put_folder(path):
     path.unlink(missing_ok=True)
-    path.mkdir()
+    path.mkdir(parents=True)
 
 
 @pytest.mark.parametrize("name", ["teacher", "soft_labels", "student", "export", "scores", "bench", "work"])
@@ -442,7 +442,25 @@ def test_a_file_where_a_folder_belongs_is_named_and_stays(xner, copied_run, name
     assert (copied_run / name).read_text(encoding="utf-8") == "precious"
 
 
-@pytest.mark.parametrize("name", ["report.json", "report.md", "report.html", "timings.json"])
+@pytest.mark.parametrize("name", ["finetune", "train"])
+def test_a_file_where_the_state_of_a_stage_belongs_is_named(xner, copied_run, name):
+    put_file(copied_run / "work" / name)
+    expect(xner("distil", copied_run), 5, f"{copied_run / 'work' / name}: a file where a folder belongs")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "report.json",
+        "report.md",
+        "report.html",
+        "timings.json",
+        "soft_labels/precision.json",
+        "soft_labels/manifest.json",
+        "work/train/precision.json",
+        "scores/student.npz",
+    ],
+)
 def test_a_folder_where_a_file_belongs_is_named(xner, copied_run, name):
     put_folder(copied_run / name)
     expect(xner("distil", copied_run), 5, f"{copied_run / name}: a folder where a file belongs")
@@ -634,6 +652,23 @@ def test_files_that_no_run_wrote_are_never_removed(xner, place, name):
     code, _, message = distil(xner, place)
     assert (code, foreign.exists()) == (5, True)
     assert "files that no run wrote" in message
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+@pytest.mark.parametrize("name", ["teacher", "student", "export", "soft_labels", "soft_labels/en-00000"])
+def test_a_foreign_file_in_an_artefact_that_is_due_is_named_and_stays(xner, copied_run, name, is_whole):
+    artefact = copied_run / name
+    foreign = artefact / "notes" / "my.txt"
+    if not is_whole:
+        shutil.rmtree(artefact)
+    foreign.parent.mkdir(parents=True)
+    foreign.touch()
+    assert xner("distil", copied_run)[0] == (0 if is_whole else 5), "a whole artefact is not touched"
+    options = ("--set", "finetune.epochs=2", "--set", "export.licence=mit")
+    for dry in ((), ("--dry-run",)):
+        code, _, message = xner("distil", copied_run, *options, *dry)
+        assert (code, foreign.exists(), str(artefact) in message) == (5, True, True), message
+        assert "no run wrote it" in message
 
 
 @pytest.mark.parametrize("name", ["student", "report.json"])
