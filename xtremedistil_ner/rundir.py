@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from xtremedistil_ner.errors import ArtefactError, first_line, quoted
+from xtremedistil_ner.errors import ArtefactError, first_line, lack_of_resource, quoted
 from xtremedistil_ner.names import is_inside
 
 MANIFEST = "manifest.json"
@@ -250,9 +250,9 @@ def publish(target: Path, details: Mapping[str, Any]) -> Iterator[Path]:
 
 
 def _name_place(error: BaseException, path: Path) -> None:
-    """Let an error of a write say where; the system does not."""
-    if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-        error.filename = str(path)
+    """Let an error of a write say where; neither the system nor libraries in Rust do."""
+    if getattr(error, "filename", None) is None and lack_of_resource(error) is not None:
+        error.filename = str(path)  # type: ignore[attr-defined]
 
 
 def published_fingerprint(folder: Path) -> str | None:
