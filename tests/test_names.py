@@ -138,6 +138,7 @@ def test_a_store_never_names_a_shard_outside_of_itself(tmp_path, name):
 def test_escaped_text_has_no_html_no_table_border_and_no_line_end(text):
     escaped = escape_markdown(text)
     assert len(escaped.splitlines()) <= 1
+    assert not re.search(r"(?<![^\W_])(?<!\\)_|(?<!\\)_(?![^\W_])|(?<!\\)~", escaped)
     assert not re.search(r"[<>]|(?<!\\)(?:\\\\)*[|`*\[\]]", escaped)
 
 
