@@ -139,8 +139,8 @@ def _format_scores(report: Mapping[str, Any]) -> str:
     teacher = report["models"].get("teacher", {})
     kept = report.get("retention", {})
     text = (
-        f"\n## Scores\n\nF1 of whole entities on the {escape_markdown(_split(report))} split, IOB2, strict, in percent; "
-        "95 % bootstrap intervals.\n\n"
+        f"\n## Scores\n\nF1 of whole entities on the {escape_markdown(_split(report))} split, IOB2, strict, in "
+        "percent; 95 % bootstrap intervals.\n\n"
     )
     text += "| language | teacher | student | interval | retention |\n|---|---:|---:|---:|---:|\n"
     for code, scores in student["languages"].items():
