@@ -138,6 +138,7 @@ def test_a_store_never_names_a_shard_outside_of_itself(tmp_path, name):
 def test_escaped_text_has_no_html_no_table_border_and_no_line_end(text):
     escaped = escape_markdown(text)
     assert len(escaped.splitlines()) <= 1
+    assert not re.search(r"(?<![^\W_])(?<!\\)_|(?<!\\)_(?![^\W_])|(?<!\\)~", escaped)
     assert not re.search(r"[<>]|(?<!\\)(?:\\\\)*[|`*\[\]]", escaped)
 
 
@@ -153,6 +154,10 @@ def test_escaped_text_has_no_html_no_table_border_and_no_line_end(text):
         ("hf://datasets/org/name@main/a", "hf://datasets/org/name@main/a"),
         ("http://host:8000/a@b", "http://host:8000/a@b"),
         ("a/what?.tsv", "a/what?.tsv"),
+        ("//user:SECRET@host/a", "//host/a"),
+        ("https://user:12 SE CRET@host/a", "https://host/a"),
+        ("https://SE CRET@host/a", "https://host/a"),
+        ("/data//a:b@c", "/data//a:b@c"),
     ],
 )
 def test_an_address_loses_its_user_information_and_query_and_nothing_else(address, clean):

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_URL = re.compile(r"(?<![A-Za-z0-9+.-])[A-Za-z0-9+.-]+:/\S+")  # begins nowhere inside a word: linear time
-_USER = re.compile(r"(?<=:/)(/?)(?:[^/?#]*|[^/?#]*?:(?!\d*(?:[/?#]|$)).*)@", flags=re.DOTALL)
+_URL = re.compile(
+    r"(?:(?<![A-Za-z0-9+.-])[A-Za-z0-9+.-]+:/|(?<![A-Za-z0-9:/])//(?=[^/\s]))"  # inside no word: linear time
+    r"(?:/?(?:[^/?#@]{0,200}|[^/?#\s]*:(?!\d*(?:[/?#]|$))[^@]{0,200})@)?\S*"
+)
+"""An address in a text: up to white space, but for that in a password."""
+_USER = re.compile(r"((?<=:/)/?|^//)(?:[^/?#]*|[^/?#]*?:(?!\d*(?:[/?#]|$)).*)@", flags=re.DOTALL)
 """All up to the last `@` before the path, and up to the last of all where a `:` begins something else than a port."""
 _QUERY = re.compile(r"[?#].*", flags=re.DOTALL)  # fragments have tokens too
 
@@ -14,9 +18,9 @@ _QUERY = re.compile(r"[?#].*", flags=re.DOTALL)  # fragments have tokens too
 def without_secrets(address: str) -> str:
     """An address without user information and query, in each part of a chain such as `zip://a::https://host/b`.
 
-    What is no URL stays as it is.
+    What is no URL stays as it is; `//user:password@host` is one.
     """
-    if ":/" not in address:
+    if ":/" not in address and not address.startswith("//"):
         return address
     return "::".join(_QUERY.sub("", _USER.sub(r"\1", part)) for part in address.split("::"))
 

@@ -119,7 +119,7 @@ def lack_of_resource(error: BaseException) -> ResourceError | None:
 def _error_number(error: BaseException) -> int | None:
     """The number of an operating system's error; libraries in Rust write it, numpy keeps it to itself."""
     if isinstance(error, OSError):
-        short_write = re.fullmatch(r"\d+ requested and \d+ written", str(error))
+        short_write = re.fullmatch(r"\d+ requested and \d+ written", str(error.args[0] if error.args else ""))
         return errno.ENOSPC if short_write else error.errno
     written = re.search(r"\(os error (\d+)\)", str(error))
     return int(written[1]) if written else None

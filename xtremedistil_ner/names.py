@@ -18,7 +18,8 @@ LANGUAGE_RULE = "A language code has 1 to 64 letters of a to z, digits, - and _,
 TYPE_RULE = "An entity type is a printable word of at most 100 characters without white space, such as LOC"
 _LANGUAGE = re.compile(LANGUAGE_PATTERN)
 _MOST_TYPE_CHARACTERS = 100
-_MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{mark: f"\\{mark}" for mark in "\\`*[]|"}}
+_MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{mark: f"\\{mark}" for mark in "\\`*[]|~"}}
+_EMPHASIS = re.compile(r"(?<![^\W_])_|_(?![^\W_])")  # inside a word an underscore is one
 
 
 def is_language(code: object) -> bool:
@@ -60,4 +61,5 @@ def is_inside(name: object) -> bool:
 
 def escape_markdown(text: str) -> str:
     """A text that Markdown and the HTML in it show as it stands, on one line."""
-    return "".join(_MARKDOWN.get(character, character) for character in " ".join(text.split()))
+    escaped = "".join(_MARKDOWN.get(character, character) for character in " ".join(text.split()))
+    return _EMPHASIS.sub(r"\\_", escaped)

@@ -432,7 +432,7 @@ def put_file(path):
 
 def put_folder(path):
     path.unlink(missing_ok=True)
-    path.mkdir()
+    path.mkdir(parents=True)
 
 
 @pytest.mark.parametrize("name", ["teacher", "soft_labels", "student", "export", "scores", "bench", "work"])
@@ -442,7 +442,25 @@ def test_a_file_where_a_folder_belongs_is_named_and_stays(xner, copied_run, name
     assert (copied_run / name).read_text(encoding="utf-8") == "precious"
 
 
-@pytest.mark.parametrize("name", ["report.json", "report.md", "report.html", "timings.json"])
+@pytest.mark.parametrize("name", ["finetune", "train"])
+def test_a_file_where_the_state_of_a_stage_belongs_is_named(xner, copied_run, name):
+    put_file(copied_run / "work" / name)
+    expect(xner("distil", copied_run), 5, f"{copied_run / 'work' / name}: a file where a folder belongs")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "report.json",
+        "report.md",
+        "report.html",
+        "timings.json",
+        "soft_labels/precision.json",
+        "soft_labels/manifest.json",
+        "work/train/precision.json",
+        "scores/student.npz",
+    ],
+)
 def test_a_folder_where_a_file_belongs_is_named(xner, copied_run, name):
     put_folder(copied_run / name)
     expect(xner("distil", copied_run), 5, f"{copied_run / name}: a folder where a file belongs")
@@ -553,6 +571,18 @@ def test_a_report_with_a_wrong_type_is_named_with_the_key(xner, damaged_report, 
         assert (keys[-1], value) in [("languages", {}), ("parameters", 10**400)]
 
 
+def test_a_report_that_lost_its_seal_counts_as_changed(xner, copied_run):
+    file = copied_run / "report.json"
+    report = json.loads(file.read_text(encoding="utf-8"))
+    del report["seal"]
+    report["models"]["student"]["macro_f1"] = 0.99
+    file.write_text(json.dumps(report), encoding="utf-8")
+    for command in ("export", "report"):
+        expect(xner(command, copied_run), 4, f"{file}: changed since it was written")
+    shutil.rmtree(copied_run / "export")
+    expect(xner("export", copied_run), 4, f"{file}: changed since it was written")
+
+
 BROKEN_JSON = [b"", b"{", b"[]", b"\xff{}", b'{"a": NaN}', b"1" * 5000, b"[" * 100_000, b'{"a": ' + b"9" * 5000 + b"}"]
 
 
@@ -622,6 +652,23 @@ def test_files_that_no_run_wrote_are_never_removed(xner, place, name):
     code, _, message = distil(xner, place)
     assert (code, foreign.exists()) == (5, True)
     assert "files that no run wrote" in message
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+@pytest.mark.parametrize("name", ["teacher", "student", "export", "soft_labels", "soft_labels/en-00000"])
+def test_a_foreign_file_in_an_artefact_that_is_due_is_named_and_stays(xner, copied_run, name, is_whole):
+    artefact = copied_run / name
+    foreign = artefact / "notes" / "my.txt"
+    if not is_whole:
+        shutil.rmtree(artefact)
+    foreign.parent.mkdir(parents=True)
+    foreign.touch()
+    assert xner("distil", copied_run)[0] == (0 if is_whole else 5), "a whole artefact is not touched"
+    options = ("--set", "finetune.epochs=2", "--set", "export.licence=mit")
+    for dry in ((), ("--dry-run",)):
+        code, _, message = xner("distil", copied_run, *options, *dry)
+        assert (code, foreign.exists(), str(artefact) in message) == (5, True, True), message
+        assert "no run wrote it" in message
 
 
 @pytest.mark.parametrize("name", ["student", "report.json"])
@@ -712,6 +759,33 @@ def test_a_sentence_of_a_thousand_words_is_taught_labelled_and_scored_whole(xner
         assert model["languages"]["en"]["words_lost"] == 1, "U+200B and no other word"
     store = open_store(place / "run" / "soft_labels")
     assert store.n_words == sum(counts.words for counts in store.counts.values())
+
+
+@pytest.mark.parametrize(
+    "address", ["https://me:SE CRET@host/a", "https://me:SECRET@host?token=SECRET", "//me:SECRET@host"]
+)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("{}",),
+        ("report", "{}"),
+        ("compare", "{}", "{}"),
+        ("distil", "demo", "--{}"),
+        ("distil", "demo", "--only", "{}"),
+        ("distil", "demo", "--from", "{}"),
+        ("distil", "demo", "--out", "{}", "--dry-run"),
+        ("distil", "demo", "--out", "{}", "--dry-run", "--json"),
+        ("distil", "demo", "--out", "there", "--set", "student.vocabulary={}"),
+    ],
+)
+def test_nothing_that_the_command_line_writes_has_a_password(capfd, monkeypatch, tmp_path, arguments, address):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["xner", *(argument.format(address) for argument in arguments)])
+    with pytest.raises(SystemExit):
+        command_line.main()
+    written = "".join(capfd.readouterr())
+    assert "host" in written
+    assert not any(part in written for part in ("me:", "SE", "CRET"))
 
 
 def test_a_run_keeps_no_password_of_an_address(xner, place):

@@ -330,10 +330,24 @@ def test_a_broken_card_is_named(tmp_path):
         "---\nconfigs: [1, 2]\n---\n",
         "---\nconfigs: [\n---\n",
         "---\nconfigs:\n- config_name: en\n  data_files: ../*\n---\n",
+        "---\nconfigs:\n- config_name: en\n  data_files: a**\n---\n",
+        "---\nconfigs:\n- config_name: en\n  data_files: ''\n---\n",
     ):
         (tmp_path / "mirror" / "README.md").write_text(text, encoding="utf-8")
         with pytest.raises(CorpusError, match=r"mirror/README.md: cannot be read"):
             open_corpus(hub(tmp_path / "mirror"))
+
+
+@pytest.mark.parametrize("name", ["../../x", "en/../..", "", ".", "x" * 500, "a\nb", "\x1b[31m", "..\\x"])
+def test_a_configuration_that_is_no_language_is_named_on_one_line(tmp_path, name):
+    write_mirror(tmp_path / "mirror", CORPUS)
+    files = "data_files:\n  - split: train\n    path: en/*"
+    head = f"---\nconfigs:\n- config_name: {json.dumps(name)}\n  {files}\n---\n"
+    (tmp_path / "mirror" / "README.md").write_text(head, encoding="utf-8")
+    with pytest.raises(CorpusError, match="no configuration fits") as caught:
+        open_corpus(hub(tmp_path / "mirror", config="{language}"))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400 + len(str(tmp_path))
 
 
 def test_a_recipe_is_pinned_to_the_commits_of_its_branches(cache, request):

@@ -138,6 +138,19 @@ def test_the_card_says_which_split_was_scored(student, tmp_path, split):
     assert {result.dataset_split for result in ModelCard(text).data.eval_results} == {split}
 
 
+def test_no_name_of_a_report_breaks_out_of_the_card(student, tmp_path):
+    hostile = "x\n---\n# <script>|[a](b)"
+    languages = {hostile: SCORES, f"{hostile}2": SCORES | {"support": 0}}
+    models = REPORT["models"] | {"student": REPORT["models"]["student"] | {"languages": languages}}
+    run = {"split": hostile, "recipe": {"corpus": {"hub": {"id": hostile}}}}
+    target = export(student, tmp_path / "export", report=REPORT | {"models": models, "run": run})
+    text = (target / "README.md").read_text(encoding="utf-8")
+    assert ModelCard(text).data.language == list(languages)
+    body = text.split("\n---\n", maxsplit=1)[1]
+    assert not re.search(r"<script|\[a\]\(|^---$|^# <", body, flags=re.MULTILINE)
+    assert len([line for line in body.splitlines() if "script" in line]) == 3, "each on a line of its own"
+
+
 @pytest.mark.parametrize("has_crf", [True, False])
 def test_the_card_says_that_a_crf_decodes_in_xner_alone(tmp_path, has_crf):
     save_tiny_student(tmp_path / "student", crf=Crf(SCHEME) if has_crf else None)

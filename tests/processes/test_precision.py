@@ -130,7 +130,10 @@ def begun_in(precision, recipe, run, stage):
     """Make a finished stage one that was begun in `precision` and is not done."""
     jobs = {"finetune": run.teacher, "pseudolabel": run.teacher, "train": run.student}
     note_precision(run, stage, read_json(jobs[stage] / "manifest.json")["fingerprint"], precision)
-    (run.soft_labels / "manifest.json" if stage == "pseudolabel" else jobs[stage] / "manifest.json").unlink()
+    if stage == "pseudolabel":
+        (run.soft_labels / "manifest.json").unlink()
+    else:
+        shutil.rmtree(jobs[stage])
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -42,7 +42,7 @@ def run(*arguments, shell="", **options):
     [
         (">&-", 5, "xner: Standard output is closed. Give a file, or /dev/null.\n"),
         ("<&- >&-", 5, "xner: Standard output is closed. Give a file, or /dev/null.\n"),
-        ("> /dev/full", 5, "xner: No space left on device. "),
+        ("> /dev/full", 5, "xner: standard output: No space left on device. "),
         ("2>&-", 0, ""),
         ("<&-", 0, ""),
         ("2> /dev/full > /dev/full", 5, ""),
@@ -62,7 +62,7 @@ def test_tagging_says_that_standard_input_is_closed_and_that_output_is_full(fini
     (tmp_path / "a.txt").write_text("Ada Byron lives in Paris .\n" * 2000, encoding="utf-8")
     assert run("tag", export, shell="<&-") == (2, "", "xner: Standard input is closed. Give a file.\n")
     code, _, err = run("tag", export, tmp_path / "a.txt", shell="> /dev/full")
-    assert (code, err.partition(". ")[0]) == (5, "xner: No space left on device")
+    assert (code, err.partition(". ")[0]) == (5, "xner: standard output: No space left on device")
     assert run("tag", export, tmp_path / "a.txt", shell="| head -n 1 > /dev/null") == (0, "", "")
 
 

@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
 from xtremedistil_ner.errors import ArtefactError, ResourceError, lack_of_resource
 from xtremedistil_ner.run_folder.files import (
@@ -119,6 +122,20 @@ def test_what_does_not_fit_leaves_what_is_there_and_no_half_of_the_new(tmp_path,
     assert str(lack_of_resource(caught.value)).startswith(f"{tmp_path / 'teacher'}")
     assert sorted(tmp_path.rglob("*")) == before
     assert verify(tmp_path / "teacher")["fingerprint"] == "old"
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda path: save_file({"weights": np.zeros(1000)}, path),  # in Rust, which names no file
+        lambda path: np.save(path, np.zeros(1000), allow_pickle=False),  # in C, which tells no number either
+    ],
+)
+def test_a_library_that_finds_no_room_is_told_with_the_artefact(tmp_path, file_size_limit, save):
+    with file_size_limit(1000), pytest.raises((OSError, SafetensorError)) as caught:
+        with publish(tmp_path / "teacher", {"fingerprint": "f"}) as folder:
+            save(folder / "weights")
+    assert str(lack_of_resource(caught.value)).startswith(f"{tmp_path / 'teacher'}: ")
 
 
 def test_a_missing_a_changed_and_a_truncated_file_are_all_named(tmp_path):

@@ -202,6 +202,26 @@ def test_hundreds_of_half_requests_leave_room_for_whole_ones(serving):
             half.close()
 
 
+def test_bodies_that_come_slowly_give_their_places_to_whole_requests(serving):
+    with serving(requests=2, reading_s=0.0) as client:
+        slow = [client.connect(HEAD + BODY[:1]) for _ in range(2)]
+        until(lambda: "xner_requests_in_flight 2.0" in client.get("/metrics").text)
+        assert client.tag() == 200
+        assert status_of(slow[0]) == 408, "the one that began first"
+        slow[1].sendall(BODY[1:])
+        assert status_of(slow[1]) == 200
+        for connection in slow:
+            connection.close()
+
+
+def test_a_body_has_some_time_before_its_place_is_given_away(serving):
+    with serving(requests=1, reading_s=LONG) as client, client.connect(HEAD + BODY[:1]) as slow:
+        until(lambda: "xner_requests_in_flight 1.0" in client.get("/metrics").text)
+        assert client.tag() == 503
+        slow.sendall(BODY[1:])
+        assert status_of(slow) == 200
+
+
 def test_an_answer_that_is_not_taken_ends_the_connection(serving):
     async def send_much(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": []})

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from xtremedistil_ner.commands.runs import Json, format_json
+from xtremedistil_ner.commands.runs import Json, echo
 from xtremedistil_ner.commands.terminal import TerminalReporter, format_comparison
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.run_folder.files import RunFolder
@@ -57,7 +57,7 @@ def bench(
     exports = [find_export(export) for export in exports]
     with TerminalReporter(quiet=as_json) as report:
         record, written = run_bench(exports, settings, out or _default_folder(exports[0]), report)
-    typer.echo(format_json(record) if as_json else _format(record, written))
+    echo(record if as_json else _format(record, written))
 
 
 def _format(record: dict[str, Any], written: list[Path]) -> str:

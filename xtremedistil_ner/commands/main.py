@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from xtremedistil_ner.addresses import without_secrets
 from xtremedistil_ner.commands.bench import bench_app
 from xtremedistil_ner.commands.runs import (
     Json,
     Protocol,
-    format_json,
+    echo,
     packaged_recipes,
     read_languages,
     runs_app,
@@ -97,7 +96,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
     if version:
         from xtremedistil_ner import __version__
 
-        typer.echo(__version__)
+        echo(__version__)
         raise typer.Exit
 
 
@@ -129,7 +128,7 @@ def evaluate(
             graph=precision,
             report=report,
         )
-    typer.echo(format_json(scores) if as_json else format_scores(scores))
+    echo(scores if as_json else format_scores(scores))
 
 
 @corpus_app.command("check")
@@ -141,7 +140,7 @@ def corpus_check(path: CorpusPath, columns: Columns = None, types: TypesOption =
     check = check_corpus(path, types=mapping, **_read_columns(columns))
     if check.problems:
         raise CorpusError("\n".join((*check.problems, *format_unread(check))))
-    typer.echo(format_check(check, without_secrets(path)))
+    echo(format_check(check, path))
     _echo_mapping(mapping, check.stats)
 
 
@@ -152,7 +151,7 @@ def corpus_stats(path: CorpusPath, columns: Columns = None, types: TypesOption =
 
     mapping = _read_types(types)
     stats = check.corpus_stats(path, types=mapping, **_read_columns(columns))
-    typer.echo(format_stats(stats))
+    echo(format_stats(stats))
     _echo_mapping(mapping, stats)
 
 
@@ -171,7 +170,7 @@ def _echo_mapping(types: Mapping[str, str | None], stats: Sequence[SplitStats]) 
     from xtremedistil_ner.corpus.labelled import format_mapping
 
     if types:
-        typer.echo(format_mapping(types, {old: sum(row.mapped.get(old, 0) for row in stats) for old in types}))
+        echo(format_mapping(types, {old: sum(row.mapped.get(old, 0) for row in stats) for old in types}))
 
 
 @app.command()
@@ -180,7 +179,7 @@ def languages() -> None:
     from xtremedistil_ner.languages import WIKIANN_LANGUAGES, language_name
 
     for code in WIKIANN_LANGUAGES:
-        typer.echo(f"{code}  {language_name(code)}")
+        echo(f"{code}  {language_name(code)}")
 
 
 @app.command()
@@ -192,7 +191,7 @@ def doctor(
     from xtremedistil_ner.commands.doctor import examine
 
     findings = examine(out, recipes=len(packaged_recipes()))
-    typer.echo(format_json([asdict(finding) for finding in findings]) if as_json else format_findings(findings))
+    echo([asdict(finding) for finding in findings] if as_json else format_findings(findings))
     problems = [finding.name for finding in findings if finding.state == "problem"]
     if problems:
         raise ResourceError(f"{', '.join(problems)}: see above for what is wrong and what to do.")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import inspect
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from xtremedistil_ner.addresses import text_without_secrets, values_without_secrets
 from xtremedistil_ner.commands.terminal import TerminalReporter, format_comparison, format_result, format_table
 from xtremedistil_ner.errors import UsageError, quoted
 from xtremedistil_ner.names import LANGUAGE_RULE, is_language
@@ -85,7 +86,7 @@ def distil(
             report=report,
         )
     if first:
-        typer.echo(format_json(_result_values(result, folder)) if as_json else format_result(result, folder))
+        echo(_result_values(result, folder) if as_json else format_result(result, folder))
 
 
 def _stage_command(stage: StageName) -> Callable[..., None]:
@@ -187,7 +188,7 @@ def show_report(
     text = format_report(report, speed)
     write_text(RunFolder(run).report_markdown, text)
     write_text(RunFolder(run).report_html, format_page(report, speed))
-    typer.echo(format_json(report) if as_json else text)
+    echo(report if as_json else text)
 
 
 @runs_app.command()
@@ -201,7 +202,7 @@ def compare(
     from xtremedistil_ner.report.compare import compare_runs, comparison_tables, open_runs
 
     compared = compare_runs(open_runs(runs))
-    typer.echo(format_json(compared) if as_json else format_comparison(comparison_tables(compared)))
+    echo(compared if as_json else format_comparison(comparison_tables(compared)))
 
 
 @runs_app.command()
@@ -211,7 +212,7 @@ def recipes() -> None:
     for name, path in packaged_recipes().items():
         first_line = path.read_text(encoding="utf-8").partition("\n")[0]
         rows.append((name, first_line.lstrip("# ") if first_line.startswith("#") else ""))
-    typer.echo(format_table(rows))
+    echo(format_table(rows))
 
 
 def read_recipe(source: str, langs: str | None, overrides: list[str] | None, out: Path | None) -> tuple[Recipe, Path]:
@@ -250,9 +251,12 @@ def read_languages(langs: str) -> tuple[str, ...]:
     return codes
 
 
-def format_json(value: Any) -> str:  # noqa: ANN401 - any JSON value
-    """One JSON value as the command line prints it."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, indent=2)
+def echo(result: str | Mapping[str, Any] | Sequence[Any]) -> None:
+    """Print a result, a text as it stands and anything else as JSON; addresses lose their secrets."""
+    if isinstance(result, str):
+        typer.echo(text_without_secrets(result))
+    else:
+        typer.echo(json.dumps(values_without_secrets(result), ensure_ascii=False, allow_nan=False, indent=2))
 
 
 def _result_values(result: PipelineResult, out: Path) -> dict[str, Any]:

@@ -19,10 +19,11 @@ from typing import Any
 
 from xtremedistil_ner.corpus.hashes import file_hash, once_per_file
 from xtremedistil_ner.corpus.records import feature_names
-from xtremedistil_ner.errors import CorpusError, ResourceError, first_line
+from xtremedistil_ner.errors import CorpusError, ResourceError, first_line, quoted
 from xtremedistil_ner.names import LANGUAGE_PATTERN
 
 LANGUAGE = "{language}"
+_LONGEST_NAME = 80  # of a configuration in a message
 _NO_LANGUAGE = frozenset({"default", "data"})
 """Names of a configuration, and of a folder, where a repository has but one."""
 _CARD = "README.md"
@@ -231,12 +232,18 @@ def _files_of(entry: Mapping[str, Any]) -> dict[str, tuple[str, ...]] | str:
     if all(isinstance(file, str) for file in files):
         files = [{"split": "train", "path": files}]
     paths = {file["split"]: [file["path"]] if isinstance(file["path"], str) else file["path"] for file in files}
-    return {split: tuple(_inside(f"{base}{path}") for path in found) for split, found in paths.items()}
+    return {split: tuple(_readable(_inside(f"{base}{path}")) for path in found) for split, found in paths.items()}
 
 
 def _inside(pattern: str) -> str:
     if pattern.startswith("/") or "://" in pattern or ".." in pattern.split("/"):
         raise CorpusError(f"{pattern!r} is outside of the repository")
+    return pattern
+
+
+def _readable(pattern: str) -> str:
+    if not pattern or any("**" in part and part != "**" for part in pattern.split("/")):
+        raise CorpusError(f"{pattern!r} is no pattern of files: `**` stands alone between two slashes")
     return pattern
 
 
@@ -262,4 +269,5 @@ def _check_whole(dataset: HubDataset, config: str, split: str, pattern: str) -> 
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    first = (name if name.isprintable() and len(name) <= _LONGEST_NAME else quoted(name) for name in names[:8])
+    return (", ".join(first) or "none") + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -139,8 +139,8 @@ def _format_scores(report: Mapping[str, Any]) -> str:
     teacher = report["models"].get("teacher", {})
     kept = report.get("retention", {})
     text = (
-        f"\n## Scores\n\nF1 of whole entities on the {_split(report)} split, IOB2, strict, in percent; 95 % bootstrap "
-        "intervals.\n\n"
+        f"\n## Scores\n\nF1 of whole entities on the {escape_markdown(_split(report))} split, IOB2, strict, in "
+        "percent; 95 % bootstrap intervals.\n\n"
     )
     text += "| language | teacher | student | interval | retention |\n|---|---:|---:|---:|---:|\n"
     for code, scores in student["languages"].items():
@@ -156,7 +156,7 @@ def _format_scores(report: Mapping[str, Any]) -> str:
         f"| {_percent(kept.get('macro'))} |\n"
     )
     if without := [code for code, scores in student["languages"].items() if not scores["support"]]:
-        text += f"\nWithout an entity to find in that split: {', '.join(without)}.\n"
+        text += f"\nWithout an entity to find in that split: {', '.join(map(escape_markdown, without))}.\n"
     if student.get("parameters") and report.get("compression"):
         text += (
             f"\nThe student has {student['parameters']:,} parameters, the teacher {report['compression']:.1f} times as "

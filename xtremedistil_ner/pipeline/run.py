@@ -45,7 +45,7 @@ from xtremedistil_ner.run_folder.files import (
     write_json,
     write_text,
 )
-from xtremedistil_ner.run_folder.lock import clear_leftovers, require_places, run_lock
+from xtremedistil_ner.run_folder.lock import clear_leftovers, require_own_files, require_places, run_lock
 from xtremedistil_ner.run_folder.soft_labels import store_fingerprint
 
 if TYPE_CHECKING:
@@ -121,6 +121,7 @@ def run_pipeline(
     require_inputs_elsewhere(recipe, job.run)
     if dry_run:
         steps = [_look_at(job, stage) for stage in STAGES]
+        _require_own_files(job, steps)
         if _has_hours_ahead(steps):
             require_read_settings(recipe)
         steps = [_with_precision(job, step) for step in steps]
@@ -201,9 +202,16 @@ def _has_hours_ahead(steps: Sequence[Step]) -> bool:
     return any(step.name in _LONG_STAGES and step.state in _DUE for step in steps)
 
 
+def _require_own_files(job: _Job, steps: Sequence[Step]) -> None:
+    for step in steps:
+        if step.state in (*_DUE, "taken") and step.name != "evaluate":
+            require_own_files(_artefact(job.run, step.name))
+
+
 def _check_early(job: _Job, corpus: LabelledCorpus) -> None:
     """Find out now, not after hours of training, what would end the run or never be noticed."""
     steps = {stage: _look_at(job, stage) for stage in STAGES}
+    _require_own_files(job, list(steps.values()))
     if not _has_hours_ahead(list(steps.values())):
         return
     require_read_settings(job.recipe)

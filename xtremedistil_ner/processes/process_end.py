@@ -9,13 +9,15 @@ import atexit
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import NoReturn, TextIO
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import BinaryIO, NoReturn, TextIO
 
+from xtremedistil_ner.addresses import text_without_secrets
 from xtremedistil_ner.errors import Interrupted, ResourceError, UsageError, XnerError, lack_of_resource
 from xtremedistil_ner.processes.stop_signals import STOPPED, ignore_signals, signals_held, was_told_to_stop
 
+_UNICODE = ("utf-8", "backslashreplace")
 _MOST_SAID = 1800
 """Bytes of a message: twenty problems of files with long paths are more than a screen."""
 
@@ -56,9 +58,43 @@ def open_streams() -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123 - as long as the process
     if sys.stdout is None:
         raise ResourceError("Standard output is closed. Give a file, or /dev/null.")
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    if not isinstance(sys.stdout, _StandardOutput):
+        sys.stdout = _StandardOutput(_bytes_of(1), *_UNICODE, line_buffering=bool(sys.stdout.line_buffering))
+    if not isinstance(sys.stderr, _WithoutSecrets):
+        sys.stderr = _WithoutSecrets(_bytes_of(2), *_UNICODE, line_buffering=True)
+
+
+def _bytes_of(number: int) -> BinaryIO:
+    return open(number, "wb", closefd=False)
+
+
+class _StandardOutput(io.TextIOWrapper):
+    """Standard output, which says that it is the place that is full."""
+
+    def write(self, text: str) -> int:
+        with _named_standard_output():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with _named_standard_output():
+            super().flush()
+
+
+@contextmanager
+def _named_standard_output() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        error.filename = "standard output"
+        raise
+
+
+class _WithoutSecrets(io.TextIOWrapper):
+    """Standard error, whoever writes to it: typer's messages and those of libraries repeat what was given."""
+
+    def write(self, text: str) -> int:
+        super().write(text_without_secrets(text))
+        return len(text)
 
 
 def require_unicode(arguments: Sequence[str]) -> None:

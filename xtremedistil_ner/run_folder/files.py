@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
-from xtremedistil_ner.errors import ArtefactError, first_line, quoted
+from xtremedistil_ner.errors import ArtefactError, first_line, lack_of_resource, quoted
 from xtremedistil_ner.names import is_inside
 
 MANIFEST = "manifest.json"
@@ -250,9 +250,9 @@ def publish(target: Path, details: Mapping[str, Any]) -> Iterator[Path]:
 
 
 def _name_place(error: BaseException, path: Path) -> None:
-    """Let an error of a write say where; the system does not."""
-    if isinstance(error, OSError) and error.errno is not None and error.filename is None:
-        error.filename = str(path)
+    """Let an error of a write say where; neither the system nor libraries in Rust do."""
+    if getattr(error, "filename", None) is None and lack_of_resource(error) is not None:
+        error.filename = str(path)  # type: ignore[attr-defined]
 
 
 def published_fingerprint(folder: Path) -> str | None:
@@ -272,11 +272,8 @@ def sealed(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def require_seal(report: Mapping[str, Any], path: Path) -> None:
-    """Check that a report is as it was written; those of earlier versions have no seal.
-
-    Raises: ArtefactError.
-    """
-    if "seal" in report and report["seal"] != sealed(report)["seal"]:
+    """Raises: ArtefactError for a report that is not as it was written, or has no seal to tell."""
+    if report.get("seal") != sealed(report)["seal"]:
         raise ArtefactError(f"{path}: changed since it was written. Remove it and run `xner distil` again.")
 
 

@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from xtremedistil_ner.errors import ResourceError
-from xtremedistil_ner.run_folder.files import MANIFEST, RunFolder, clear
+from xtremedistil_ner.errors import ArtefactError, ResourceError
+from xtremedistil_ner.run_folder.files import MANIFEST, RunFolder, clear, read_manifest
 
 _LOCK, _WORKERS = ".lock", ".workers.lock"
 _ASIDE = ("writing", "removing", "replaced")
+_LABEL_FILES = (MANIFEST, "precision.json", "int8.json")
+_SHARD = re.compile(r".+-\d{5}")
 _SHARD_ASIDE = re.compile(rf"\..+-\d{{5}}\.({'|'.join(_ASIDE)})")
 
 
@@ -82,9 +84,50 @@ def require_places(run: RunFolder) -> None:
         foreign = [path for path in filled if not (path / MANIFEST).is_file()]
         if foreign:
             raise ResourceError(f"{foreign[0]}: files that no run wrote. Move them away, or give another --out.")
-    wrong = [path for path in run.files if path.is_dir()]
+    stages = (run.work("finetune"), run.work("train"))
+    wrong = [path for path in stages if path.exists() and not path.is_dir()]
+    if wrong:
+        raise ResourceError(f"{wrong[0]}: a file where a folder belongs. Move it away, or give another --out.")
+    labels = [run.soft_labels / name for name in _LABEL_FILES]
+    notes = [run.begun(stage) for stage in ("finetune", "train")]
+    scores = [run.scores(model) for model in ("teacher", "student", "gazetteer", "contexts")]
+    wrong = [path for path in (*run.files, *labels, *notes, *scores) if path.is_dir()]
     if wrong:
         raise ResourceError(f"{wrong[0]}: a folder where a file belongs. Move it away, or give another --out.")
+
+
+def require_own_files(folder: Path) -> None:
+    """Refuse to replace an artefact, or a store of shards, in which there is what no run wrote.
+
+    Raises: ResourceError.
+    """
+    foreign = _foreign_to_store(folder) if folder.name == "soft_labels" else _foreign_to(folder)
+    if foreign is not None:
+        raise ResourceError(f"{foreign}: no run wrote it, and this one would remove it. Move it away.")
+
+
+def _foreign_to(folder: Path) -> Path | None:
+    """What the manifest of an artefact does not name; nobody can tell where the manifest is broken."""
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return None
+    if not (folder / MANIFEST).exists():
+        return folder
+    try:
+        own = {MANIFEST, *read_manifest(folder)["files"]}
+    except ArtefactError:
+        return None
+    found = sorted(path for path in folder.rglob("*") if not path.is_dir())
+    return next((path for path in found if path.relative_to(folder).as_posix() not in own), None)
+
+
+def _foreign_to_store(folder: Path) -> Path | None:
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.is_dir() and _SHARD.fullmatch(path.name):
+            if (foreign := _foreign_to(path)) is not None:
+                return foreign
+        elif path.name.removesuffix(".tmp") not in _LABEL_FILES and not _SHARD_ASIDE.fullmatch(path.name):
+            return path
+    return None
 
 
 def clear_leftovers(run: RunFolder) -> None:

@@ -145,7 +145,8 @@ def create_app(service: Service) -> FastAPI:
 
     app = FastAPI(title="xner", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.add_middleware(Watch, metrics=service.metrics)
-    app.add_middleware(Admission, metrics=service.metrics, path=TAG, most=service.limits.requests)
+    most, reading_s = service.limits.requests, service.limits.reading_s
+    app.add_middleware(Admission, metrics=service.metrics, path=TAG, most=most, reading_s=reading_s)
 
     @app.exception_handler(RefusedError)
     async def refuse(request: Request, error: RefusedError) -> JSONResponse:

@@ -11,7 +11,8 @@ class Limits:
 
     Units: `characters` are code points of a request's texts together, `waiting_characters` of all requests that wait;
     `requests` are in flight at a time; `timeout_s` is for the headers to arrive, then for the body and the answer, and
-    for the client to take it. `head_bytes` and `head_fields` are of a request's address and headers.
+    for the client to take it; a body that takes longer than `reading_s` loses its place where all are taken.
+    `head_bytes` and `head_fields` are of a request's address and headers.
     """
 
     body_bytes: int = 1_000_000
@@ -20,6 +21,7 @@ class Limits:
     requests: int = 64
     waiting_characters: int = 400_000
     timeout_s: float = 10.0
+    reading_s: float = 1.0
     connections: int = 512  # below the 1,024 open files that a process may commonly have
     head_bytes: int = 65_536
     head_fields: int = 100

@@ -6,6 +6,7 @@ sent away, and what that costs is taken from the others.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -56,13 +57,18 @@ class Watch:
 
 
 class Admission:
-    """Lets `most` requests of one path in at a time; others get 503 at once, are counted, and are not logged."""
+    """Lets `most` requests of one path in at a time; others get 503 at once, are counted, and are not logged.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, *, path: str, most: int) -> None:
+    One whose body has not arrived within `reading_s` gives its place to the next: slow clients would hold them all.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, *, path: str, most: int, reading_s: float) -> None:
         self.app = app
         self.path = path
         self.most = most
         self.in_flight = 0
+        self.reading_s = reading_s
+        self.reading: dict[asyncio.Timeout, float] = {}  # waits for a part of a body, and since when for its first
         self.gauge = metrics.in_flight
         self.refused = metrics.requests.labels(path, "503")
 
@@ -70,7 +76,7 @@ class Admission:
         """Pass a request on if there is room."""
         if scope["type"] != "http" or scope["path"] != self.path or scope["method"] != "POST":
             await self.app(scope, receive, send)
-        elif self.in_flight >= self.most:
+        elif self.in_flight >= self.most and not self._drop_slowest():
             self.refused.inc()
             await send({"type": "http.response.start", "status": 503, "headers": _HEADERS})
             await send({"type": "http.response.body", "body": _FULL})
@@ -78,7 +84,35 @@ class Admission:
             self.in_flight += 1
             self.gauge.set(self.in_flight)
             try:
-                await self.app(scope, receive, send)
+                await self.app(scope, self._droppable(receive), send)
             finally:
                 self.in_flight -= 1
                 self.gauge.set(self.in_flight)
+
+    def _droppable(self, receive: Receive) -> Receive:
+        """`receive`, which raises TimeoutError for a body whose place was given away."""
+        since, is_read = time.monotonic(), False
+
+        async def receive_body() -> Message:
+            nonlocal is_read
+            if is_read:
+                return await receive()
+            async with asyncio.timeout(None) as wait:
+                self.reading[wait] = since
+                try:
+                    message = await receive()
+                finally:
+                    self.reading.pop(wait, None)
+            is_read = not message.get("more_body", False)
+            return message
+
+        return receive_body
+
+    def _drop_slowest(self) -> bool:
+        """End the longest wait for a body, if it has lasted long enough."""
+        wait, since = min(self.reading.items(), key=lambda item: item[1], default=(None, 0.0))
+        if wait is None or time.monotonic() - since < self.reading_s:
+            return False
+        del self.reading[wait]
+        wait.reschedule(asyncio.get_running_loop().time())
+        return True

@@ -29,6 +29,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from xtremedistil_ner.errors import Interrupted, ResourceError, UsageError, XnerError, lack_of_resource
 from xtremedistil_ner.processes.cores import available_cores
+from xtremedistil_ner.processes.process_end import open_streams
 from xtremedistil_ner.processes.stop_signals import STOPPED, deferred, signals_held, without_interrupts
 from xtremedistil_ner.run_folder.lock import hold_as_worker
 
@@ -178,6 +179,7 @@ def _work(
     launcher: int,
 ) -> None:
     _end_with(launcher)
+    open_streams()
     os.environ.update(environment)
     release = hold_as_worker(run_folder)
     if not torch.cuda.is_available():
