@@ -61,6 +61,12 @@ LAYOUTS = {
     ),
     "PAN-X": ("train", "en:Ada\tB-PER\nen:#\tO\n\nen:en:x\tO\n", ["Ada/B-PER #/O", "en:x/O"], 0),
     "CoNLL-U": ("train.conllu", CONLLU, ["zu/O dem/O Rhein/B-LOC"], 4),
+    "comments that end like a tag, and a word that begins like one": (
+        "train.conll",
+        "# U-Bahn\nAda B-PER\n# B-PER\n# O\n# E-Mail\n\n# S-Bahn\nruns O\n",
+        ["Ada/B-PER #/B-PER #/O", "runs/O"],
+        3,
+    ),
     "BIO": ("train.bio", "Ada B-PER\nsleeps O\n# O\n", ["Ada/B-PER sleeps/O #/O"], 0),
     "iob2 with spaces": (
         "valid.iob2",
