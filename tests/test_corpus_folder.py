@@ -47,6 +47,12 @@ def test_a_sentences_id_is_its_file_and_first_line(tmp_path):
     assert [sentence.id for sentence in file.sentences] == ["train.tsv:3", "train.tsv:7"]
 
 
+def test_equal_words_and_equal_sequences_of_tags_are_kept_once(tmp_path):
+    first, second = read(tmp_path, "Ada\tB-PER\n.\tO\n\nAda\tB-PER\n.\tO\n").sentences
+    assert first.words[0] is second.words[0]
+    assert first.tags is second.tags
+
+
 def test_columns_may_be_separated_by_tabs_or_spaces_with_others_between(tmp_path):
     expected = [[("EU", "B-ORG"), ("rejects", "O")]]
     assert content(read(tmp_path, "EU\tNNP\tI-NP\tB-ORG\nrejects\tVBZ\tI-VP\tO\n")) == expected
