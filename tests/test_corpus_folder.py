@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import os
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xtremedistil_ner.corpus.check import check_corpus
 from xtremedistil_ner.corpus.folder import find_split, find_text, languages_of, read_split, read_text
 from xtremedistil_ner.errors import CorpusError
 
@@ -145,6 +147,14 @@ def test_two_files_for_one_split_are_refused(tmp_path):
     (tmp_path / "en" / "dev.conll.gz").touch()
     with pytest.raises(CorpusError, match=r"dev\.conll\.gz: dev\.tsv stands beside it"):
         find_split(tmp_path, "en", "dev")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_split_that_never_ends_is_refused_before_it_is_read(tmp_path, make):
+    path = tmp_path / "en" / "train.tsv"
+    path.parent.mkdir()
+    make(path)
+    assert check_corpus(tmp_path).problems == (f"{path}: a pipe or device where a file belongs. Write one file.",)
 
 
 def test_raw_text_is_split_into_words_and_streamed(tmp_path):
