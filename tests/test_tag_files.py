@@ -383,6 +383,12 @@ def test_what_is_wrong_in_a_worker_is_told_as_by_one_process(export):
         list(tag_in_processes(export, documents, "brat", workers=2))
 
 
+@pytest.mark.parametrize("name", ["workers", "threads", "batch"])
+def test_numbers_of_workers_are_checked_before_they_start(export, name):
+    with pytest.raises(UsageError, match=f"{name} is 0. Give a whole number from 1 to"):
+        list(tag_in_processes(export, [], "jsonl", **{"workers": 1, name: 0}))
+
+
 def test_workers_that_are_killed_are_named(export):
     lines = tag_in_processes(export, (Document("a:1", TEXT) for _ in range(10_000)), "jsonl", workers=1, batch=1)
     next(lines)
