@@ -98,9 +98,9 @@ def test_panx_words_lose_the_language_prefix_only_if_all_have_it(tmp_path):
     assert content(read(tmp_path, "en:a\tO\n", language="de")) == [[("en:a", "O")]]
 
 
-def test_a_panx_word_that_is_nothing_but_its_prefix_is_refused(tmp_path):
-    with pytest.raises(CorpusError, match=r"train\.tsv:3: word 2 is empty"):
-        read(tmp_path, "en:a\tO\n\nen:b\tO\nen:\tO\n")
+def test_a_panx_word_that_is_nothing_but_its_prefix_is_refused_with_its_sentence(tmp_path):
+    said = ["2: word 2 is empty behind en:. Leave it and its tag out."]
+    assert problems(tmp_path, "\nen:a\tO\nen:\tO\n\nen:b\tO\n") == said
 
 
 def test_every_problem_of_a_file_is_reported_with_line_column_and_remedy(tmp_path):

@@ -111,6 +111,12 @@ class SplitRows:
 
         Raises: CorpusError with the problems noted so far, and where no sentence was read.
         """
+        prefix = self._panx_prefix(language)
+        for number, words, _ in self.sentences if prefix else ():
+            if prefix in words:
+                self.report(
+                    number, f"word {words.index(prefix) + 1} is empty behind {prefix}. Leave it and its tag out."
+                )
         if not self.problems and not self.sentences:
             place = f"{self.name}:1:1" if self.unit == LINE else self.name
             self.problems.append(f"{place}: no sentence in this file. Remove it or fill it.")
@@ -118,7 +124,6 @@ class SplitRows:
             raise CorpusError("\n".join(self.problems[:MAX_PROBLEMS]))
         scheme = tag_format(sorted(self.taggings))  # far fewer than sentences
         converted = {tags: to_iob2(tags, format=scheme) for tags in self.taggings}
-        prefix = len(self._panx_prefix(language))
         sentences: list[Sentence] = []
         repaired = 0
         self.sentences.reverse()
@@ -126,7 +131,7 @@ class SplitRows:
             number, words, tags = self.sentences.pop()
             iob2, repairs = converted[tags]
             repaired += repairs
-            cut = tuple([word[prefix:] for word in words]) if prefix else words
+            cut = tuple([word[len(prefix) :] for word in words]) if prefix else words
             sentences.append(Sentence(f"{self.short_name}:{number}", language, cut, iob2))
         place = f"{self.name}{self.unit}"
         return LabelledSplit(
