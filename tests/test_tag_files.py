@@ -284,6 +284,24 @@ def test_of_columns_sentences_are_counted_and_a_line_of_white_space_ends_one(exp
     assert went_on.stderr.decode().startswith(f"1 bad sentence passed over; the first: {path}:5:1: 1 column, where")
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_word_that_columns_cannot_hold_is_a_bad_line(export, tmp_path, workers):
+    text = write(tmp_path / "a.txt", "Abc de\na\x1cb\nfGh\n")
+    words = write(tmp_path / "b.jsonl", '{"words": ["a\xa0b"]}\n{"words": []}\n{"words": ["ab"]}\n{"text": "a\xa0b"}\n')
+    arguments = (text, words, "--format", "conll", "--workers", workers)
+    stopped, went_on = call(export, *arguments), call(export, *arguments, "--skip-bad")
+    assert (stopped.returncode, f"{text}:2: word 'a\\x1cb' has no" in stopped.stderr.decode()) == (3, True)
+    assert went_on.stderr.decode().startswith(f"2 bad lines passed over; the first: {text}:2: word")
+    assert [line.split("\t")[0] for line in went_on.stdout.decode().split("\n")] == [
+        *("Abc", "de", ""),
+        *("fGh", ""),
+        "",
+        *("ab", ""),
+        *("a", "b", ""),
+        "",
+    ]
+
+
 def test_a_line_that_is_too_long_is_passed_over_and_takes_the_places_after_it(tmp_path):
     path = write(tmp_path / "a.txt", b"one\n" + b"x" * (3 << 20) + b"\ntwo\n")
     told = []

@@ -57,7 +57,7 @@ def tag(
     """Tag text from files or standard input, in order and with bounded memory."""
     from xtremedistil_ner.tagger import Tagger
     from xtremedistil_ner.tagging.documents import STANDARD_INPUT, format_of, read_documents
-    from xtremedistil_ner.tagging.formats import LINE_FORMATS, tag_lines
+    from xtremedistil_ner.tagging.formats import LINE_FORMATS, tag_lines, writable
     from xtremedistil_ner.tagging.workers import tag_in_processes
 
     export, paths = find_export(export), files or []
@@ -68,6 +68,8 @@ def tag(
         raise UsageError("--format brat: one .ann belongs to one text. Give one file at a time.")
     skipped = _Skipped()
     documents = read_documents(paths, source, on_bad_line=skipped if skip_bad else None)
+    if skip_bad:
+        documents = writable(documents, form, on_bad_line=skipped)
     total = _total_bytes(paths)
     if workers is None:
         is_large = bool(paths) and (total is None or total > _LARGE_BYTES)
