@@ -205,7 +205,7 @@ def test_columns_that_a_recipe_names_are_read_and_decide_the_fingerprint(tmp_pat
     ]
     assert [corpus.scheme.types for corpus in opened] == [("X",), ("Y",), ("Y",)]
     assert len({corpus.content_hash("en", "train") for corpus in opened}) == 3
-    with pytest.raises(CorpusError, match=r"there are 3 columns, and corpus\.columns names column 7"):
+    with pytest.raises(CorpusError, match=r"there are 3 columns, and corpus\.columns or --columns names column 7"):
         read_split(path, language="en", columns=ColumnNumbers(tag=7))
 
 

@@ -284,6 +284,16 @@ def test_of_columns_sentences_are_counted_and_a_line_of_white_space_ends_one(exp
     assert went_on.stderr.decode().startswith(f"1 bad sentence passed over; the first: {path}:5:1: 1 column, where")
 
 
+def test_the_columns_that_are_named_are_read(export, tmp_path):
+    path = write(tmp_path / "a.conll", "x Abc B-PER\ny de O\n")
+    found = call(export, path, "--columns", "word=2,tag=3", "--format", "jsonl")
+    assert json.loads(found.stdout)["words"] == ["Abc", "de"]
+    beyond = call(export, path, "--columns", "word=4")
+    assert (beyond.returncode, b"there are 3 columns" in beyond.stderr) == (3, True)
+    unread = call(export, write(tmp_path / "a.txt", "Abc\n"), "--columns", "word=2")
+    assert (unread.returncode, b"--columns: no input has columns" in unread.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_word_that_columns_cannot_hold_is_a_bad_line(export, tmp_path, workers):
     text = write(tmp_path / "a.txt", "Abc de\na\x1cb\nfGh\n")

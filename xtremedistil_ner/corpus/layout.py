@@ -200,8 +200,9 @@ def _problem(shares: Sequence[float], columns: ColumnNumbers, word: int, found: 
     """Why a file cannot be read; `found` is None where no column has tags."""
     asked = max(columns.word or 0, columns.tag or 0)
     if 0 < len(shares) < asked:
-        return f"there are {len(shares)} columns, and corpus.columns names column {asked}. Change it."
+        return f"there are {len(shares)} columns, and corpus.columns or --columns names column {asked}. Change it."
     has_tags = columns.word is None and found is None and len(shares) > word and shares[word] > 1 / 2
     if len(shares) > 1 and (has_tags or word == tag):
-        return f"column {word + 1} has tags, and no column was found for the words. Name both in corpus.columns."
+        found_none = f"column {word + 1} has tags, and no column was found for the words"
+        return f"{found_none}. Name both in corpus.columns or --columns."
     return ""
