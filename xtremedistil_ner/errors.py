@@ -95,7 +95,7 @@ class ResourceError(XnerError):
 
 
 class Interrupted(XnerError):
-    """Stopped by SIGINT or SIGTERM after the state was saved; the same command goes on."""
+    """Stopped by SIGINT or SIGTERM; of a run the state was saved, and the same command goes on."""
 
     exit_code = 130
 

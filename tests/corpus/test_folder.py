@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import os
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xtremedistil_ner.corpus.check import check_corpus
 from xtremedistil_ner.corpus.folder import find_split, find_text, languages_of, read_split, read_text
 from xtremedistil_ner.errors import CorpusError
 
@@ -45,6 +47,12 @@ def test_what_is_written_is_read_back(tmp_path_factory, sentences):
 def test_a_sentences_id_is_its_file_and_first_line(tmp_path):
     file = read(tmp_path, "\n\na\tO\nb\tO\n\n\nc\tO")
     assert [sentence.id for sentence in file.sentences] == ["train.tsv:3", "train.tsv:7"]
+
+
+def test_equal_words_and_equal_sequences_of_tags_are_kept_once(tmp_path):
+    first, second = read(tmp_path, "Ada\tB-PER\n.\tO\n\nAda\tB-PER\n.\tO\n").sentences
+    assert first.words[0] is second.words[0]
+    assert first.tags is second.tags
 
 
 def test_columns_may_be_separated_by_tabs_or_spaces_with_others_between(tmp_path):
@@ -90,9 +98,9 @@ def test_panx_words_lose_the_language_prefix_only_if_all_have_it(tmp_path):
     assert content(read(tmp_path, "en:a\tO\n", language="de")) == [[("en:a", "O")]]
 
 
-def test_a_panx_word_that_is_nothing_but_its_prefix_is_refused(tmp_path):
-    with pytest.raises(CorpusError, match=r"train\.tsv:3: word 2 is empty"):
-        read(tmp_path, "en:a\tO\n\nen:b\tO\nen:\tO\n")
+def test_a_panx_word_that_is_nothing_but_its_prefix_is_refused_with_its_sentence(tmp_path):
+    said = ["2: word 2 is empty behind en:. Leave it and its tag out."]
+    assert problems(tmp_path, "\nen:a\tO\nen:\tO\n\nen:b\tO\n") == said
 
 
 def test_every_problem_of_a_file_is_reported_with_line_column_and_remedy(tmp_path):
@@ -139,6 +147,14 @@ def test_two_files_for_one_split_are_refused(tmp_path):
     (tmp_path / "en" / "dev.conll.gz").touch()
     with pytest.raises(CorpusError, match=r"dev\.conll\.gz: dev\.tsv stands beside it"):
         find_split(tmp_path, "en", "dev")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_a_split_that_never_ends_is_refused_before_it_is_read(tmp_path, make):
+    path = tmp_path / "en" / "train.tsv"
+    path.parent.mkdir()
+    make(path)
+    assert check_corpus(tmp_path).problems == (f"{path}: a pipe or device where a file belongs. Write one file.",)
 
 
 def test_raw_text_is_split_into_words_and_streamed(tmp_path):

@@ -61,6 +61,12 @@ LAYOUTS = {
     ),
     "PAN-X": ("train", "en:Ada\tB-PER\nen:#\tO\n\nen:en:x\tO\n", ["Ada/B-PER #/O", "en:x/O"], 0),
     "CoNLL-U": ("train.conllu", CONLLU, ["zu/O dem/O Rhein/B-LOC"], 4),
+    "comments that end like a tag, and a word that begins like one": (
+        "train.conll",
+        "# U-Bahn\nAda B-PER\n# B-PER\n# O\n# E-Mail\n\n# S-Bahn\nruns O\n",
+        ["Ada/B-PER #/B-PER #/O", "runs/O"],
+        3,
+    ),
     "BIO": ("train.bio", "Ada B-PER\nsleeps O\n# O\n", ["Ada/B-PER sleeps/O #/O"], 0),
     "iob2 with spaces": (
         "valid.iob2",
@@ -199,7 +205,7 @@ def test_columns_that_a_recipe_names_are_read_and_decide_the_fingerprint(tmp_pat
     ]
     assert [corpus.scheme.types for corpus in opened] == [("X",), ("Y",), ("Y",)]
     assert len({corpus.content_hash("en", "train") for corpus in opened}) == 3
-    with pytest.raises(CorpusError, match=r"there are 3 columns, and corpus\.columns names column 7"):
+    with pytest.raises(CorpusError, match=r"there are 3 columns, and corpus\.columns or --columns names column 7"):
         read_split(path, language="en", columns=ColumnNumbers(tag=7))
 
 

@@ -79,6 +79,17 @@ def test_a_file_that_expands_as_no_text_does_is_refused(tmp_path, suffix):
         sum(map(len, open_raw(path)))
 
 
+def test_a_small_file_expands_to_four_mebibytes_at_most(tmp_path):
+    """7 kB would be 5 MiB of the shortest sentences, and these 200 MB of memory."""
+    path = tmp_path / "train.tsv.gz"
+    sentence = b"a\tO\n\n"
+    path.write_bytes(gzip.compress(sentence * (1 << 19)))
+    assert sum(map(len, open_raw(path))) == 5 << 19
+    path.write_bytes(gzip.compress(sentence * (1 << 20)))
+    with pytest.raises(CorpusError, match=r"expands to more than 300 times its size"):
+        sum(map(len, open_raw(path)))
+
+
 def test_invalid_utf_8_is_reported_with_line_and_column(tmp_path):
     path = tmp_path / "text.txt"
     path.write_bytes("gut\nschön ".encode() + b"\xff da\n")

@@ -142,6 +142,14 @@ def test_a_table_that_expands_a_thousandfold_is_refused_before_it_is_read(tmp_pa
         read_split(path, language="en")
 
 
+def test_of_a_word_that_a_dictionary_repeats_a_thousand_times_few_are_held(tmp_path):
+    path = write(tmp_path / "en.parquet", pyarrow.table({"text": ["x" * 10_000] * 1000}))
+    assert path.stat().st_size < 3000
+    sizes = [batch.nbytes for batch in records.parquet_batches(path, ["text"])]
+    assert sum(sizes) > 10_000_000
+    assert max(sizes) < 700_000
+
+
 def test_a_few_kilobytes_of_a_million_rows_are_refused(tmp_path):
     rows = pyarrow.nulls(2**20 + 1)
     pyarrow.parquet.write_table(pyarrow.table({"words": rows, "tags": rows}), tmp_path / "train.parquet")

@@ -106,3 +106,22 @@ def test_a_signal_while_torch_is_imported_is_130_and_one_message(finished_run, n
     os.kill(process.pid, number)
     _, err = process.communicate(timeout=120)
     assert (process.returncode, err.count("\n"), err.startswith("xner: Stopped")) == (130, 1, True), err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_tagging_that_is_stopped_says_that_it_saves_nothing(finished_run, number):
+    process = subprocess.Popen(
+        (*COMMAND, "tag", str(finished_run / "run" / "export"), "--format", "jsonl"),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while b"onnxruntime" not in (maps := open(f"/proc/{process.pid}/maps", "rb")).read():  # noqa: PTH123
+        maps.close()
+        assert process.poll() is None
+        time.sleep(0.005)
+    maps.close()
+    os.kill(process.pid, number)
+    found = (*process.communicate(timeout=120), process.returncode)
+    assert found == ("", "xner: Stopped. The same command begins from the start.\n", 130)

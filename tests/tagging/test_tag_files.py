@@ -284,6 +284,34 @@ def test_of_columns_sentences_are_counted_and_a_line_of_white_space_ends_one(exp
     assert went_on.stderr.decode().startswith(f"1 bad sentence passed over; the first: {path}:5:1: 1 column, where")
 
 
+def test_the_columns_that_are_named_are_read(export, tmp_path):
+    path = write(tmp_path / "a.conll", "x Abc B-PER\ny de O\n")
+    found = call(export, path, "--columns", "word=2,tag=3", "--format", "jsonl")
+    assert json.loads(found.stdout)["words"] == ["Abc", "de"]
+    beyond = call(export, path, "--columns", "word=4")
+    assert (beyond.returncode, b"there are 3 columns" in beyond.stderr) == (3, True)
+    unread = call(export, write(tmp_path / "a.txt", "Abc\n"), "--columns", "word=2")
+    assert (unread.returncode, b"--columns: no input has columns" in unread.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_word_that_columns_cannot_hold_is_a_bad_line(export, tmp_path, workers):
+    text = write(tmp_path / "a.txt", "Abc de\na\x1cb\nfGh\n")
+    words = write(tmp_path / "b.jsonl", '{"words": ["a\xa0b"]}\n{"words": []}\n{"words": ["ab"]}\n{"text": "a\xa0b"}\n')
+    arguments = (text, words, "--format", "conll", "--workers", workers)
+    stopped, went_on = call(export, *arguments), call(export, *arguments, "--skip-bad")
+    assert (stopped.returncode, f"{text}:2: word 'a\\x1cb' has no" in stopped.stderr.decode()) == (3, True)
+    assert went_on.stderr.decode().startswith(f"2 bad lines passed over; the first: {text}:2: word")
+    assert [line.split("\t")[0] for line in went_on.stdout.decode().split("\n")] == [
+        *("Abc", "de", ""),
+        *("fGh", ""),
+        "",
+        *("ab", ""),
+        *("a", "b", ""),
+        "",
+    ]
+
+
 def test_a_line_that_is_too_long_is_passed_over_and_takes_the_places_after_it(tmp_path):
     path = write(tmp_path / "a.txt", b"one\n" + b"x" * (3 << 20) + b"\ntwo\n")
     told = []
@@ -381,6 +409,12 @@ def test_what_is_wrong_in_a_worker_is_told_as_by_one_process(export):
         list(tag_in_processes(export, documents, "conll", workers=1))
     with pytest.raises(UsageError, match="brat is written by one"):
         list(tag_in_processes(export, documents, "brat", workers=2))
+
+
+@pytest.mark.parametrize("name", ["workers", "threads", "batch"])
+def test_numbers_of_workers_are_checked_before_they_start(export, name):
+    with pytest.raises(UsageError, match=f"{name} is 0. Give a whole number from 1 to"):
+        list(tag_in_processes(export, [], "jsonl", **{"workers": 1, name: 0}))
 
 
 def test_workers_that_are_killed_are_named(export):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -171,6 +172,11 @@ def test_a_word_without_a_piece_is_outside_and_ends_an_entity():
         (lambda tagger: list(tagger.tag_stream(iter(["a", 1]))), r"text 1 .* is 1, not a text"),
         (lambda tagger: tagger.tag_stream(["a"], batch=0), r"batch is 0"),
         (lambda tagger: tagger.tag_stream(["a"], batch=1.5), r"batch is 1.5"),
+        (
+            lambda tagger: tagger.tag_stream(["a"], batch=10**30),
+            r"batch is 10{30}\. Give a whole number from 1 to 2,147",
+        ),
+        (lambda tagger: list(tag_documents(tagger, [], batch=0)), r"batch is 0"),
         (lambda tagger: list(tag_documents(tagger, ["a"])), r"'a' is no document"),
     ],
 )
@@ -191,8 +197,18 @@ def test_whatever_goes_over_texts_will_do(tagger):
 def test_any_number_of_threads_gives_the_same_bits(folder, tagger):
     texts = ["Abc de, fGh a.b ef", "gh Xyz " * 30]
     assert Tagger.from_pretrained(str(folder), threads=2).tag(texts) == tagger.tag(texts)
-    with pytest.raises(UsageError, match="threads"):
-        Tagger.from_pretrained(folder, threads=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        *(({"threads": n}, f"threads is {n!r}. Give a whole number from 1 to 1,024.") for n in (0, "2", None, 10**12)),
+        *(({"device": name}, f"device is {name!r}. Give cpu or cuda.") for name in ("tpu", None, ["cpu"])),
+    ],
+)
+def test_a_device_or_number_of_threads_that_there_is_not_is_named_with_those_there_are(folder, options, message):
+    with pytest.raises(UsageError, match=re.escape(message)):
+        Tagger.from_pretrained(folder, **options)
 
 
 @pytest.mark.parametrize("name", EVERY_FILE)

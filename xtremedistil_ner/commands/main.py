@@ -23,7 +23,7 @@ from xtremedistil_ner.commands.runs import (
     read_languages,
     runs_app,
 )
-from xtremedistil_ner.commands.service import GraphOption, service_app
+from xtremedistil_ner.commands.service import Columns, GraphOption, read_columns, service_app
 from xtremedistil_ner.commands.terminal import (
     TerminalReporter,
     format_check,
@@ -38,7 +38,6 @@ from xtremedistil_ner.processes.process_end import open_streams, require_unicode
 
 if TYPE_CHECKING:
     from xtremedistil_ner.corpus.check import SplitStats
-    from xtremedistil_ner.recipe.schema import ColumnsSection
 
 
 def _named(path: str) -> str:
@@ -48,9 +47,6 @@ def _named(path: str) -> str:
 
 
 CorpusPath = Annotated[str, typer.Argument(metavar="PATH", help="Corpus folder or URL, or `demo`.", callback=_named)]
-Columns = Annotated[
-    str | None, typer.Option(help="Columns of words and tags, such as `word=1,tag=2`. [default: as the files show]")
-]
 TypesOption = Annotated[
     str, typer.Option(metavar="OLD=NEW,OLD=…", help="New names of entity types; `OLD=` leaves a type out.")
 ]
@@ -75,22 +71,6 @@ def run() -> None:
     app(prog_name="xner")
 
 
-def _read_columns(text: str | None) -> dict[str, ColumnsSection]:
-    """The columns that an option names, such as `word=2,tag=3`, as a keyword argument; none without it.
-
-    Raises: UsageError for anything else.
-    """
-    if text is None:
-        return {}
-    from xtremedistil_ner.recipe.schema import ColumnsSection
-
-    parts = [part.partition("=") for part in text.replace(" ", "").split(",")]
-    try:
-        return {"columns": ColumnsSection.model_validate({name: int(number) for name, _, number in parts})}
-    except ValueError as error:  # pydantic's too
-        raise UsageError(f"--columns {quoted(text)}: no two columns. Write for example word=1,tag=2.") from error
-
-
 @app.callback(invoke_without_command=True)
 def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
     if version:
@@ -113,7 +93,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Score a model per language: strict entity F1 of whole sentences."""
-    codes, options, mapping = read_languages(langs), _read_columns(columns), _read_types(types)
+    codes, options, mapping = read_languages(langs), read_columns(columns), _read_types(types)
     from xtremedistil_ner.stages.evaluate import evaluate_model
 
     with TerminalReporter(quiet=as_json) as report:
@@ -137,7 +117,7 @@ def corpus_check(path: CorpusPath, columns: Columns = None, types: TypesOption =
     from xtremedistil_ner.corpus.check import check_corpus
 
     mapping = _read_types(types)
-    check = check_corpus(path, types=mapping, **_read_columns(columns))
+    check = check_corpus(path, types=mapping, **read_columns(columns))
     if check.problems:
         raise CorpusError("\n".join((*check.problems, *format_unread(check))))
     echo(format_check(check, path))
@@ -150,7 +130,7 @@ def corpus_stats(path: CorpusPath, columns: Columns = None, types: TypesOption =
     from xtremedistil_ner.corpus import check
 
     mapping = _read_types(types)
-    stats = check.corpus_stats(path, types=mapping, **_read_columns(columns))
+    stats = check.corpus_stats(path, types=mapping, **read_columns(columns))
     echo(format_stats(stats))
     _echo_mapping(mapping, stats)
 

@@ -8,19 +8,25 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from xtremedistil_ner.commands.terminal import TaggingProgress
-from xtremedistil_ner.errors import CorpusError, UsageError
+from xtremedistil_ner.errors import CorpusError, UsageError, quoted
 from xtremedistil_ner.processes.cores import available_cores
 from xtremedistil_ner.serve.limits import Limits
 from xtremedistil_ner.tagging.export_reader import find_export
 
+if TYPE_CHECKING:
+    from xtremedistil_ner.recipe.schema import ColumnsSection
+
 Export = Annotated[Path, typer.Argument(metavar="EXPORT", help="Export folder, or a run folder that has one.")]
 GraphOption = Annotated[
     Literal["float32", "int8"] | None, typer.Option(help="An export's graph. [default: float32 where there is one]")
+]
+Columns = Annotated[
+    str | None, typer.Option(help="Columns of words and tags, such as `word=1,tag=2`. [default: as the files show]")
 ]
 
 LIMITS = Limits()
@@ -45,6 +51,7 @@ def tag(
         Literal["jsonl", "conll", "brat", "terminal"] | None,
         typer.Option("--format", help="[default: terminal on a terminal, else jsonl]"),
     ] = None,
+    columns: Columns = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Pass over bad lines and count them.")] = False,
     precision: GraphOption = None,
     threads: Annotated[
@@ -55,8 +62,9 @@ def tag(
     ] = None,
 ) -> None:
     """Tag text from files or standard input, in order and with bounded memory."""
+    from xtremedistil_ner.corpus.layout import SHOWN_BY_FILE, ColumnNumbers
     from xtremedistil_ner.tagging.documents import STANDARD_INPUT, format_of, read_documents
-    from xtremedistil_ner.tagging.formats import LINE_FORMATS, tag_lines
+    from xtremedistil_ner.tagging.formats import LINE_FORMATS, tag_lines, writable
     from xtremedistil_ner.tagging.tagger import Tagger
     from xtremedistil_ner.tagging.workers import tag_in_processes
 
@@ -67,7 +75,13 @@ def tag(
     if form == "brat" and len(paths) > 1:
         raise UsageError("--format brat: one .ann belongs to one text. Give one file at a time.")
     skipped = _Skipped()
-    documents = read_documents(paths, source, on_bad_line=skipped if skip_bad else None)
+    named = read_columns(columns).get("columns")
+    if named and "conll" not in {source or format_of(path) for path in paths or [STANDARD_INPUT]}:
+        raise UsageError("--columns: no input has columns. Give --input conll, or leave it out.")
+    numbers = ColumnNumbers(named.word, named.tag) if named else SHOWN_BY_FILE
+    documents = read_documents(paths, source, columns=numbers, on_bad_line=skipped if skip_bad else None)
+    if skip_bad:
+        documents = writable(documents, form, on_bad_line=skipped)
     total = _total_bytes(paths)
     if workers is None:
         is_large = bool(paths) and (total is None or total > _LARGE_BYTES)
@@ -127,6 +141,22 @@ def serve(
         timeout_s=timeout,
     )
     serve_export(export, host=host, port=port, workers=threads or available_cores(), precision=precision, limits=limits)
+
+
+def read_columns(text: str | None) -> dict[str, ColumnsSection]:
+    """The columns that an option names, such as `word=2,tag=3`, as a keyword argument; none without it.
+
+    Raises: UsageError for anything else.
+    """
+    if text is None:
+        return {}
+    from xtremedistil_ner.recipe.schema import ColumnsSection
+
+    parts = [part.partition("=") for part in text.replace(" ", "").split(",")]
+    try:
+        return {"columns": ColumnsSection.model_validate({name: int(number) for name, _, number in parts})}
+    except ValueError as error:  # pydantic's too
+        raise UsageError(f"--columns {quoted(text)}: no two columns. Write for example word=1,tag=2.") from error
 
 
 @dataclass

@@ -88,7 +88,7 @@ def _add_sentences(rows: SplitRows, text: AnnotatedText) -> None:
     tags = _tag_words(words, text, rows.spans)
     start = 0
     for end in _sentence_ends(text.text, words, tags):
-        rows.sentences.append((text.number, [word for word, _, _ in words[start:end]], tags[start:end]))
+        rows.add(text.number, (word for word, _, _ in words[start:end]), tags[start:end])
         start = end
     for tag in tags:
         rows.tag_lines.setdefault(tag, text.number)

@@ -164,7 +164,7 @@ def read_columns(path: Path, *, language: str, columns: ColumnNumbers = SHOWN_BY
         rows.problems += sentence.problems
         if rows.are_hopeless:
             break
-        rows.sentences.append((sentence.line, sentence.words, sentence.tags))
+        rows.add(sentence.line, sentence.words, sentence.tags)
     rows.skipped_lines, rows.tag_lines, rows.note = reader.skipped_lines, reader.tag_lines, reader.layout.note
     return rows.finish(language)
 

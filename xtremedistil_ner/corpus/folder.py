@@ -199,6 +199,7 @@ def _only(found: list[Path], what: str) -> Path | None:
     if len(found) > 1:
         others = ", ".join(file.name for file in found[1:])
         raise CorpusError(f"{found[0]}: {others} stands beside it and is the {what} as well. Keep one of them.")
-    if found and found[0].is_dir() and not is_brat_folder(found[0]):
-        raise CorpusError(f"{found[0]}: a folder where a file belongs. Write one file.")
+    if found and found[0].exists() and not (found[0].is_file() or is_brat_folder(found[0])):
+        kind = "folder" if found[0].is_dir() else "pipe or device"
+        raise CorpusError(f"{found[0]}: a {kind} where a file belongs. Write one file.")
     return found[0] if found else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from xtremedistil_ner.corpus.split import is_tag
 
@@ -40,7 +40,8 @@ class Layout:
     """The columns of a file; `word` and `tag` count from 0, and `tag` is None where no column has tags.
 
     `is_numbered`: column 0 numbers the words. `has_misc`: the tags are those of CoNLL-U's last column, `NER=` or `NE=`.
-    `note` says what was found other than usual, `problem` why the file cannot be read.
+    `note` says what was found other than usual, `problem` why the file cannot be read. `types` are the entity types of
+    the first lines that are no comments; `O` has the empty one.
     """
 
     separator: str
@@ -51,6 +52,7 @@ class Layout:
     has_misc: bool = False
     note: str = ""
     problem: str = ""
+    types: frozenset[str] = field(default=frozenset(), compare=False)
 
     def cut(self, line: str) -> Row:
         """The columns of a line; empty ones behind the last are left out."""
@@ -69,7 +71,8 @@ class Layout:
             return True
         if self.tag is None:
             return row[0].startswith("# ")  # of tabs; between spaces it is the word `#`
-        return line.startswith("# ") and not is_tag(self.tag_of(row))
+        tag = self.tag_of(row)
+        return line.startswith("# ") and not (is_tag(tag) and tag[2:] in self.types)  # `# U-Bahn` has no type Bahn
 
     def tag_of(self, row: Row) -> str:
         """The tag of a row as it is written; O where MISC has none."""
@@ -102,7 +105,9 @@ def find_layout(lines: Sequence[str], columns: ColumnNumbers, *, labelled: bool)
     if problem := _problem(shares, columns, word, found, tag):
         return Layout(separator, n_columns, problem=problem)
     note = "" if columns.word and columns.tag else _note(n_columns, word, tag, is_numbered=counts, has_misc=has_misc)
-    return Layout(separator, n_columns, word, tag, counts, has_misc, note)
+    layout = Layout(separator, n_columns, word, tag, counts, has_misc, note)
+    tags = [layout.tag_of(row) for row in rows] if tag is not None else []
+    return replace(layout, types=frozenset({"", *(tag[2:] for tag in tags if is_tag(tag))}))
 
 
 def _cut(line: str, separator: str) -> Row:
@@ -195,8 +200,9 @@ def _problem(shares: Sequence[float], columns: ColumnNumbers, word: int, found: 
     """Why a file cannot be read; `found` is None where no column has tags."""
     asked = max(columns.word or 0, columns.tag or 0)
     if 0 < len(shares) < asked:
-        return f"there are {len(shares)} columns, and corpus.columns names column {asked}. Change it."
+        return f"there are {len(shares)} columns, and corpus.columns or --columns names column {asked}. Change it."
     has_tags = columns.word is None and found is None and len(shares) > word and shares[word] > 1 / 2
     if len(shares) > 1 and (has_tags or word == tag):
-        return f"column {word + 1} has tags, and no column was found for the words. Name both in corpus.columns."
+        found_none = f"column {word + 1} has tags, and no column was found for the words"
+        return f"{found_none}. Name both in corpus.columns or --columns."
     return ""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from sys import intern
 
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.errors import CorpusError, quoted
@@ -58,13 +59,15 @@ class SplitRows:
     """What has been read of a split so far, and what is wrong with it.
 
     `name` is the split's in messages, `short_name` in the ids of its sentences. `sentences` have their first line or
-    row, their words, and their tags as written.
+    row, their words, and their tags as written. Each word is kept once, and each sequence of tags, in `taggings`: 30 MB
+    instead of 100 for a file of 10 MB.
     """
 
     name: str
     short_name: str
     unit: str = LINE
-    sentences: list[tuple[int, Sequence[str], Sequence[str]]] = field(default_factory=list)
+    sentences: list[tuple[int, tuple[str, ...], tuple[str, ...]]] = field(default_factory=list)
+    taggings: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     tag_lines: dict[str, int] = field(default_factory=dict)
     skipped_lines: int = 0
@@ -79,6 +82,11 @@ class SplitRows:
     def report(self, number: int, message: str) -> None:
         """Note a problem of a line or row."""
         self.problems.append(f"{self.name}{self.unit}{number}: {message}")
+
+    def add(self, number: int, words: Iterable[str], tags: Iterable[str]) -> None:
+        """Take a sentence whose words and tags were checked."""
+        tagging = tuple(tags)
+        self.sentences.append((number, tuple(map(intern, words)), self.taggings.setdefault(tagging, tagging)))
 
     def add_record(self, number: int, words: object, tags: object, *, tag_names: Sequence[str] | None = None) -> None:
         """Take a sentence as a table or a JSON object has it, or note why that is impossible.
@@ -96,30 +104,34 @@ class SplitRows:
             return
         for tag in written:
             self.tag_lines.setdefault(tag, number)
-        self.sentences.append((number, checked, written))
+        self.add(number, checked, written)
 
     def finish(self, language: str) -> LabelledSplit:
         """Convert the tags to IOB2; words with the prefix `<language>:` throughout, as PAN-X has them, lose it.
 
         Raises: CorpusError with the problems noted so far, and where no sentence was read.
         """
+        prefix = self._panx_prefix(language)
+        for number, words, _ in self.sentences if prefix else ():
+            if prefix in words:
+                self.report(
+                    number, f"word {words.index(prefix) + 1} is empty behind {prefix}. Leave it and its tag out."
+                )
         if not self.problems and not self.sentences:
             place = f"{self.name}:1:1" if self.unit == LINE else self.name
             self.problems.append(f"{place}: no sentence in this file. Remove it or fill it.")
         if self.problems:
             raise CorpusError("\n".join(self.problems[:MAX_PROBLEMS]))
-        written = {tuple(tags) for _, _, tags in self.sentences}  # far fewer than sentences
-        scheme = tag_format(sorted(written))
-        converted = {tags: to_iob2(tags, format=scheme) for tags in written}
-        prefix = len(self._panx_prefix(language))
+        scheme = tag_format(sorted(self.taggings))  # far fewer than sentences
+        converted = {tags: to_iob2(tags, format=scheme) for tags in self.taggings}
         sentences: list[Sentence] = []
         repaired = 0
         self.sentences.reverse()
-        while self.sentences:  # not held twice: short sentences of 10 MB take a GB then
+        while self.sentences:  # not held twice: short sentences of 10 MB take 400 MB
             number, words, tags = self.sentences.pop()
-            iob2, repairs = converted[tuple(tags)]
+            iob2, repairs = converted[tags]
             repaired += repairs
-            cut = tuple([word[prefix:] for word in words]) if prefix else tuple(words)
+            cut = tuple([word[len(prefix) :] for word in words]) if prefix else words
             sentences.append(Sentence(f"{self.short_name}:{number}", language, cut, iob2))
         place = f"{self.name}{self.unit}"
         return LabelledSplit(

@@ -29,7 +29,8 @@ COMPRESSIONS = ("", ".gz", ".xz", ".bz2", ".zst")
 LONGEST_LINE_BYTES = 1 << 20
 _MOST_EXPANSION = 300
 """Text expands 3 to 30 times; a file of nothing but one repeated sentence some 250 times with gzip."""
-_SMALL_BYTES = 1 << 24
+_SMALL_BYTES = 1 << 22
+"""Of sentences of one word, 4 MiB take 170 MB of memory."""
 _ZSTANDARD_BYTES = 256
 """Read at once: four bytes may stand for 128 KiB."""
 _DAMAGE = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zstandard.ZstdError)

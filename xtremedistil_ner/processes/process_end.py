@@ -15,7 +15,11 @@ from typing import BinaryIO, NoReturn, TextIO
 
 from xtremedistil_ner.addresses import text_without_secrets
 from xtremedistil_ner.errors import Interrupted, ResourceError, UsageError, XnerError, lack_of_resource
-from xtremedistil_ner.processes.stop_signals import STOPPED, ignore_signals, signals_held, was_told_to_stop
+from xtremedistil_ner.processes.stop_signals import (
+    ignore_signals,
+    signals_held,
+    told_to_stop,
+)
 
 _UNICODE = ("utf-8", "backslashreplace")
 _MOST_SAID = 1800
@@ -119,11 +123,11 @@ def _run(command: Callable[[], None]) -> int:
                 raise ending.__context__ from None
             code = int(ending.code or 0)
         except Exception as error:
-            if was_told_to_stop() and not isinstance(error, Interrupted):
-                raise Interrupted(STOPPED) from error  # whatever a library made of the signal
+            if (message := told_to_stop()) and not isinstance(error, Interrupted):
+                raise Interrupted(message) from error  # whatever a library made of the signal
             raise
-        if code == Interrupted.exit_code and was_told_to_stop():  # what typer makes of it
-            raise Interrupted("Stopped.")
+        if code == Interrupted.exit_code and (message := told_to_stop()):  # what typer makes of it
+            raise Interrupted(message)
         sys.stdout.flush()
         return code
 

@@ -22,15 +22,20 @@ from xtremedistil_ner.errors import Interrupted
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 STOPPED = "Stopped; what was done is saved. The same command goes on from there."
+_NOTHING_SAVED = "Stopped. The same command begins from the start."
 _SHOW_CURSOR = "\x1b[?25h"  # progress bars hide it
 
 
 @dataclass(slots=True)
 class _Held:
-    """Signals that came since they are held, and what a process that must not end now waits for."""
+    """Signals that came since they are held, and what a process that must not end now waits for.
+
+    `message` is what it says at its end.
+    """
 
     ends_process: bool
     is_worker: bool
+    message: str = STOPPED
     received: int = 0
     stops: str = ""
 
@@ -42,17 +47,21 @@ _held: _Held | None = None
 def signals_held(*, ends_process: bool = False) -> Iterator[None]:
     """Take both signals until the block ends; inside another such block, and in other threads, nothing changes.
 
-    With `ends_process` the second signal ends the process with 130, whatever it is doing. One of several processes,
-    which has a `RANK`, says nothing and takes a second signal for the first: a terminal and a launcher both send one.
+    A command that holds no such block inside has saved nothing, and says so when stopped. With `ends_process`, for
+    commands, the second signal ends the process with 130, whatever it is doing. One of several processes, which has a
+    `RANK`, says nothing and takes a second signal for the first: a terminal and a launcher both send one.
 
     Raises: Interrupted when a signal ended the block.
     """
     global _held
+    message = _NOTHING_SAVED if ends_process else STOPPED
     try:
         if _held is not None or threading.current_thread() is not threading.main_thread():
+            if _held is not None:
+                _held.message = message
             yield
             return
-        _held = _Held(ends_process, is_worker="RANK" in os.environ)
+        _held = _Held(ends_process, is_worker="RANK" in os.environ, message=message)
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         listener = threading.Thread(target=_listen, args=(reading, _held), daemon=True)
@@ -65,10 +74,10 @@ def signals_held(*, ends_process: bool = False) -> Iterator[None]:
             for number, handler in before.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(before_fd)
-            _held = None
+            message, _held = _held.message, None
             os.close(writing)  # which ends the listener
     except KeyboardInterrupt as error:
-        raise Interrupted(STOPPED) from error
+        raise Interrupted(message) from error
 
 
 @contextmanager
@@ -78,6 +87,7 @@ def deferred(when: str) -> Iterator[Callable[[], bool]]:
     Gives a function that tells whether one came. Raises: KeyboardInterrupt for a signal that nobody asked about.
     """
     held = _held or _Held(ends_process=False, is_worker=False)
+    held.message = STOPPED
     before, held.stops = held.stops, when
     try:
         yield lambda: bool(held.received)
@@ -97,9 +107,9 @@ def without_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def was_told_to_stop() -> bool:
-    """Whether a signal came since the signals are held."""
-    return _held is not None and _held.received > 0
+def told_to_stop() -> str:
+    """What to say of a signal that came since the signals are held; nothing if none did."""
+    return _held.message if _held is not None and _held.received else ""
 
 
 def stop_if_told() -> None:
@@ -133,7 +143,7 @@ def _listen(reading: int, held: _Held) -> None:
             if count == 1 and held.stops:
                 _write(f"xner: stopping {held.stops}. A second signal ends it at once.\n")
             elif count > 1 and held.ends_process:
-                _write(f"xner: {STOPPED}\n")
+                _write(f"xner: {held.message}\n")
                 os._exit(Interrupted.exit_code)
 
 

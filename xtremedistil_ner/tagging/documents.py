@@ -9,11 +9,13 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 from xtremedistil_ner.corpus.columns import COLUMN_ENDINGS, ColumnReader
 from xtremedistil_ner.corpus.json_lines import parse_record
+from xtremedistil_ner.corpus.layout import SHOWN_BY_FILE, ColumnNumbers
 from xtremedistil_ner.corpus.streams import COMPRESSIONS, LONGEST_LINE_BYTES, decode_line, open_raw, read_lines
 from xtremedistil_ner.errors import CorpusError
 
@@ -45,16 +47,24 @@ class Document:
 
 
 def read_documents(
-    files: Sequence[Path], form: InputFormat | None = None, *, on_bad_line: OnBadLine | None = None
+    files: Sequence[Path],
+    form: InputFormat | None = None,
+    *,
+    columns: ColumnNumbers = SHOWN_BY_FILE,
+    on_bad_line: OnBadLine | None = None,
 ) -> Iterator[Document]:
     """The documents of some files in order; of standard input when there is none.
 
-    Without a `form` the file name decides. `on_bad_line` hears of each line that is passed over, and of columns of each
-    sentence.
+    Without a `form` the file name decides. `columns` says where words and tags stand if the files do not show it.
+    `on_bad_line` hears of each line that is passed over, and of columns of each sentence.
 
     Raises: CorpusError for a missing or damaged file and, without `on_bad_line`, for the first bad line.
     """
-    readers = {"text": _read_text, "jsonl": _read_jsonl, "conll": _read_conll}
+    readers: dict[InputFormat, Callable[[Iterable[bytes], Path, OnBadLine], Iterator[Document]]] = {
+        "text": _read_text,
+        "jsonl": _read_jsonl,
+        "conll": partial(_read_conll, columns=columns),
+    }
     for path in files or (STANDARD_INPUT,):
         lines = read_lines(sys.stdin.buffer) if path == STANDARD_INPUT else open_raw(path)
         yield from readers[form or format_of(path)](lines, path, on_bad_line or _stop)
@@ -116,10 +126,12 @@ def _check_characters(record: dict[str, Any], place: str) -> None:
         ) from error
 
 
-def _read_conll(lines: Iterable[bytes], path: Path, on_bad_line: OnBadLine) -> Iterator[Document]:
+def _read_conll(
+    lines: Iterable[bytes], path: Path, on_bad_line: OnBadLine, *, columns: ColumnNumbers
+) -> Iterator[Document]:
     """Sentences of words in columns; a sentence with a bad line is passed over whole."""
     is_terminal = path == STANDARD_INPUT and sys.stdin.isatty()
-    for sentence in ColumnReader(lines, path, labelled=False, is_terminal=is_terminal):
+    for sentence in ColumnReader(lines, path, columns, labelled=False, is_terminal=is_terminal):
         if sentence.problems:
             on_bad_line(CorpusError(sentence.problems[0]))
         else:

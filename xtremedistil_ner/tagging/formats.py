@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.errors import CorpusError, UsageError, quoted
-from xtremedistil_ner.tagging.documents import Document
+from xtremedistil_ner.tagging.documents import Document, OnBadLine
 from xtremedistil_ner.tagging.tag_documents import TaggedDocument, tag_documents
 from xtremedistil_ner.tagging.tagger import Tagger
 
@@ -18,6 +19,8 @@ OutputFormat = Literal["jsonl", "conll", "brat", "terminal"]
 LINE_FORMATS: tuple[OutputFormat, ...] = ("jsonl", "conll")
 """The formats in which what is written of a document does not depend on those before it."""
 _WHITE_SPACE = re.compile(r"\s")
+_UNSPLIT = re.compile("[\x1c-\x1f]")
+"""White space to Python that does not separate words."""
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 _STYLES = ("36", "33", "35", "32", "34", "31")  # cyan, yellow, magenta, green, blue, red
 
@@ -29,6 +32,19 @@ class TaggedLines:
     text: str
     words: int
     size: int
+
+
+def writable(documents: Iterable[Document], form: OutputFormat, *, on_bad_line: OnBadLine) -> Iterator[Document]:
+    """The documents that a format has a place for; `on_bad_line` hears of the others."""
+    for document in documents:
+        try:
+            if form == "conll" and (document.text is None or _UNSPLIT.search(document.text)):
+                words = document.words or [word for word, _, _ in split_words(document.text or "")]
+                _require_no_white_space(words, document.place)
+        except CorpusError as error:
+            on_bad_line(error)
+        else:
+            yield document
 
 
 def tag_lines(
@@ -73,14 +89,15 @@ def _format_json(tagged: TaggedDocument) -> str:
 
 
 def _format_columns(tagged: TaggedDocument) -> str:
-    lines = []
-    for (word, _, _), tag in zip(tagged.words, tagged.tags, strict=True):
+    words = [word for word, _, _ in tagged.words]
+    _require_no_white_space(words, tagged.document.place)
+    return "".join(f"{word}\t{tag}\n" for word, tag in zip(words, tagged.tags, strict=True)) + "\n"
+
+
+def _require_no_white_space(words: Iterable[str], place: str) -> None:
+    for word in words:
         if not word or _WHITE_SPACE.search(word):
-            raise CorpusError(
-                f"{tagged.document.place}: word {quoted(word)} has no place in a column. Write it as jsonl instead."
-            )
-        lines.append(f"{word}\t{tag}\n")
-    return "".join(lines) + "\n"
+            raise CorpusError(f"{place}: word {quoted(word)} has no place in a column. Write it as jsonl instead.")
 
 
 def _format_brat(documents: Iterable[TaggedDocument]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from itertools import islice
 from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.errors import UsageError, quoted
 from xtremedistil_ner.tagging.documents import Document
-from xtremedistil_ner.tagging.tagger import Entity, Tagger
+from xtremedistil_ner.tagging.tagger import MOST_HELD, Entity, Tagger, require_count
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,9 @@ class TaggedDocument:
 def tag_documents(tagger: Tagger, documents: Iterable[Document], *, batch: int = 1024) -> Iterator[TaggedDocument]:
     """Tag documents in order; at most `batch` are held at a time. Words that are given are taken as they are.
 
-    Raises: UsageError for what is no document.
+    Raises: UsageError for what is no document, and for a `batch` that is no such number.
     """
+    require_count(batch, "batch", MOST_HELD)
     rest = iter(documents)
     while chunk := list(islice(rest, batch)):
         places = [_places(document) for document in chunk]

@@ -29,6 +29,8 @@ _Value = TypeVar("_Value")
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 BATCH_PIECES = 384  # of 256 to 1,024: a batch of a (50, 200) student then stays in 1 MB of second-level cache
 _CHUNK_SENTENCES = 2048  # bounds memory, however many texts one call brings
+MOST_THREADS = 1024  # ONNX Runtime ends the process where the system refuses it a thread
+MOST_HELD = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,8 @@ class Tagger:
         the same entities in any company; int8 kernels scale each batch by its largest value, so that logits near a
         border may differ from batch to batch.
 
-        Raises: ModelError when a file is missing, foreign, or not what the manifest says; UsageError for CUDA
-        without an ONNX Runtime that has it.
+        Raises: ModelError when a file is missing, foreign, or not what the manifest says; UsageError for any other
+        `device` or number of `threads`, and for CUDA without an ONNX Runtime that has it.
         """
         path = find_export(Path(folder))
         graph = choose_graph(path, verify_export(path), precision)
@@ -131,10 +133,9 @@ class Tagger:
     def tag_stream(self, lines: Iterable[str], batch: int = 1024) -> Iterator[list[Entity]]:
         """Entities of each line, in order; at most `batch` lines are held at a time.
 
-        Raises: UsageError for what is no text, when its batch is read.
+        Raises: UsageError for a `batch` that is no such number, and for what is no text, when its batch is read.
         """
-        if not isinstance(batch, int) or batch < 1:
-            raise UsageError(f"batch is {quoted(batch)}. Give a positive number.")
+        require_count(batch, "batch", MOST_HELD)
         return self._tag_batches(enumerate(_many(lines, "tag_stream([text])")), batch)
 
     def _tag_batches(self, lines: Iterator[tuple[int, str]], batch: int) -> Iterator[list[Entity]]:
@@ -207,10 +208,12 @@ def open_session(
 ) -> onnxruntime.InferenceSession:
     """A graph, from its file or as bytes, ready to run on a device.
 
-    Raises: ModelError for what ONNX Runtime cannot load; UsageError for CUDA without an ONNX Runtime that has it.
+    Raises: ModelError for what ONNX Runtime cannot load; UsageError for any other device or number of threads, and for
+    CUDA without an ONNX Runtime that has it.
     """
-    if threads < 1:
-        raise UsageError(f"threads is {threads}. Give a positive number.")
+    require_count(threads, "threads", MOST_THREADS)
+    if device not in list(_PROVIDERS):
+        raise UsageError(f"device is {quoted(device)}. Give {' or '.join(_PROVIDERS)}.")
     provider = _PROVIDERS[device]
     if provider not in onnxruntime.get_available_providers():
         raise UsageError(
@@ -250,6 +253,12 @@ def _read_metadata(
     if scheme.tags != tags:
         raise ModelError(f"{path}: its tags are {', '.join(tags)}, expected {', '.join(scheme.tags)}. Export again.")
     return scheme, max_pieces, transitions
+
+
+def require_count(value: object, name: str, most: int) -> None:
+    """Refuse what is no whole number from 1 to `most`. Raises: UsageError."""
+    if not isinstance(value, int | np.integer) or not 1 <= value <= most:
+        raise UsageError(f"{name} is {quoted(value)}. Give a whole number from 1 to {most:,}.")
 
 
 def _many(values: Iterable[_Value], use: str, sentence: int | None = None) -> Iterator[_Value]:

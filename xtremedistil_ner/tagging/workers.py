@@ -21,7 +21,7 @@ from xtremedistil_ner.processes.stop_signals import without_interrupts
 from xtremedistil_ner.tagging.documents import Document
 from xtremedistil_ner.tagging.export_reader import GraphPrecision, choose_graph, find_export, verify_export
 from xtremedistil_ner.tagging.formats import LINE_FORMATS, OutputFormat, TaggedLines, tag_lines
-from xtremedistil_ner.tagging.tagger import Tagger
+from xtremedistil_ner.tagging.tagger import MOST_HELD, MOST_THREADS, Tagger, require_count
 
 _CHUNKS_AHEAD = 3
 _tagger: Tagger | None = None
@@ -40,11 +40,17 @@ def tag_in_processes(
 ) -> Iterator[TaggedLines]:
     """Tag and format documents in order, in `workers` processes.
 
-    Raises: as `Tagger.from_pretrained` and `tag_lines`; UsageError for a format in which documents are not written by
-    themselves; ResourceError when a process ends by itself.
+    Raises: as `Tagger.from_pretrained` and `tag_lines`; UsageError for numbers out of bounds, and for a format in which
+    documents are not written by themselves; ResourceError when a process ends by itself.
     """
     if form not in LINE_FORMATS:
         raise UsageError(f"{workers} workers: {form} is written by one. Take one, or {' or '.join(LINE_FORMATS)}.")
+    for name, value, most in (
+        ("workers", workers, MOST_THREADS),
+        ("threads", threads, MOST_THREADS),
+        ("batch", batch, MOST_HELD),
+    ):
+        require_count(value, name, most)
     export = find_export(export)
     choose_graph(export, verify_export(export), precision)  # here, where an error says what is wrong
     context = multiprocessing.get_context("spawn")  # a copy of a process with threads may hang
