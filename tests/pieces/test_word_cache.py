@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.tiny_student import VOCABULARY
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from xtremedistil_ner.pieces.encoder import word_cache
+from xtremedistil_ner.pieces import word_cache
 from xtremedistil_ner.pieces.vocabulary import wordpiece_tokenizer
 from xtremedistil_ner.pieces.word_cache import WordPieces
 
