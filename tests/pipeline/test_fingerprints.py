@@ -9,8 +9,9 @@ from support.tiny_teacher import save_bert
 
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.errors import UsageError
-from xtremedistil_ner.pipeline.fingerprints import STAGES, stage_fingerprints
+from xtremedistil_ner.pipeline.fingerprints import stage_fingerprints
 from xtremedistil_ner.recipe.reader import load_recipe
+from xtremedistil_ner.run_folder.stage_table import STAGES
 
 
 @pytest.fixture

@@ -16,11 +16,12 @@ from support.tiny_run import labelled_text, write_corpus
 
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.errors import CorpusError, Interrupted, UsageError
-from xtremedistil_ner.pipeline.fingerprints import STAGES, stage_fingerprints
+from xtremedistil_ner.pipeline.fingerprints import stage_fingerprints
 from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.run_folder.files import RunFolder
+from xtremedistil_ner.run_folder.stage_table import STAGES
 
 CHECKPOINT = ("teacher={checkpoint: some-org/some-encoder}",)
 

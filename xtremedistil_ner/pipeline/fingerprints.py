@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel
 
@@ -20,13 +20,10 @@ from xtremedistil_ner.export.web_page import runtime_files
 from xtremedistil_ner.pieces.vocabulary import TRAINED
 from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.run_folder.files import fingerprint, sha256_file
+from xtremedistil_ner.run_folder.stage_table import STAGE_TABLE, Stage
 
-Stage = Literal["finetune", "pseudolabel", "train", "evaluate", "export"]
-STAGES: tuple[Stage, ...] = ("finetune", "pseudolabel", "train", "evaluate", "export")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
 _HUB_ID = re.compile(r"(?!.*\.txt$)[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-_FORMATS: dict[Stage, int] = {"finetune": 1, "pseudolabel": 1, "train": 2, "evaluate": 2, "export": 2}
-"""Raised when the same inputs begin to give another artefact of a stage, so that old ones count as stale."""
 
 
 def stage_fingerprints(recipe: Recipe, corpus: LabelledCorpus) -> dict[Stage, str]:
@@ -41,16 +38,10 @@ def stage_fingerprints(recipe: Recipe, corpus: LabelledCorpus) -> dict[Stage, st
         student["transformer"]["checkpoint"] = _checkpoint_identity(recipe.student.transformer.checkpoint)
     result: dict[Stage, str] = {}
     result["finetune"] = _teacher_fingerprint(recipe, corpus, gold, transfer)
-    result["pseudolabel"] = fingerprint(
-        "pseudolabel", _FORMATS["pseudolabel"], result["finetune"], transfer, plain["pseudolabel"]
-    )
-    result["train"] = fingerprint(
-        "train", _FORMATS["train"], recipe.seed, result["pseudolabel"], gold, student, plain["train"]
-    )
+    result["pseudolabel"] = _fingerprint("pseudolabel", result["finetune"], transfer, plain["pseudolabel"])
+    result["train"] = _fingerprint("train", recipe.seed, result["pseudolabel"], gold, student, plain["train"])
     scored = _hashes(corpus, recipe.evaluate.splits)
-    result["evaluate"] = fingerprint(
-        "evaluate", _FORMATS["evaluate"], result["train"], scored, plain["evaluate"], recipe.name
-    )
+    result["evaluate"] = _fingerprint("evaluate", result["train"], scored, plain["evaluate"], recipe.name)
     if recipe.export.onnxruntime_web is not None:
         plain["export"]["onnxruntime_web"] = _runtime_identity(recipe.export.onnxruntime_web)
     result["export"] = _fingerprint("export", result["evaluate"], plain["export"])
@@ -58,7 +49,7 @@ def stage_fingerprints(recipe: Recipe, corpus: LabelledCorpus) -> dict[Stage, st
 
 
 def _fingerprint(stage: Stage, *parts: object) -> str:
-    return fingerprint(stage, _FORMATS[stage], *parts)
+    return fingerprint(stage, STAGE_TABLE[stage].format, *parts)
 
 
 def _teacher_fingerprint(recipe: Recipe, corpus: LabelledCorpus, gold: object, transfer: object) -> str:

@@ -21,7 +21,7 @@ from xtremedistil_ner.corpus.hub_reader import pin_revisions
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, format_mapping, open_corpus
 from xtremedistil_ner.corpus.split import SPLITS
 from xtremedistil_ner.errors import UsageError
-from xtremedistil_ner.pipeline.fingerprints import STAGES, Stage, stage_fingerprints
+from xtremedistil_ner.pipeline.fingerprints import stage_fingerprints
 from xtremedistil_ner.pipeline.preflight import (
     read_every_split,
     require_inputs_elsewhere,
@@ -38,7 +38,6 @@ from xtremedistil_ner.report.stored import read_report
 from xtremedistil_ner.run_folder.files import (
     RunFolder,
     clear,
-    published_fingerprint,
     read_timings,
     remove,
     report_fingerprint,
@@ -46,13 +45,11 @@ from xtremedistil_ner.run_folder.files import (
     write_text,
 )
 from xtremedistil_ner.run_folder.lock import clear_leftovers, require_own_files, require_places, run_lock
-from xtremedistil_ner.run_folder.soft_labels import store_fingerprint
+from xtremedistil_ner.run_folder.stage_table import STAGE_TABLE, STAGES, Stage, artefact_of, current_fingerprint
 
 if TYPE_CHECKING:
     from xtremedistil_ner.processes.world import Processes
 
-_LONG_STAGES = STAGES[:3]
-_LINKED_STAGES = STAGES[:2]
 _DUE = ("missing", "stale")
 
 
@@ -153,34 +150,16 @@ def _asked_stages(only: str | None, until: str | None) -> frozenset[str]:
     return frozenset(STAGES if until is None else STAGES[: STAGES.index(until) + 1])
 
 
-def _artefact(run: RunFolder, stage: Stage) -> Path:
-    places: dict[Stage, Path] = {
-        "finetune": run.teacher,
-        "pseudolabel": run.soft_labels,
-        "train": run.student,
-        "evaluate": run.report,
-        "export": run.export,
-    }
-    return places[stage]
-
-
-def _found(run: RunFolder, stage: Stage) -> str | None:
-    place = _artefact(run, stage)
-    if stage == "evaluate":
-        return report_fingerprint(place)
-    return store_fingerprint(place) if stage == "pseudolabel" else published_fingerprint(place)
-
-
 def _look_at(job: _Job, stage: Stage) -> Step:
-    found, other = _found(job.run, stage), job.take_from
-    if found == job.wanted[stage]:
-        return Step(stage, "reused", f"reuses {_artefact(job.run, stage)}")
-    if other is not None and stage in _LINKED_STAGES and _found(other, stage) == job.wanted[stage]:
-        return Step(stage, "taken", f"takes {_artefact(other, stage)}")
+    current, other = current_fingerprint(job.run, stage), job.take_from
+    if current == job.wanted[stage]:
+        return Step(stage, "reused", f"reuses {artefact_of(job.run, stage)}")
+    if other is not None and STAGE_TABLE[stage].is_taken and current_fingerprint(other, stage) == job.wanted[stage]:
+        return Step(stage, "taken", f"takes {artefact_of(other, stage)}")
     if stage not in job.asked:
-        return Step(stage, "not asked", "missing" if found is None else "stale")
-    if found is None:
-        return Step(stage, "missing", f"{_artefact(job.run, stage)} is not there or not whole")
+        return Step(stage, "not asked", "missing" if current is None else "stale")
+    if current is None:
+        return Step(stage, "missing", f"{artefact_of(job.run, stage)} is not there or not whole")
     return Step(stage, "stale", "its recipe fields, data or an earlier stage changed")
 
 
@@ -199,13 +178,13 @@ def _with_precision(job: _Job, step: Step) -> Step:
 
 
 def _has_hours_ahead(steps: Sequence[Step]) -> bool:
-    return any(step.name in _LONG_STAGES and step.state in _DUE for step in steps)
+    return any(STAGE_TABLE[step.name].takes_hours and step.state in _DUE for step in steps)
 
 
 def _require_own_files(job: _Job, steps: Sequence[Step]) -> None:
     for step in steps:
         if step.state in (*_DUE, "taken") and step.name != "evaluate":
-            require_own_files(_artefact(job.run, step.name))
+            require_own_files(artefact_of(job.run, step.name))
 
 
 def _check_early(job: _Job, corpus: LabelledCorpus) -> None:
@@ -239,7 +218,7 @@ def _bring_up_to_date(job: _Job, stage: Stage, group: Processes) -> Step:
         _require_inputs(job, stage)
         step = _run_stage(job, stage, group)
     elif step.state == "taken" and job.take_from is not None and group.is_main:
-        _link_artefact(_artefact(job.take_from, stage), _artefact(job.run, stage))
+        _linkartefact_of(artefact_of(job.take_from, stage), artefact_of(job.run, stage))
         _take_time(job.run, job.take_from, stage)
     if step.state in ("reused", "taken"):
         report(Event(stage, step.reason))
@@ -252,8 +231,7 @@ def _bring_up_to_date(job: _Job, stage: Stage, group: Processes) -> Step:
 def _run_stage(job: _Job, stage: Stage, group: Processes) -> Step:
     from xtremedistil_ner.training.launch import default_processes, launch
 
-    function, is_shared = _stage_function(job, stage)
-    count = 1
+    function, is_shared, count = _stage_function(job, stage), STAGE_TABLE[stage].is_shared, 1
     if is_shared and group.count == 1:
         count = job.processes or default_processes(independent=stage == "pseudolabel")
     start = time.monotonic()
@@ -264,45 +242,27 @@ def _run_stage(job: _Job, stage: Stage, group: Processes) -> Step:
     if group.is_main:
         _note_time(job.run, stage, seconds, group.count if is_shared and group.count > 1 else count)
         job.report(Event(stage, f"done in {seconds:.0f} s"))
-    return Step(stage, "done", f"made {_artefact(job.run, stage)}", seconds)
+    return Step(stage, "done", f"made {artefact_of(job.run, stage)}", seconds)
 
 
-def _stage_function(job: _Job, stage: Stage) -> tuple[Callable[[Recipe, RunFolder, str, Reporter], None], bool]:
-    """A stage's function, and whether several processes share its work. Imported when needed: torch is heavy."""
-    if stage == "finetune":
-        from xtremedistil_ner.stages.finetune import finetune_teacher
-
-        return finetune_teacher, True
-    if stage == "pseudolabel":
-        from xtremedistil_ner.stages.pseudolabel import pseudolabel_transfer_set
-
-        return pseudolabel_transfer_set, True
-    if stage == "train":
-        from xtremedistil_ner.stages.train import train_student
-
-        return train_student, True
-    if stage == "evaluate":
-        from xtremedistil_ner.stages.evaluate import evaluate_run
-
-        return partial(evaluate_run, take_from=job.take_from), False
-    from xtremedistil_ner.stages.export import export_student
-
-    return export_student, False
+def _stage_function(job: _Job, stage: Stage) -> Callable[[Recipe, RunFolder, str, Reporter], None]:
+    function = STAGE_TABLE[stage].load_function()
+    return partial(function, take_from=job.take_from) if stage == "evaluate" else function
 
 
 def _require_inputs(job: _Job, stage: Stage) -> None:
     """A stage alone never works on inputs that the recipe no longer describes: its artefact would pass for current."""
     for earlier in STAGES[: STAGES.index(stage)]:
-        found = _found(job.run, earlier)
-        if found != job.wanted[earlier]:
-            state = "not there or not whole" if found is None else "stale"
+        current = current_fingerprint(job.run, earlier)
+        if current != job.wanted[earlier]:
+            state = "not there or not whole" if current is None else "stale"
             raise UsageError(
-                f"{stage} needs {_artefact(job.run, earlier)}, which is {state}. "
+                f"{stage} needs {artefact_of(job.run, earlier)}, which is {state}. "
                 "Run `xner distil` without --only: it runs what is missing or stale."
             )
 
 
-def _link_artefact(source: Path, target: Path) -> None:
+def _linkartefact_of(source: Path, target: Path) -> None:
     temporary = target.with_name(f".{target.name}.writing")
     clear(temporary)
     try:

@@ -23,9 +23,9 @@ from xtremedistil_ner.processes.world import Processes
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.recipe.schema import Precision, Recipe
 from xtremedistil_ner.run_folder.files import MANIFEST, RunFolder, read_json, write_json
+from xtremedistil_ner.run_folder.stage_table import Stage
 
 Computed = Literal["bf16", "float32"]
-Stage = Literal["finetune", "pseudolabel", "train", "evaluate", "export"]
 TrainedStage = Literal["finetune", "pseudolabel", "train"]
 _EMULATED = "Emulated, it took 11.7 times as long as float32 (fine-tuning on an EPYC with AVX2)."
 
