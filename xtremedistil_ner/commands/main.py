@@ -59,9 +59,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 corpus_app = typer.Typer(help="Look at a corpus before a run.", no_args_is_help=True, rich_markup_mode=None)
-for _part in (runs_app, service_app, bench_app):
-    app.registered_commands += _part.registered_commands  # before this file's own, as `--help` lists them
-app.add_typer(corpus_app, name="corpus")
+tools_app = typer.Typer(rich_markup_mode=None)
 
 
 def run() -> None:
@@ -80,7 +78,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
         raise typer.Exit
 
 
-@app.command()
+@tools_app.command()
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Folder of a teacher, a student or an export.")],
     corpus: Annotated[str, typer.Option(metavar="PATH", help="Corpus folder or URL, or `demo`.", callback=_named)],
@@ -153,7 +151,7 @@ def _echo_mapping(types: Mapping[str, str | None], stats: Sequence[SplitStats]) 
         echo(format_mapping(types, {old: sum(row.mapped.get(old, 0) for row in stats) for old in types}))
 
 
-@app.command()
+@tools_app.command()
 def languages() -> None:
     """List the 41 languages of the papers."""
     from xtremedistil_ner.languages import WIKIANN_LANGUAGES, language_name
@@ -162,7 +160,7 @@ def languages() -> None:
         echo(f"{code}  {language_name(code)}")
 
 
-@app.command()
+@tools_app.command()
 def doctor(
     out: Annotated[Path, typer.Option(help="Where runs are to be written.")] = Path("runs"),
     as_json: Json = False,
@@ -175,3 +173,8 @@ def doctor(
     problems = [finding.name for finding in findings if finding.state == "problem"]
     if problems:
         raise ResourceError(f"{', '.join(problems)}: see above for what is wrong and what to do.")
+
+
+for _part in (runs_app, service_app, bench_app, tools_app):
+    app.add_typer(_part)  # without a name, so that its commands stand at the top, in this order
+app.add_typer(corpus_app, name="corpus")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,6 +16,7 @@ from xtremedistil_ner.commands.terminal import TerminalReporter, format_comparis
 from xtremedistil_ner.errors import UsageError, quoted
 from xtremedistil_ner.names import LANGUAGE_RULE, is_language
 from xtremedistil_ner.run_folder.files import RunFolder, write_text
+from xtremedistil_ner.run_folder.stage_table import Stage
 
 if TYPE_CHECKING:
     from xtremedistil_ner.pipeline.run import PipelineResult
@@ -30,40 +30,34 @@ Protocol = Literal["strict", "paper"]
 ProtocolOption = Annotated[
     Protocol | None, typer.Option(help="`paper`: the papers' way of scoring beside the strict one.")
 ]
-StageName = Literal["finetune", "pseudolabel", "train", "evaluate", "export"]
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="Name (`xner recipes`), file, or run folder.")]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="May be repeated.")]
+Out = Annotated[Path | None, typer.Option(file_okay=False, help="Run folder. [default: runs/<recipe name>]")]
+TakeFrom = Annotated[
+    Path | None,
+    typer.Option("--from", exists=True, file_okay=False, help="Run folder whose fitting artefacts are reused."),
+]
+ProcessCount = Annotated[
+    int | None,
+    typer.Option(min=1, help="Processes of each stage. [default: one per GPU; on CPU as the stage needs]"),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and why, and do nothing.")]
 
 runs_app = typer.Typer(rich_markup_mode=None)
-
-STAGE_COMMANDS: dict[StageName, str] = {
-    "finetune": "Fine-tune the teacher on the labelled corpora.",
-    "pseudolabel": "Write the teacher's soft labels of the transfer set.",
-    "train": "Train the student on the soft labels.",
-    "export": "Export the student of a run folder for transformers and ONNX Runtime.",
-}
 
 
 @runs_app.command()
 def distil(
-    recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="Name (`xner recipes`), file, or run folder.")
-    ] = DEFAULT_RECIPE,
+    recipe: RecipeName = DEFAULT_RECIPE,
     langs: Langs = None,
-    overrides: Annotated[
-        list[str] | None, typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="May be repeated.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(file_okay=False, help="Run folder. [default: runs/<recipe name>]")] = None,
-    take_from: Annotated[
-        Path | None,
-        typer.Option("--from", exists=True, file_okay=False, help="Run folder whose fitting artefacts are reused."),
-    ] = None,
+    overrides: Overrides = None,
+    out: Out = None,
+    take_from: TakeFrom = None,
     protocol: ProtocolOption = None,
-    only: Annotated[StageName | None, typer.Option(help="Do this stage alone.")] = None,
-    until: Annotated[StageName | None, typer.Option(help="Stop after this stage.")] = None,
-    processes: Annotated[
-        int | None,
-        typer.Option(min=1, help="Processes of each stage. [default: one per GPU; on CPU as the stage needs]"),
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done and why, and do nothing.")] = False,
+    only: Annotated[Stage | None, typer.Option(help="Do this stage alone.")] = None,
+    until: Annotated[Stage | None, typer.Option(help="Stop after this stage.")] = None,
+    processes: ProcessCount = None,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
     """Distil a teacher into a student: fine-tune, label, train, evaluate, export."""
@@ -89,87 +83,69 @@ def distil(
         echo(_result_values(result, folder) if as_json else format_result(result, folder))
 
 
-def _stage_command(stage: StageName) -> Callable[..., None]:
+def _add_stage_command(stage: Stage, sentence: str) -> None:
     """`distil` with `only` fixed, and the other options that a single stage has; its recipe must be named."""
 
-    def command(**options: Any) -> None:  # noqa: ANN401 - those of `distil`
-        distil(only=stage, **options)
-
-    return _with_signature(command, _stage_parameters())
-
-
-def _export_command() -> Callable[..., None]:
-    """The stage `export` with its recipe fields as options, and with the upload."""
-
-    def own(
-        formats: Annotated[
-            str | None,
-            typer.Option(
-                "--format", help="Some of hf,onnx,onnx-int8,triton,web. [default: the recipe's, the first three]"
-            ),
-        ] = None,
-        runtime: Annotated[
-            str | None,
-            typer.Option("--onnxruntime-web", metavar="DIR", help="Folder of that npm package, for web."),
-        ] = None,
-        force: Annotated[bool, typer.Option("--force", help="Publish the int8 graph whatever it costs.")] = False,
-        push_to_hub: Annotated[
-            str | None, typer.Option("--push-to-hub", metavar="ID", help="Upload it to this repository of the Hub.")
-        ] = None,
-        private: Annotated[bool, typer.Option("--private", help="Make that repository a private one.")] = False,
-    ) -> None: ...
-
+    @runs_app.command(stage, help=sentence)
     def command(
-        *,
-        formats: str | None,
-        runtime: str | None,
-        force: bool,
-        push_to_hub: str | None,
-        private: bool,
-        **options: Any,  # noqa: ANN401
+        recipe: RecipeName,
+        langs: Langs = None,
+        overrides: Overrides = None,
+        out: Out = None,
+        take_from: TakeFrom = None,
+        processes: ProcessCount = None,
+        dry_run: DryRun = False,
+        as_json: Json = False,
     ) -> None:
-        changes = list(options.pop("overrides") or [])
-        if formats is not None:
-            changes.append(f"export.formats={json.dumps([name.strip() for name in formats.split(',')])}")
-        if runtime is not None:
-            changes.append(f"export.onnxruntime_web={runtime}")
-        if force:
-            changes.append("export.force_int8=true")
-        if private and push_to_hub is None:
-            raise UsageError("--private: of a repository that --push-to-hub names.")
-        distil(only="export", overrides=changes, **options)
-        if push_to_hub is not None and not options["dry_run"]:
-            from xtremedistil_ner.export.upload import push_export
-
-            _, folder = read_recipe(options["recipe"], None, [], options["out"])
-            with TerminalReporter(quiet=options["as_json"]) as report:
-                push_export(RunFolder(folder).export, push_to_hub, private=private, report=report)
-
-    parameters = _stage_parameters()
-    return _with_signature(command, [parameters[0], *_signature_of(own), *parameters[1:]])
+        distil(recipe, langs, overrides, out, take_from, None, stage, None, processes, dry_run, as_json)
 
 
-def _stage_parameters() -> list[inspect.Parameter]:
-    return [
-        parameter.replace(default=inspect.Parameter.empty) if parameter.name == "recipe" else parameter
-        for parameter in _signature_of(distil)
-        if parameter.name not in ("only", "until", "protocol")
-    ]
+_add_stage_command("finetune", "Fine-tune the teacher on the labelled corpora.")
+_add_stage_command("pseudolabel", "Write the teacher's soft labels of the transfer set.")
+_add_stage_command("train", "Train the student on the soft labels.")
 
 
-def _signature_of(function: Callable[..., None]) -> list[inspect.Parameter]:
-    """The parameters of a command with their types as values, as typer reads them."""
-    return list(inspect.signature(function, eval_str=True).parameters.values())
+@runs_app.command()
+def export(
+    recipe: RecipeName,
+    formats: Annotated[
+        str | None,
+        typer.Option("--format", help="Some of hf,onnx,onnx-int8,triton,web. [default: the recipe's, the first three]"),
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option("--onnxruntime-web", metavar="DIR", help="Folder of that npm package, for web."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Publish the int8 graph whatever it costs.")] = False,
+    push_to_hub: Annotated[
+        str | None, typer.Option("--push-to-hub", metavar="ID", help="Upload it to this repository of the Hub.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make that repository a private one.")] = False,
+    langs: Langs = None,
+    overrides: Overrides = None,
+    out: Out = None,
+    take_from: TakeFrom = None,
+    processes: ProcessCount = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Export the student of a run folder for transformers and ONNX Runtime."""
+    changes = list(overrides or [])
+    if formats is not None:
+        changes.append(f"export.formats={json.dumps([name.strip() for name in formats.split(',')])}")
+    if runtime is not None:
+        changes.append(f"export.onnxruntime_web={runtime}")
+    if force:
+        changes.append("export.force_int8=true")
+    if private and push_to_hub is None:
+        raise UsageError("--private: of a repository that --push-to-hub names.")
+    distil(recipe, langs, changes, out, take_from, None, "export", None, processes, dry_run, as_json)
+    if push_to_hub is not None and not dry_run:
+        from xtremedistil_ner.export.upload import push_export
 
-
-def _with_signature(command: Callable[..., None], parameters: Sequence[inspect.Parameter]) -> Callable[..., None]:
-    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return command
-
-
-for _stage, _help in STAGE_COMMANDS.items():
-    runs_app.command(_stage, help=_help)(_export_command() if _stage == "export" else _stage_command(_stage))
+        _, folder = read_recipe(recipe, None, [], out)
+        with TerminalReporter(quiet=as_json) as report:
+            push_export(RunFolder(folder).export, push_to_hub, private=private, report=report)
 
 
 @runs_app.command("report")
