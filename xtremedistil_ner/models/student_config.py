@@ -79,13 +79,9 @@ def read_scheme(config: Mapping[str, Any], path: Path) -> LabelScheme:
     """
     try:
         names = {int(index): str(tag) for index, tag in config["id2label"].items()}
-        tags = tuple(names[index] for index in range(len(names)))
-        scheme = LabelScheme(tuple(tag[2:] for tag in tags[1::2]))
+        return LabelScheme.from_ordered_tags(names[index] for index in range(len(names)))
     except (KeyError, TypeError, ValueError, AttributeError, UsageError) as error:
         raise ModelError(f"{path}: id2label is no numbered list of tags ({error}).") from error
-    if scheme.tags != tags:
-        raise ModelError(f"{path}: the tags are {', '.join(tags)}. Expected {', '.join(scheme.tags)}.")
-    return scheme
 
 
 def read_transitions(config: Mapping[str, Any], scheme: LabelScheme, path: Path) -> Transitions | None:
