@@ -319,3 +319,13 @@ def test_many_sentences_are_decoded_as_each_by_itself(lengths: list[int], seed: 
         for span in spans_of(part, SCHEME)
     ]
     assert list(zip(begins.tolist(), ends.tolist(), strict=True)) == spans
+
+
+def test_tags_in_the_order_of_a_model_give_its_scheme():
+    assert LabelScheme.from_ordered_tags(iter(["O", "B-X", "I-X", "B-A", "I-A"])).types == ("X", "A")
+
+
+@pytest.mark.parametrize("tags", [[], ["O", "I-X", "B-X"], ["B-X", "I-X", "O"], ["O", "B-X"]])
+def test_tags_in_another_order_are_refused(tags):
+    with pytest.raises(UsageError, match=r"the tags are .*\. Expected O"):
+        LabelScheme.from_ordered_tags(tags)

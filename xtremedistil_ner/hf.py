@@ -11,6 +11,7 @@ A separate import, because transformers takes seconds and the tagging path must 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any, ClassVar
 
 import torch
@@ -32,79 +33,54 @@ from xtremedistil_ner.models.cnn import Cnn, CnnShape
 _IGNORED_LABEL = -100
 
 
-class BiLstmConfig(PreTrainedConfig):
+class _StudentConfig(PreTrainedConfig):
+    """Sizes and tags that all students of our own have."""
+
+    attribute_map: ClassVar[dict[str, str]] = {"vocab_size": "vocabulary_size", "hidden_size": "hidden_width"}
+    shape_class: ClassVar[Any]
+
+    vocabulary_size: int = 30_000
+    embedding_width: int = 50
+    hidden_width: int = 200
+    representation_width: int = 768
+    head: str = "projected"
+    dropout: float | int = 0.2
+    max_pieces: int = 256
+    pad_token_id: int | None = 0
+
+    def shape(self) -> Any:  # noqa: ANN401 - that of the subclass
+        """The sizes of the network."""
+        sizes = {field.name: getattr(self, field.name) for field in fields(self.shape_class) if field.name != "tags"}
+        return self.shape_class(tags=len(self.id2label or ()), **sizes)
+
+
+class BiLstmConfig(_StudentConfig):
     """Sizes and tags of a BiLSTM student; the defaults are the small student of the papers."""
 
     model_type = bilstm.MODEL_TYPE
-    attribute_map: ClassVar[dict[str, str]] = {"vocab_size": "vocabulary_size", "hidden_size": "hidden_width"}
-
-    vocabulary_size: int = 30_000
-    embedding_width: int = 50
-    hidden_width: int = 200
-    representation_width: int = 768
-    head: str = "projected"
-    dropout: float | int = 0.2
-    max_pieces: int = 256
-    pad_token_id: int | None = 0
-
-    def shape(self) -> BiLstmShape:
-        """The sizes of the network."""
-        return BiLstmShape(
-            vocabulary_size=self.vocabulary_size,
-            embedding_width=self.embedding_width,
-            hidden_width=self.hidden_width,
-            representation_width=self.representation_width,
-            tags=len(self.id2label or ()),
-            head="direct" if self.head == "direct" else "projected",
-            dropout=self.dropout,
-        )
+    shape_class = BiLstmShape
 
 
-class CnnConfig(PreTrainedConfig):
+class CnnConfig(_StudentConfig):
     """Sizes and tags of a convolutional student; the defaults are those of a recipe."""
 
     model_type = cnn.MODEL_TYPE
-    attribute_map: ClassVar[dict[str, str]] = {
-        "vocab_size": "vocabulary_size",
-        "hidden_size": "hidden_width",
-        "num_hidden_layers": "layers",
-    }
+    attribute_map: ClassVar[dict[str, str]] = {**_StudentConfig.attribute_map, "num_hidden_layers": "layers"}
+    shape_class = CnnShape
 
-    vocabulary_size: int = 30_000
-    embedding_width: int = 50
-    hidden_width: int = 200
-    representation_width: int = 768
     layers: int = 3
     kernel: int = 5
-    head: str = "projected"
-    dropout: float | int = 0.2
-    max_pieces: int = 256
-    pad_token_id: int | None = 0
-
-    def shape(self) -> CnnShape:
-        """The sizes of the network."""
-        return CnnShape(
-            vocabulary_size=self.vocabulary_size,
-            embedding_width=self.embedding_width,
-            hidden_width=self.hidden_width,
-            representation_width=self.representation_width,
-            tags=len(self.id2label or ()),
-            layers=self.layers,
-            kernel=self.kernel,
-            head="direct" if self.head == "direct" else "projected",
-            dropout=self.dropout,
-        )
 
 
-class BiLstmForTokenClassification(PreTrainedModel):
-    """A BiLSTM student behind the interface that transformers' pipelines and trainers expect."""
+class _ForTokenClassification(PreTrainedModel):
+    """A student of our own behind the interface that transformers' pipelines and trainers expect."""
 
-    config_class = BiLstmConfig
     main_input_name = "input_ids"
+    network_class: ClassVar[Any]
 
-    def __init__(self, config: BiLstmConfig) -> None:
+    def __init__(self, config: BiLstmConfig | CnnConfig) -> None:
         super().__init__(config)
-        self.network = BiLstm(config.shape())
+        self.network = self.network_class(config.shape())
         self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(
@@ -122,40 +98,27 @@ class BiLstmForTokenClassification(PreTrainedModel):
         return _classify_pieces(self.network, input_ids, attention_mask, labels)
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Torch's own initialisation: the inherited one sets the forget gates' biases to zero.
+        """Torch's own initialisation, as `new_student` has it: the inherited one sets the forget gates' biases to zero.
 
         Only weights that were not loaded get here or are changed here: transformers guards the functions of
         `torch.nn.init`, which `reset_parameters` uses.
         """
-        if isinstance(module, nn.LSTM | nn.Embedding | nn.Linear):
+        if isinstance(module, nn.LSTM | nn.Conv1d | nn.Embedding | nn.Linear):
             module.reset_parameters()
 
 
-class CnnForTokenClassification(PreTrainedModel):
-    """A convolutional student behind the interface that transformers' pipelines and trainers expect."""
+class BiLstmForTokenClassification(_ForTokenClassification):
+    """A BiLSTM student for transformers."""
+
+    config_class = BiLstmConfig
+    network_class = BiLstm
+
+
+class CnnForTokenClassification(_ForTokenClassification):
+    """A convolutional student for transformers."""
 
     config_class = CnnConfig
-    main_input_name = "input_ids"
-
-    def __init__(self, config: CnnConfig) -> None:
-        super().__init__(config)
-        self.network = Cnn(config.shape())
-        self.post_init()  # type: ignore[no-untyped-call]
-
-    def forward(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor | None = None,
-        labels: Tensor | None = None,
-        **_: Any,  # noqa: ANN401 - what a tokenizer or a pipeline adds, such as token_type_ids
-    ) -> TokenClassifierOutput:
-        """As a BiLSTM student's."""
-        return _classify_pieces(self.network, input_ids, attention_mask, labels)
-
-    def _init_weights(self, module: nn.Module) -> None:
-        """Torch's own initialisation, as `new_student` has it."""
-        if isinstance(module, nn.Conv1d | nn.Embedding | nn.Linear):
-            module.reset_parameters()
+    network_class = Cnn
 
 
 def _classify_pieces(

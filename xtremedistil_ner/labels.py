@@ -71,6 +71,18 @@ class LabelScheme:
         """
         return cls(tuple(sorted({kind for _, kind in map(split_tag, set(tags)) if kind})))
 
+    @classmethod
+    def from_ordered_tags(cls, tags: Iterable[str]) -> LabelScheme:
+        """Make the scheme of tags that a model has in this order, by id.
+
+        Raises: UsageError when they are not those of a scheme.
+        """
+        names = tuple(tags)
+        scheme = cls(tuple(tag[2:] for tag in names[1::2]))
+        if scheme.tags != names:
+            raise UsageError(f"the tags are {', '.join(names)}. Expected {', '.join(scheme.tags)}.")
+        return scheme
+
     @property
     def tags(self) -> tuple[str, ...]:
         """All tags, by id: `O`, `B-X`, `I-X`, `B-Y`, …."""

@@ -8,14 +8,10 @@ import numpy as np
 import pytest
 import torch
 from support.tiny_export import make_export
-from support.tiny_student import make_network
-from transformers import BertConfig, BertForTokenClassification
 
-from xtremedistil_ner.bench import label, machine, models, rounds, tag, train
+from xtremedistil_ner.bench import label, models, rounds, tag, train
 from xtremedistil_ner.bench.machine import describe_machine
 from xtremedistil_ner.bench.memory import tagging_memory
-from xtremedistil_ner.bench.models import flop_per_piece
-from xtremedistil_ner.bench.plot import speed_points
 from xtremedistil_ner.bench.rounds import Contender, run_rounds, spread
 from xtremedistil_ner.bench.run import BenchSettings, run_bench
 from xtremedistil_ner.bench.workload import Workload, batch_of, load_workload
@@ -118,22 +114,9 @@ def test_batches_are_running_text_without_padding():
     assert batch_of(pieces, 0, batch=64, length=4).shape == (64, 4)
 
 
-def test_flop_of_a_piece_are_two_for_each_weight_of_a_matrix():
-    network = make_network()
-    shape = network.shape
-    lstm = 2 * 4 * shape.hidden_width * (shape.embedding_width + shape.hidden_width)
-    head = 2 * shape.hidden_width * shape.representation_width + shape.representation_width * shape.tags
-    assert flop_per_piece(network) == 2 * (lstm + head)
-    bert = BertForTokenClassification(BertConfig(**TINY))
-    assert flop_per_piece(bert) == 2 * (2 * (4 * 16 * 16 + 2 * 16 * 32) + 16 * 2)
-
-
 @pytest.fixture
 def quick(monkeypatch):
     """Everything as small as it goes: what is tested is not speed."""
-    monkeypatch.setattr(machine, "_MEASURE_S", 0.005)
-    monkeypatch.setattr(machine, "_WIDTHS", (64,))
-    monkeypatch.setattr(machine, "_COPY_BYTES", 2**16)
     monkeypatch.setattr(rounds, "_LEAST_S", 0.0)
     monkeypatch.setattr(tag, "_TEXTS", 8)
     monkeypatch.setattr(tag, "_SLOW_TEXTS", 2)
@@ -164,18 +147,16 @@ def silent(event):
     pass
 
 
-def test_a_machine_has_a_rate_in_every_precision_that_is_native(quick):
+def test_a_machine_has_a_name_and_versions():
     found = describe_machine(threads=1)
-    assert set(found["gemm_gflops"]) == {"float32", "int8"} | BFLOAT16
-    assert min(found["gemm_gflops"].values()) > 0
-    assert found["memory_gb_per_s"] > 0
+    assert found["processor"]
     assert found["versions"]["torch"] == torch.__version__
 
 
 def test_tagging_is_measured_in_every_runtime_and_shown(quick, tmp_path):
     export = make_export(tmp_path / "tiny", formats=("hf", "onnx"))
     record, written = run_bench([export], settings(against=("hf-pipeline",)), tmp_path / "bench", silent)
-    assert json.loads(written[0].read_text(encoding="utf-8")) == record
+    assert json.loads(written.read_text(encoding="utf-8")) == record
     assert [(cell["batch"], cell["length"]) for cell in record["grid"]] == [(1, 4), (2, 4)]
     cell = record["grid"][0]
     assert {"export ONNX Runtime float32", "export torch float32", "tiny torch float32", "tiny ONNX Runtime int8"} <= {
@@ -184,7 +165,6 @@ def test_tagging_is_measured_in_every_runtime_and_shown(quick, tmp_path):
     assert ("tiny torch bfloat16" in cell["sentences_per_s"]) == bool(BFLOAT16)
     assert cell["fastest_teacher"].startswith("tiny ")
     assert set(cell["faster_than_teacher"]["export torch float32"]) >= {"tiny torch float32", "tiny ONNX Runtime int8"}
-    assert cell["gemm_share"]["export torch float32"] > 0
     assert record["models"]["tiny"]["random_weights"]
     assert record["workload"]["synthetic"]
     assert record["memory_bytes"]["export float32"] > 10**6
@@ -192,7 +172,6 @@ def test_tagging_is_measured_in_every_runtime_and_shown(quick, tmp_path):
     shown = "\n".join(table.title + table.note + str(table.rows) for table in speed_tables(record))
     assert "random weights" in shown
     assert "Synthetic text" in shown
-    assert speed_points(record) == []
 
 
 def test_labelling_is_measured_against_batches_in_the_order_of_the_text(quick, tmp_path):
@@ -214,17 +193,6 @@ def test_training_is_measured_against_random_padded_batches(quick, tmp_path):
     assert 0 < cell["loader_share"] < 1
     assert cell["faster_than_baseline"]["median"] > 0
     assert len(speed_tables(record)) == 2
-
-
-def test_points_of_the_plot_are_words_per_second_and_scores(quick, tmp_path):
-    scores = {"models": {"student": {"macro_f1": 0.5, "languages": {}}}, "retention": {}, "synthetic": True}
-    export = make_export(tmp_path / "tiny", formats=("onnx",))
-    record, _ = run_bench([export], settings(teacher=None, batches=(1,)), tmp_path / "bench", silent)
-    record["models"]["export"]["macro_f1"] = scores["models"]["student"]["macro_f1"]
-    ((name, precision, speed, score),) = speed_points(record)
-    assert (name, precision, score) == ("export", "float32", 0.5)
-    texts_per_s = record["raw_text"]["sentences_per_s"]["export float32"]["median"]
-    assert speed == texts_per_s * record["workload"]["words_per_sentence"]
 
 
 def test_what_cannot_be_measured_is_refused(quick, tmp_path):

@@ -171,8 +171,8 @@ def test_a_teacher_alone_is_shown_without_retention():
     lines = format_models({"synthetic": False, "models": {"teacher": model}}).splitlines()
     assert [line.split() for line in lines] == [
         ["language", "teacher", "retention"],
-        ["en", "66.67", "-"],
-        ["macro", "80.00", "-"],
+        ["en", "66.67", "–"],
+        ["macro", "80.00", "–"],
         ["parameters", "1,000"],
     ]
 

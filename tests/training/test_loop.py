@@ -358,11 +358,12 @@ def test_a_phase_goes_on_from_the_best_weights_of_the_one_before(tmp_path):
     assert bytes_of(model) == starts[4]
 
 
-def test_without_a_score_the_last_weights_are_kept(tmp_path):
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_without_a_score_the_last_weights_are_kept(tmp_path, weight_decay):
     model, oracle = make_model(), make_model()
-    train(model, [make_phase(model, updates=2, weight_decay=0.1)], tmp_path)
-    phase = make_phase(oracle, updates=2, weight_decay=0.1)
-    optimizer = torch.optim.AdamW(oracle.parameters(), weight_decay=0.1, fused=True)
+    train(model, [make_phase(model, updates=2, weight_decay=weight_decay)], tmp_path)
+    phase = make_phase(oracle, updates=2, weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(oracle.parameters(), weight_decay=weight_decay, fused=True)
     for update in range(2):
         optimizer.param_groups[0]["lr"] = learning_rate(phase, update)
         optimizer.zero_grad()

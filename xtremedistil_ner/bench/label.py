@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,39 +36,28 @@ def bench_labelling(
     clock: Clock,
     rounds: int,
     device: str,
-    machine: Mapping[str, Any],
     report: Reporter,
 ) -> dict[str, Any]:
     """Everything that stage `label` measures, as JSON has it."""
     size = _SENTENCES[device]
     pieces = CPU_BATCH_PIECES if device == "cpu" else _CUDA_BATCH_PIECES
-    runs: dict[str, Callable[[Sequence[Sequence[str]]], object]] = {}
-    precisions = {}
-    for name, precision, label in _labellers(teacher.teacher, pieces, device, report):
-        runs[name], precisions[name] = label, precision
+    runs = dict(_labellers(teacher.teacher, pieces, device, report))
 
     def contender(name: str) -> Contender:
         return Contender(name, lambda number: runs[name](workload.part(number, size)), size)
 
     report(Event(STAGE, "labels"))
     timings = run_rounds(list(map(contender, runs)), rounds=rounds, clock=clock, budget_s=_BUDGET_S)
-    speeds = {name: timings.per_s(name) for name in runs}
     encoded = teacher.teacher.encoder.encode(workload.part(0, 8192))
-    sizes = teacher.describe()
-    flop = sizes["flop_per_piece"] * len(encoded.pieces) / (len(encoded.sentence_words) - 1)
     return {
-        "models": {teacher.name: sizes},
+        "models": {teacher.name: teacher.describe()},
         "workload": workload.describe(teacher.teacher.encoder),
         "baseline": BASELINE,
         "sentences_a_round": size,
-        "sentences_per_s": speeds,
+        "sentences_per_s": {name: timings.per_s(name) for name in runs},
         "faster_than_baseline": {name: timings.ratio(name, BASELINE) for name in runs if name != BASELINE},
         "useful_pieces": {
             name: _useful(encoded.piece_lengths(), in_order=name == BASELINE, batch_pieces=pieces) for name in runs
-        },
-        "gemm_share": {
-            name: speed["median"] * flop / (machine["gemm_gflops"][precisions[name]] * 1e9)
-            for name, speed in speeds.items()
         },
         "other_load_cores": spread(timings.other_load),
     }
@@ -76,20 +65,20 @@ def bench_labelling(
 
 def _labellers(
     teacher: Teacher, batch_pieces: int, device: str, report: Reporter
-) -> Iterator[tuple[str, str, Callable[[Sequence[Sequence[str]]], object]]]:
-    """Name, precision and function of each way to label."""
+) -> Iterator[tuple[str, Callable[[Sequence[Sequence[str]]], object]]]:
+    """Name and function of each way to label."""
     if device == "cuda":
         move(teacher.model, torch.device("cuda"))
     plain = teacher_scorer(teacher, torch.float32)
-    yield BASELINE, "float32", lambda sentences: _label_in_order(teacher, plain, sentences)
+    yield BASELINE, lambda sentences: _label_in_order(teacher, plain, sentences)
     for dtype in (torch.float32, torch.bfloat16) if has_native_bf16(torch.device(device)) else (torch.float32,):
         precision = str(dtype).removeprefix("torch.")
         packed = replace(teacher, model=copy.deepcopy(teacher.model))
         pack_layers(packed.model, dtype)
-        yield f"by length, {precision}", precision, _by_length(packed, teacher_scorer(packed, dtype), batch_pieces)
+        yield f"by length, {precision}", _by_length(packed, teacher_scorer(packed, dtype), batch_pieces)
     if device == "cpu" and teacher.model.config.model_type in GRAPH_FAMILIES:
         report(Event(STAGE, "makes the teacher's int8 graph"))
-        yield "by length, ONNX Runtime int8", "int8", _by_length(teacher, int8_scorer(teacher), batch_pieces)
+        yield "by length, ONNX Runtime int8", _by_length(teacher, int8_scorer(teacher), batch_pieces)
 
 
 def _by_length(teacher: Teacher, scorer: Scorer, batch_pieces: int) -> Callable[[Sequence[Sequence[str]]], object]:

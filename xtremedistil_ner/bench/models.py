@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import BertConfig, BertForTokenClassification, PreTrainedModel, PreTrainedTokenizerFast
 
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.evaluation.open_model import count_parameters
 from xtremedistil_ner.labels import LabelScheme
-from xtremedistil_ner.models.student_config import read_config, read_network, read_scheme
+from xtremedistil_ner.models.student_config import read_config, read_scheme
 from xtremedistil_ner.models.teacher import Teacher, load_teacher
 from xtremedistil_ner.pieces.encoder import load_encoder
 from xtremedistil_ner.tagging.export_reader import GRAPH_FILES, GraphPrecision, verify_export
@@ -28,14 +27,13 @@ _MAX_PIECES = 512
 
 @dataclass(frozen=True, slots=True)
 class BenchStudent:
-    """An export and what is known of its size. Units: FLOP of one piece, without what a look-up takes."""
+    """An export and what is known of its size."""
 
     name: str
     folder: Path
     manifest: dict[str, Any]
     scheme: LabelScheme
     parameters: int
-    flop_per_piece: float
 
     @property
     def graphs(self) -> dict[GraphPrecision, Path]:
@@ -50,7 +48,6 @@ class BenchStudent:
         return {
             "parameters": self.parameters,
             "bytes": sizes,
-            "flop_per_piece": self.flop_per_piece,
             "macro_f1": scores.get("macro_f1"),
             "retention": scores.get("retention"),
             "synthetic_scores": scores.get("synthetic"),
@@ -80,7 +77,6 @@ class BenchTeacher:
         return {
             "parameters": self.parameters,
             "bytes": {"float32": 4 * self.parameters},
-            "flop_per_piece": flop_per_piece(self.model),
             "random_weights": self.is_random,
         }
 
@@ -92,10 +88,8 @@ def open_student(folder: Path, name: str) -> BenchStudent:
     """
     manifest = verify_export(folder)
     path = folder / "config.json"
-    config = read_config(path)
-    scheme = read_scheme(config, path)
-    network = read_network(config, len(scheme.tags), path)
-    return BenchStudent(name, folder, manifest, scheme, int(manifest["parameters"]), flop_per_piece(network))
+    scheme = read_scheme(read_config(path), path)
+    return BenchStudent(name, folder, manifest, scheme, int(manifest["parameters"]))
 
 
 def open_teacher(source: str, student: BenchStudent) -> BenchTeacher:
@@ -119,17 +113,3 @@ def open_teacher(source: str, student: BenchStudent) -> BenchTeacher:
     columns = tuple((index,) for index in range(len(student.scheme.tags)))
     model = BertForTokenClassification(config).eval()
     return BenchTeacher(source, Teacher(model, tokenizer, encoder, student.scheme, columns), is_random=True)
-
-
-def flop_per_piece(model: nn.Module) -> float:
-    """Two for each weight of a matrix that a piece is multiplied by; attention's products come on top.
-
-    At 32 pieces those are 0.6 % of mBERT's.
-    """
-    weights = 0
-    for module in model.modules():
-        if isinstance(module, nn.Linear | nn.Conv1d):
-            weights += module.weight.numel()
-        elif isinstance(module, nn.LSTM):
-            weights += sum(weight.numel() for name, weight in module.named_parameters() if name.startswith("weight_"))
-    return 2.0 * weights

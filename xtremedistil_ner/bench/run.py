@@ -1,4 +1,4 @@
-"""One benchmark: the machine first, then a stage, then the record and its plot."""
+"""One benchmark: the machine first, then a stage, then the record."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ from xtremedistil_ner.bench.label import bench_labelling
 from xtremedistil_ner.bench.machine import describe_machine
 from xtremedistil_ner.bench.models import open_student, open_teacher
 from xtremedistil_ner.bench.peers import PEERS
-from xtremedistil_ner.bench.plot import write_plot
 from xtremedistil_ner.bench.rounds import Clock
-from xtremedistil_ner.bench.tag import STAGE, TagSettings, bench_tagging
+from xtremedistil_ner.bench.tag import TagSettings, bench_tagging
 from xtremedistil_ner.bench.train import bench_training
 from xtremedistil_ner.bench.workload import load_workload
 from xtremedistil_ner.errors import UsageError
-from xtremedistil_ner.progress import Event, Reporter
+from xtremedistil_ner.progress import Reporter
 from xtremedistil_ner.report.speed import RECORD_SCHEMA
 from xtremedistil_ner.run_folder.files import write_json
 
@@ -48,8 +47,8 @@ class BenchSettings:
 
 def run_bench(
     exports: Sequence[Path], settings: BenchSettings, folder: Path, report: Reporter
-) -> tuple[dict[str, Any], list[Path]]:
-    """Measure one stage and write `<stage>.json`, and `tag.svg` for tagging; the record, and the files.
+) -> tuple[dict[str, Any], Path]:
+    """Measure one stage and write `<stage>.json`; the record, and its path.
 
     Raises: UsageError for a peer or a device that is not there; ModelError; CorpusError.
     """
@@ -61,7 +60,6 @@ def run_bench(
     students = [open_student(path, name) for path, name in zip(exports, names, strict=True)]
     teacher = open_teacher(settings.teacher, students[0]) if settings.teacher else None
     workload = load_workload(settings.corpus, split=settings.split)
-    report(Event(STAGE, "measures the machine"))
     machine = describe_machine(threads=settings.threads, device=settings.device)
     if settings.stage == "tag":
         tagging = TagSettings(
@@ -73,7 +71,7 @@ def run_bench(
             settings.against,
             settings.device,
         )
-        measured = bench_tagging(students, teacher, workload, tagging, machine, report)
+        measured = bench_tagging(students, teacher, workload, tagging, report)
     elif settings.stage == "train":
         torch.set_num_threads(settings.threads)
         measured = bench_training(students, workload, settings.batches, settings.clock, settings.rounds, report)
@@ -82,7 +80,7 @@ def run_bench(
     else:
         torch.set_num_threads(settings.threads)
         device = settings.device
-        measured = bench_labelling(teacher, workload, settings.clock, settings.rounds, device, machine, report)
+        measured = bench_labelling(teacher, workload, settings.clock, settings.rounds, device, report)
     fingerprints = {student.name: student.manifest.get("fingerprint") for student in students}
     record = {
         "schema": RECORD_SCHEMA,
@@ -92,11 +90,9 @@ def run_bench(
         **measured,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    written = [folder / f"{settings.stage}.json"]
-    write_json(written[0], record)
-    if plot := write_plot(folder / f"{settings.stage}.svg", record):
-        written.append(plot)
-    return record, written
+    path = folder / f"{settings.stage}.json"
+    write_json(path, record)
+    return record, path
 
 
 def _names(exports: Sequence[Path]) -> list[str]:

@@ -79,7 +79,6 @@ def bench_tagging(
     teacher: BenchTeacher | None,
     workload: Workload,
     settings: TagSettings,
-    machine: Mapping[str, Any],
     report: Reporter,
 ) -> dict[str, Any]:
     """Everything that stage `tag` measures, as JSON has it."""
@@ -98,8 +97,7 @@ def bench_tagging(
             grid = []
             for batch, length in product(settings.batches, settings.lengths):
                 report(Event(STAGE, f"batch {batch} x {length} pieces"))
-                cell = _cell(runners, teacher, pieces, batch, length, settings)
-                grid.append({**cell, "gemm_share": _gemm_shares(runners, sizes, cell, machine)})
+                grid.append(_cell(runners, teacher, pieces, batch, length, settings))
         report(Event(STAGE, "raw text"))
         taggers = _taggers(students, settings)
         raw = _raw_text(taggers, students[0].scheme, teacher, workload, settings)
@@ -192,19 +190,6 @@ def _cell(
         },
         "other_load_cores": spread(timings.other_load),
     }
-
-
-def _gemm_shares(
-    runners: Sequence[_Runner], sizes: Mapping[str, Any], cell: Mapping[str, Any], machine: Mapping[str, Any]
-) -> dict[str, float]:
-    """What each model makes of the machine's rate of matrix products in its precision, all its other work included."""
-    shares = {}
-    for runner in runners:
-        limit = machine["gemm_gflops"].get(runner.precision)
-        if limit:
-            pieces_per_s = cell["sentences_per_s"][runner.name]["median"] * cell["length"]
-            shares[runner.name] = pieces_per_s * sizes[runner.model]["flop_per_piece"] / (limit * 1e9)
-    return shares
 
 
 def _taggers(students: Sequence[BenchStudent], settings: TagSettings) -> dict[str, TagTexts]:

@@ -37,7 +37,7 @@ def bench(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure speed and memory as ratios in one run, beside the machine's own limits."""
+    """Measure speed and memory as ratios in one run."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # before numpy and torch read them
         os.environ[name] = str(threads)
     from xtremedistil_ner.bench.run import BenchSettings, run_bench
@@ -60,10 +60,10 @@ def bench(
     echo(record if as_json else _format(record, written))
 
 
-def _format(record: dict[str, Any], written: list[Path]) -> str:
+def _format(record: dict[str, Any], written: Path) -> str:
     from xtremedistil_ner.report.speed import speed_tables
 
-    return format_comparison(speed_tables(record)) + "\n\n" + "\n".join(f"wrote {path}" for path in written)
+    return format_comparison(speed_tables(record)) + f"\n\nwrote {written}"
 
 
 def _default_folder(export: Path) -> Path:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from xtremedistil_ner.languages import count_languages
 from xtremedistil_ner.report.caveats import about_weak_student
-from xtremedistil_ner.report.tables import about_means, about_missing_entities, is_scored
+from xtremedistil_ner.report.tables import about_means, about_missing_entities, is_scored, percent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -234,12 +234,12 @@ def format_scores(model: Mapping[str, Any]) -> str:
     """One entry of the report's `models`: a line per language, then the macro mean. Units: F1 in per cent."""
     rows = [("language", "precision", "recall", "F1", "95 % interval", "entities", "words lost")]
     for language, scores in model["languages"].items():
-        interval = f"{_percent(scores['f1_low'])} - {_percent(scores['f1_high'])}"
-        precision, recall, f1 = (_percent(scores[name]) for name in ("precision", "recall", "f1"))
+        interval = f"{percent(scores['f1_low'])} - {percent(scores['f1_high'])}"
+        precision, recall, f1 = (percent(scores[name]) for name in ("precision", "recall", "f1"))
         if not is_scored(scores):
-            precision = recall = f1 = interval = "-"
+            precision = recall = f1 = interval = "–"
         rows.append((language, precision, recall, f1, interval, str(scores["support"]), str(scores["words_lost"])))
-    rows.append(("macro", "", "", _percent(model["macro_f1"]), "", "", ""))
+    rows.append(("macro", "", "", percent(model["macro_f1"]), "", "", ""))
     text = format_table(rows)
     if "paper_protocol" in model:
         text += "\n\n" + _format_paper_protocol(model["paper_protocol"])
@@ -252,9 +252,9 @@ def _format_paper_protocol(scores: Mapping[str, Any]) -> str:
     """The scores of the papers' protocol. Units: per cent."""
     rows = [("papers' protocol", "precision", "recall", "F1", "entities")]
     for language, found in scores["languages"].items():
-        cells = (_percent(found[name]) for name in ("precision", "recall", "f1"))
+        cells = (percent(found[name]) for name in ("precision", "recall", "f1"))
         rows.append((language, *cells, str(found["support"])))
-    rows.append(("macro", "", "", _percent(scores["macro_f1"]), ""))
+    rows.append(("macro", "", "", percent(scores["macro_f1"]), ""))
     return format_table(rows)
 
 
@@ -266,11 +266,9 @@ def format_models(report: Mapping[str, Any]) -> str:
     rows = [["language", *models, "retention"]]
     for language in languages:
         scores = [model["languages"].get(language) for model in models.values()]
-        f1 = [_percent(score["f1"] if score and is_scored(score) else None) for score in scores]
-        rows.append([language, *f1, _percent(retention.get("languages", {}).get(language))])
-    rows.append(
-        ["macro", *(_percent(model["macro_f1"]) for model in models.values()), _percent(retention.get("macro"))]
-    )
+        f1 = [percent(score["f1"] if score and is_scored(score) else None) for score in scores]
+        rows.append([language, *f1, percent(retention.get("languages", {}).get(language))])
+    rows.append(["macro", *(percent(model["macro_f1"]) for model in models.values()), percent(retention.get("macro"))])
     rows.append(["parameters", *(f"{model['parameters']:,}" for model in models.values()), ""])
     text = format_table(rows)
     if report.get("compression") is not None:
@@ -304,7 +302,3 @@ def format_result(result: PipelineResult, out: Path) -> str:
     if result.report is not None:
         parts.append(format_models(result.report))
     return "\n\n".join([*parts, f"run folder: {out}"])
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.2f}"

@@ -6,27 +6,26 @@ The front matter is the Hub's.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from xtremedistil_ner.addresses import without_secrets
-from xtremedistil_ner.export.card_use import format_limits, format_use
 from xtremedistil_ner.export.int8_verdict import MAX_MACRO_DROP, Int8Verdict
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.languages import language_name
 from xtremedistil_ner.models.bilstm import BiLstmShape
 from xtremedistil_ner.models.cnn import CnnShape
+from xtremedistil_ner.models.student import WEIGHTS_FILE
 from xtremedistil_ner.models.transformer import TransformerShape
 from xtremedistil_ner.names import escape_markdown
 from xtremedistil_ner.report.caveats import about_weak_student
+from xtremedistil_ner.report.tables import percent
 from xtremedistil_ner.tagging.export_reader import GRAPH_FILES
 
-_SYNTHETIC = """
-> **Synthetic scores.** This model was trained and scored on generated text. Its scores say that the pipeline works,
-> and nothing about real text.
-"""
+_TEMPLATE = "card.md.jinja"
 
 
 def format_card(
@@ -43,23 +42,46 @@ def format_card(
 ) -> str:
     """The text of the folder's `README.md`, whose other files are `files`.
 
-    Without a report it has no scores and no languages.
+    Without a report it has no scores and no languages. The snippets run as they stand, from inside the folder.
     """
-    library = "transformers" if isinstance(shape, TransformerShape) else "xtremedistil-ner"
-    front_matter = _front_matter(report, licence=licence, recipe_name=recipe_name, library=library)
-    text = f"---\n{front_matter}\n---\n\n# {escape_markdown(recipe_name)}\n\n"
-    types = escape_markdown(", ".join(scheme.types))
-    text += (
-        f"A small tagger for named entities ({types}), distilled from a transformer with `xner`, "
-        f"recipe {escape_markdown(recipe_name)}. {_format_shape(shape)}\n"
+    for_transformers = isinstance(shape, TransformerShape)
+    library = "transformers" if for_transformers else "xtremedistil-ner"
+    models = report["models"] if report else {}
+    student = models.get("student", {"languages": {}})
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=False,  # it is Markdown; what comes from outside goes through `escaped`
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
-    if report is not None:
-        weak = about_weak_student(report["models"])
-        text += (_SYNTHETIC if report.get("synthetic") else "") + (f"\n> **{weak}**\n" if weak else "")
-        text += _format_scores(report)
-    if verdict is not None:
-        text += _format_verdict(verdict)
-    return text + format_limits(max_pieces) + format_use(shape, files, max_pieces=max_pieces, has_crf=has_crf)
+    environment.filters |= {
+        "escaped": escape_markdown,
+        "language": _named,
+        "percent": percent,
+        "points": format_points,
+    }
+    return environment.get_template(_TEMPLATE).render(
+        front_matter=_front_matter(report, licence=licence, recipe_name=recipe_name, library=library),
+        recipe_name=recipe_name,
+        types=scheme.types,
+        shape_text=_format_shape(shape),
+        report=report,
+        weak=about_weak_student(models) if report else "",
+        split=_split(report) if report else "",
+        student=student,
+        teacher=models.get("teacher", {}),
+        kept=report.get("retention", {}) if report else {},
+        unscored=[code for code, scores in student["languages"].items() if not scores["support"]],
+        verdict=verdict,
+        decision=_format_decision(verdict) if verdict else "",
+        max_pieces=max_pieces,
+        has_crf=has_crf,
+        for_transformers=for_transformers,
+        graph=next((file for file in GRAPH_FILES.values() if file in files), None),
+        has_weights=WEIGHTS_FILE in files,
+    )
 
 
 def _format_shape(shape: BiLstmShape | CnnShape | TransformerShape) -> str:
@@ -134,52 +156,6 @@ def _split(report: Mapping[str, Any]) -> str:
     return str(report.get("run", {}).get("split", "test"))
 
 
-def _format_scores(report: Mapping[str, Any]) -> str:
-    student = report["models"]["student"]
-    teacher = report["models"].get("teacher", {})
-    kept = report.get("retention", {})
-    text = (
-        f"\n## Scores\n\nF1 of whole entities on the {escape_markdown(_split(report))} split, IOB2, strict, in "
-        "percent; 95 % bootstrap intervals.\n\n"
-    )
-    text += "| language | teacher | student | interval | retention |\n|---|---:|---:|---:|---:|\n"
-    for code, scores in student["languages"].items():
-        if not scores["support"]:
-            continue
-        text += (
-            f"| {_named(code)} | {_percent(teacher.get('languages', {}).get(code, {}).get('f1'))} "
-            f"| {_percent(scores['f1'])} | {_percent(scores.get('f1_low'))} to {_percent(scores.get('f1_high'))} "
-            f"| {_percent(kept.get('languages', {}).get(code))} |\n"
-        )
-    text += (
-        f"| **mean** | {_percent(teacher.get('macro_f1'))} | **{_percent(student['macro_f1'])}** | "
-        f"| {_percent(kept.get('macro'))} |\n"
-    )
-    if without := [code for code, scores in student["languages"].items() if not scores["support"]]:
-        text += f"\nWithout an entity to find in that split: {', '.join(map(escape_markdown, without))}.\n"
-    if student.get("parameters") and report.get("compression"):
-        text += (
-            f"\nThe student has {student['parameters']:,} parameters, the teacher {report['compression']:.1f} times as "
-            "many. Retention is the student's F1 over the teacher's.\n"
-        )
-    return text
-
-
-def _format_verdict(verdict: Int8Verdict) -> str:
-    text = f"\n## int8\n\n{_format_decision(verdict)}\n"
-    if not verdict.float32:
-        return text
-    text += "\nStrict F1 on the dev split, in percent, as the tagger tags it.\n"
-    text += "\n| language | float32 | int8 | change |\n|---|---:|---:|---:|\n"
-    for code, before in verdict.float32.items():
-        after = verdict.int8[code]
-        scores = f"{_percent(before)} | {_percent(after)} | {format_points(after - before)}"
-        text += f"| {_named(code)} | {scores} |\n"
-    text += f"| **mean** | | | {format_points(-(verdict.macro_drop or 0.0))} |\n"
-    dropping = ", ".join(map(_named, verdict.dropping))
-    return text + (f"\n**These languages lose more than one point: {dropping}.**\n" if dropping else "")
-
-
 def _format_decision(verdict: Int8Verdict) -> str:
     limit = f"{100 * MAX_MACRO_DROP:.1f}"
     if verdict.is_good:
@@ -200,7 +176,3 @@ def _named(code: str) -> str:
 def format_points(change: float) -> str:
     """A change of a score between 0 and 1, in points of a hundred with its sign."""
     return f"{round(100 * change, 2) + 0.0:+.2f}"  # never -0.00
-
-
-def _percent(share: object) -> str:
-    return f"{100 * share:.2f}" if isinstance(share, int | float) else "–"

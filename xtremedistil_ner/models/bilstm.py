@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from xtremedistil_ner.models.crf import Crf
-from xtremedistil_ner.models.head import Dropout, Head, head_layers, new_head, project
+from xtremedistil_ner.models.head import Head, head_layers, new_head, project
 
 MODEL_TYPE = "xner-bilstm"
 ARCHITECTURE = "BiLstmForTokenClassification"
@@ -59,7 +59,7 @@ class BiLstm(nn.Module):
             with_projection=with_projection,
         )
         self.crf = crf
-        self.dropout = Dropout(shape.dropout)
+        self.dropout = nn.Dropout(shape.dropout)
 
     def layers(self) -> dict[str, tuple[str, ...]]:
         """Prefixes of the parameters of each layer, from the top to the bottom."""

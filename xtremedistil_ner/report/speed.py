@@ -13,7 +13,7 @@ from xtremedistil_ner.errors import ArtefactError
 from xtremedistil_ner.report.tables import Table
 from xtremedistil_ner.run_folder.files import RunFolder, published_fingerprint, read_json
 
-RECORD_SCHEMA = 1
+RECORD_SCHEMA = 2
 
 _REFERENCE = (32, 32)
 """Batch and length, in pieces, of the table that has every model and runtime."""
@@ -51,12 +51,9 @@ def speed_tables(record: Mapping[str, Any]) -> list[Table]:
 def _machine(record: Mapping[str, Any]) -> Table:
     machine = record["machine"]
     clock = "process CPU time" if machine["threads"] == 1 and machine["device"] == "cpu" else "wall time"
-    rows = [(f"matrix product, {name}", f"{rate:,.0f} GFLOP/s") for name, rate in machine["gemm_gflops"].items()]
-    rows.append(("memory, read plus written", f"{machine['memory_gb_per_s']:,.0f} GB/s"))
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    threads = "one thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
-    note = f"{machine['processor']}, {threads}, {clock}. {versions}."
-    return Table(f"Machine, stage {record['stage']}", ("limit", "measured"), tuple(rows), note)
+    rows = (("processor", machine["processor"]), ("threads", str(machine["threads"])), ("clock", clock))
+    return Table(f"Machine, stage {record['stage']}", ("", "what"), rows, f"{versions}.")
 
 
 def _tag_tables(record: Mapping[str, Any]) -> list[Table]:
@@ -76,18 +73,16 @@ def _one_cell(record: Mapping[str, Any], cell: Mapping[str, Any]) -> Table:
     rows = []
     for name, speed in cell["sentences_per_s"].items():
         ratios = cell["faster_than_teacher"].get(name, {})
-        share = cell["gemm_share"].get(name)
         rows.append(
             (
                 name,
                 spread_cell(speed),
-                "–" if share is None else f"{100 * share:.0f} %",
                 *(ratio_cell(ratios.get(teacher)) for teacher in columns),
             )
         )
     note = f"{_about_teachers(record)} Students run in a tagger's batches, a large one in parts.{_about_load(cell)}"
     title = f"Batches of {cell['batch']} x {cell['length']} pieces"
-    return Table(title, ("model", "sentences/s", "of the GEMM rate", *columns.values()), tuple(rows), note.strip())
+    return Table(title, ("model", "sentences/s", *columns.values()), tuple(rows), note.strip())
 
 
 def _all_cells(record: Mapping[str, Any]) -> Table:
@@ -160,11 +155,10 @@ def _label_tables(record: Mapping[str, Any]) -> list[Table]:
             spread_cell(speed),
             ratio_cell(record["faster_than_baseline"].get(name)),
             _share(record["useful_pieces"].get(name)),
-            _share(record["gemm_share"].get(name)),
         )
         for name, speed in record["sentences_per_s"].items()
     ]
-    head = ("labelling", "sentences/s", f"x {record['baseline']}", "useful pieces", "of the GEMM rate")
+    head = ("labelling", "sentences/s", f"x {record['baseline']}", "useful pieces")
     return [Table("Labelling", head, tuple(rows), _about_teachers(record) + _about_load(record))]
 
 

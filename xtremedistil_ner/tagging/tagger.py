@@ -239,19 +239,16 @@ def _read_metadata(
 ) -> tuple[LabelScheme, int, NDArray[np.float32] | None]:
     metadata = session.get_modelmeta().custom_metadata_map
     try:
-        tags = tuple(json.loads(metadata["tags"]))
+        scheme = LabelScheme.from_ordered_tags(json.loads(metadata["tags"]))
         max_pieces = int(metadata["max_pieces"])
-        scheme = LabelScheme(tuple(tag[2:] for tag in tags[1::2]))
         transitions = None
         if "transitions" in metadata:
-            shape = len(tags) + 1, len(tags)
+            shape = len(scheme.tags) + 1, len(scheme.tags)
             transitions = np.array(json.loads(metadata["transitions"]), dtype=np.float32).reshape(shape)
     except (LookupError, TypeError, ValueError, UsageError) as error:
         raise ModelError(
             f"{path}: no metadata `tags` and `max_pieces`, or broken transitions ({error!r}). Export again."
         ) from error
-    if scheme.tags != tags:
-        raise ModelError(f"{path}: its tags are {', '.join(tags)}, expected {', '.join(scheme.tags)}. Export again.")
     return scheme, max_pieces, transitions
 
 

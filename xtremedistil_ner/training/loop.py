@@ -31,7 +31,6 @@ from xtremedistil_ner.processes.stop_signals import deferred, signals_held
 from xtremedistil_ner.processes.world import Processes
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.training.checkpoints import CheckpointFolder, TrainingState
-from xtremedistil_ner.training.deferred_adamw import DeferredAdamW, TouchedRows, attached, separate_tables
 from xtremedistil_ner.training.phases import LoopSettings, PassCost, Phase, Rows, Source, learning_rate
 from xtremedistil_ner.training.sampling import mix_seed
 
@@ -89,13 +88,8 @@ class _PhaseJob:
             parameter.requires_grad_(name in phase.trained)
             parameter.grad = None
         self.parameters = {name: value for name, value in model.named_parameters() if name in phase.trained}
-        self.tables = _deferred_tables(model, phase) if processes.device.type == "cpu" else {}
-        self.dense = {name: value for name, value in self.parameters.items() if name not in self.tables}
         self.optimizer = torch.optim.AdamW(
-            [{"params": list(self.dense.values())}],
-            lr=phase.learning_rate,
-            weight_decay=phase.weight_decay,
-            fused=True,
+            self.parameters.values(), lr=phase.learning_rate, weight_decay=phase.weight_decay, fused=True
         )
         self.best: dict[str, Tensor] = {}
         self.loss = torch.zeros((), device=processes.device)
@@ -103,10 +97,6 @@ class _PhaseJob:
 
     def run(self, tensors: Mapping[str, Tensor]) -> None:
         """Run what is left of the phase; `tensors` come from a checkpoint inside it, or are none."""
-        with attached(self.tables.values()):
-            self._run(tensors)
-
-    def _run(self, tensors: Mapping[str, Tensor]) -> None:
         state, phase = self.state, self.phase
         if tensors and state.update:
             self._restore(tensors)
@@ -146,29 +136,17 @@ class _PhaseJob:
         for parameter in self.parameters.values():
             parameter.grad = None
         self.loss += step_gradients(phase.sources, update=state.total, settings=self.settings, processes=self.processes)
-        touched = self._sum_gradients()
-        rows = [of_table.weights for of_table in touched.values()]
-        nn.utils.clip_grad_norm_([*self.dense.values(), *rows], MAX_GRADIENT_NORM)
+        parameters = list(self.parameters.values())
+        sum_gradients(parameters, self.processes)
+        nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
         self.optimizer.step()
-        for name, table in self.tables.items():
-            table.step(touched[name])
         state.update += 1
         state.total += 1
         self.updates_since_look += 1
         self.report(Event(self.settings.stage, phase.name, done=state.update, total=phase.updates, unit="updates"))
 
-    def _sum_gradients(self) -> dict[str, TouchedRows]:
-        """Add up gradients over processes; those of the tables are taken out."""
-        if self.processes.count == 1:
-            return {name: table.touched() for name, table in self.tables.items()}
-        shared = {name: table.shared() for name, table in self.tables.items()}
-        sum_gradients([*self.dense.values(), *shared.values()], self.processes)
-        return {name: table.touched_by_any(shared[name]) for name, table in self.tables.items()}
-
     def _look(self) -> None:
         """Check the loss since the last look, score the model on dev, keep the weights if they are the phase's best."""
-        for table in self.tables.values():
-            table.catch_up_all()
         self.processes.sum_tensor(self.loss)
         loss = float(self.loss) / max(self.updates_since_look, 1)
         self._require_finite("loss", loss)
@@ -203,19 +181,17 @@ class _PhaseJob:
             return
         tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
-        moments = {name: self.optimizer.state.get(parameter, {}) for name, parameter in self.dense.items()}
-        for name, values in (moments | {name: table.state for name, table in self.tables.items()}).items():
-            tensors |= {f"optimizer/{name}/{key}": value for key, value in values.items()}
+        for name, parameter in self.parameters.items():
+            moments = self.optimizer.state.get(parameter, {})
+            tensors |= {f"optimizer/{name}/{key}": value for key, value in moments.items()}
         self.checkpoints.save(self.state, tensors)
 
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
         device = self.processes.device
         self.best = {name: value.to(device) for name, value in _under(tensors, "best/").items()}
-        for name, parameter in self.dense.items():
+        for name, parameter in self.parameters.items():
             moments = _under(tensors, f"optimizer/{name}/")
             self.optimizer.state[parameter] = {key: value.to(device) for key, value in moments.items()}
-        for name, table in self.tables.items():
-            table.restore(_under(tensors, f"optimizer/{name}/"), done=self.state.update)
 
     def _is_time_to_ask(self) -> bool:
         """Whether to ask for signals: several processes ask together, which costs a message, every few updates."""
@@ -226,14 +202,6 @@ class _PhaseJob:
         if self.processes.count == 1:
             return self.stopped()
         return bool(self.processes.sum_array(np.array([self.stopped()], dtype=np.int64))[0])
-
-
-def _deferred_tables(model: nn.Module, phase: Phase) -> dict[str, DeferredAdamW]:
-    """The optimisers of the embedding tables that a phase trains; none with weight decay, which moves every row."""
-    if phase.weight_decay:
-        return {}
-    rates = [learning_rate(phase, update) for update in range(phase.updates)]
-    return {name: DeferredAdamW(table, rates) for name, table in separate_tables(model, phase.trained).items()}
 
 
 def step_gradients(sources: Sequence[Source], *, update: int, settings: LoopSettings, processes: Processes) -> Tensor:
