@@ -26,6 +26,31 @@ _WHAT_TO_DO = {
     errno.EMFILE: "Raise the limit on open files (`ulimit -n`).",
     errno.ENOMEM: "Free some memory, or lower the batch sizes.",
 }
+_EXTRAS = {
+    "accelerate": "distil",
+    "datasets": "distil",
+    "fsspec": "distil",
+    "huggingface_hub": "distil",
+    "jinja2": "distil",
+    "onnx": "distil",
+    "psutil": "distil",
+    "pyarrow": "distil",
+    "ruamel": "distil",
+    "safetensors": "distil",
+    "sentencepiece": "distil",
+    "torch": "distil",
+    "transformers": "distil",
+    "zstandard": "distil",
+    "fastapi": "serve",
+    "httptools": "serve",
+    "prometheus_client": "serve",
+    "starlette": "serve",
+    "uvicorn": "serve",
+    "uvloop": "serve",
+    "spacy": "spacy",
+    "matplotlib": "bench",
+}
+"""The extra of `pyproject.toml` that brings a module; a test holds the two equal."""
 _MOST_QUOTED = 80
 _MOST_READ = 2000  # an address that is cut before its end may show a part of its secret
 
@@ -114,6 +139,17 @@ def lack_of_resource(error: BaseException) -> ResourceError | None:
     place = getattr(error, "filename2", None) or getattr(error, "filename", None)
     text = f"{os.fsdecode(place)}: " if isinstance(place, str | bytes | os.PathLike) else ""
     return ResourceError(f"{text}{os.strerror(number)}. {_WHAT_TO_DO.get(number, '')}".rstrip())
+
+
+def lack_of_extra(error: BaseException, command: str) -> UsageError | None:
+    """What a missing module says to a user of `command`, such as `distil`, if an extra of this package brings it.
+
+    None for any other error, which is a defect.
+    """
+    module = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if module not in _EXTRAS:
+        return None
+    return UsageError(f"{command} needs {module}. Install it with: pip install 'xtremedistil-ner[{_EXTRAS[module]}]'")
 
 
 def _error_number(error: BaseException) -> int | None:

@@ -63,6 +63,48 @@ def test_a_package_that_is_too_old_is_a_problem_with_a_remedy(tmp_path, monkeypa
     assert findings["numpy"].state == "ok"
 
 
+DECLARED = [
+    "numpy>=2.0",
+    "torch>=2.8; extra == 'distil'",
+    "nothing-1>=1; extra == 'serve'",
+    "xtremedistil-ner[distil]; extra == 'bench'",
+    "nothing-2>=1; extra == 'bench'",
+    "nothing-3>=1; extra == 'dev'",
+]
+
+
+def test_each_extra_is_installed_or_absent_with_its_pip_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "requires", lambda name: DECLARED)
+    findings = found(tmp_path)
+    assert findings["numpy"].state == findings["torch"].state == findings["[distil]"].state == "ok"
+    assert findings["[serve]"].state == findings["[bench]"].state == "absent"
+    assert findings["[serve]"].text.startswith("lacks nothing-1. ")
+    assert findings["[bench]"].text.startswith("lacks nothing-2. "), "torch, of the extra that it names, is here"
+    assert findings["[bench]"].text.endswith("run: pip install 'xtremedistil-ner[bench]'")
+    assert not any("nothing-3" in finding.text for finding in findings.values())
+
+
+def test_a_package_of_an_extra_that_is_too_old_is_a_problem_with_a_remedy(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "requires", lambda name: ["torch>=9999; extra == 'distil'"])
+    finding = found(tmp_path)["torch"]
+    assert finding.state == "problem"
+    assert finding.text.endswith("is too old. Run: pip install 'torch>=9999'")
+
+
+def test_a_look_that_fails_is_a_problem_and_the_others_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: torch.ops.load_library("/nowhere.so"))
+    findings = found(tmp_path)
+    assert findings["torch"].state == "ok", "its version"
+    assert findings["devices"].state == "problem"
+    assert "nowhere.so" in findings["devices"].text
+    assert findings["packaged data"].state == "ok"
+
+
+def test_a_newer_python_is_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor.sys, "version_info", (3, 12, 1))
+    assert found(tmp_path)["python"] == doctor.Finding("python", "warning", "3.12.1; only 3.11 is tested.")
+
+
 def test_a_source_tree_that_is_not_installed_is_a_warning(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, "requires", no_package)
     finding = found(tmp_path)["packages"]

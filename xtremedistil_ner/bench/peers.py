@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from transformers import TokenClassificationPipeline
 
 from xtremedistil_ner.bench.models import BenchTeacher
-from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.labels import LabelScheme
 
 PEERS = ("spacy", "hf-pipeline")
@@ -15,15 +14,10 @@ TagTexts = Callable[[Sequence[str]], object]
 
 
 def spacy_pipeline(scheme: LabelScheme) -> TagTexts:
-    """The default `ner` of spaCy, convolutions over hashed embeddings, with random weights in a blank pipeline.
+    """The default `ner` of spaCy, convolutions over hashed embeddings, with random weights in a blank pipeline."""
+    import spacy
+    from spacy.training import Example
 
-    Raises: UsageError without spaCy.
-    """
-    try:
-        import spacy
-        from spacy.training import Example
-    except ModuleNotFoundError as error:
-        raise UsageError("--against spacy needs spaCy. Run: pip install 'xtremedistil-ner[spacy]'") from error
     nlp = spacy.blank("xx")
     ner = nlp.add_pipe("ner")
     for kind in scheme.types:

@@ -7,7 +7,7 @@ import shutil
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -18,10 +18,17 @@ from packaging.requirements import Requirement
 
 from xtremedistil_ner.corpus.folder import languages_of
 from xtremedistil_ner.corpus.places import demo_path
-from xtremedistil_ner.errors import XnerError
+from xtremedistil_ner.errors import XnerError, first_line, lack_of_extra
+from xtremedistil_ner.processes.cores import available_cores
 
 _PACKAGE = "xtremedistil-ner"
 _PYTHON = (3, 11)
+_EXTRAS = {
+    "distil": "make, evaluate and time models",
+    "serve": "serve an export over HTTP",
+    "spacy": "tag in spaCy and read its files",
+    "bench": "time models and draw the plot",
+}
 _LITTLE_MEMORY_GB = 4.0  # what `make demo` is allowed
 _LITTLE_DISK_GB = 5.0  # a teacher of BERT's base size, its soft labels and a student (estimated)
 _HUB_TIMEOUT_S = 5.0
@@ -29,32 +36,53 @@ _HUB_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at. A `problem` keeps runs from working, a `warning` some of them."""
+    """One thing looked at. A `problem` keeps what is installed from working, a `warning` some of it.
+
+    `absent` is an extra that is not installed.
+    """
 
     name: str
-    state: Literal["ok", "warning", "problem"]
+    state: Literal["ok", "absent", "warning", "problem"]
     text: str
 
 
 def examine(out: Path, recipes: int) -> list[Finding]:
-    """Look at this machine. `out` is where runs go; `recipes` is how many came with the package."""
-    return [
-        _python(),
-        *_packages(),
-        *_devices(),
-        _memory(),
-        _disk(out),
-        _hub(),
-        _cache(),
-        _packaged_data(recipes),
-    ]
+    """Look at this machine. `out` is where runs go; `recipes` is how many came with the package.
+
+    What is only looked at by way of an extra's package is left out where that package is missing.
+    """
+    looks: dict[str, Callable[[], Iterable[Finding]]] = {
+        "python": lambda: [_python()],
+        "packages": _packages,
+        "cores": lambda: [Finding("cores", "ok", str(available_cores()))],
+        "devices": _devices,
+        "memory": lambda: [_memory()],
+        "disk": lambda: [_disk(out)],
+        "hub": lambda: [_hub()],
+        "cache": lambda: [_cache()],
+        "packaged data": lambda: [_packaged_data(recipes)],
+    }
+    return [finding for name, look in looks.items() for finding in _findings_of(name, look)]
+
+
+def _findings_of(name: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """What a look found; a look that fails, for whatever reason, is a finding itself."""
+    try:
+        return list(look())
+    except Exception as error:
+        if lack_of_extra(error, "doctor"):  # the extra is reported as absent
+            return []
+        text = f"cannot be looked at ({type(error).__name__}: {first_line(error)}). Install its packages again."
+        return [Finding(name, "problem", text)]
 
 
 def _python() -> Finding:
     text = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info[:2] == _PYTHON:
-        return Finding("python", "ok", text)
-    return Finding("python", "problem", f"{text}; only 3.11 is tested. Make an environment with Python 3.11.")
+    if sys.version_info[:2] < _PYTHON:
+        return Finding("python", "problem", f"{text} is too old. Make an environment with Python 3.11.")
+    if sys.version_info[:2] > _PYTHON:
+        return Finding("python", "warning", f"{text}; only 3.11 is tested.")
+    return Finding("python", "ok", text)
 
 
 def _packages() -> Iterator[Finding]:
@@ -63,24 +91,61 @@ def _packages() -> Iterator[Finding]:
     except PackageNotFoundError:  # a source tree on PYTHONPATH
         yield Finding("packages", "warning", f"unknown, because {_PACKAGE} is not installed. Run: pip install -e .")
         return
+    reported = set()
+    for requirement in _wanted(needed, ""):
+        reported.add(requirement.name)
+        yield _package(requirement)
+    for extra, purpose in _EXTRAS.items():
+        wanted = list(_wanted(needed, extra))
+        missing = [requirement.name for requirement in wanted if _version_of(requirement) is None]
+        for requirement in wanted:
+            if requirement.name not in reported and requirement.name not in missing:
+                reported.add(requirement.name)
+                yield _package(requirement)
+        yield _extra(extra, purpose, missing)
+
+
+def _wanted(needed: Sequence[Requirement], extra: str) -> Iterator[Requirement]:
+    """The requirements of an extra, those of the extras that it names included; of the base with an empty name."""
     for requirement in needed:
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+        marker = requirement.marker
+        of_base = marker is None or marker.evaluate({"extra": ""})
+        if of_base == bool(extra) or not (marker is None or marker.evaluate({"extra": extra})):
             continue
-        try:
-            found = version(requirement.name)
-        except PackageNotFoundError:
-            yield Finding(requirement.name, "problem", f"missing. Run: pip install '{requirement}'")
-            continue
-        if requirement.specifier.contains(found, prereleases=True):
-            yield Finding(requirement.name, "ok", found)
+        if requirement.name == _PACKAGE:
+            for name in requirement.extras:
+                yield from _wanted(needed, name)
         else:
-            yield Finding(requirement.name, "problem", f"{found} is too old. Run: pip install '{requirement}'")
+            yield requirement
+
+
+def _package(requirement: Requirement) -> Finding:
+    name, found = requirement.name, _version_of(requirement)
+    remedy = f"Run: pip install '{name}{requirement.specifier}'"
+    if found is None:
+        return Finding(name, "problem", f"missing. {remedy}")
+    if requirement.specifier.contains(found, prereleases=True):
+        return Finding(name, "ok", found)
+    return Finding(name, "problem", f"{found} is too old. {remedy}")
+
+
+def _extra(name: str, purpose: str, missing: list[str]) -> Finding:
+    if not missing:
+        return Finding(f"[{name}]", "ok", f"installed, to {purpose}")
+    text = f"lacks {', '.join(missing)}. To {purpose}, run: pip install '{_PACKAGE}[{name}]'"
+    return Finding(f"[{name}]", "absent", text)
+
+
+def _version_of(requirement: Requirement) -> str | None:
+    try:
+        return version(requirement.name)
+    except PackageNotFoundError:
+        return None
 
 
 def _devices() -> Iterator[Finding]:
     import torch  # heavy
 
-    from xtremedistil_ner.processes.cores import available_cores
     from xtremedistil_ner.processes.precision import best_device, describe_device
 
     if torch.cuda.is_available():
@@ -90,7 +155,7 @@ def _devices() -> Iterator[Finding]:
     else:
         yield Finding("gpu", "warning", "none: runs work, and take long with a teacher of BERT's size.")
     yield Finding("precision", "ok", describe_device(best_device()))
-    yield Finding("cores", "ok", f"{available_cores()}, of which torch uses {torch.get_num_threads()}")
+    yield Finding("torch threads", "ok", str(torch.get_num_threads()))
 
 
 def _memory() -> Finding:

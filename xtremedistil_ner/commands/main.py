@@ -165,7 +165,7 @@ def doctor(
     out: Annotated[Path, typer.Option(help="Where runs are to be written.")] = Path("runs"),
     as_json: Json = False,
 ) -> None:
-    """Look at what this machine has and lacks for a run; ends with 5 where something keeps runs from working."""
+    """Look at what this machine has and lacks; ends with 5 where something that is installed cannot work."""
     from xtremedistil_ner.commands.doctor import examine
 
     findings = examine(out, recipes=len(packaged_recipes()))

@@ -128,10 +128,8 @@ def serve(
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a request, at most.")] = LIMITS.timeout_s,
 ) -> None:
     """Serve an export over HTTP, with a page at `/`. SIGTERM drains and ends with 0."""
-    try:
-        from xtremedistil_ner.serve.server import serve_export
-    except ModuleNotFoundError as error:
-        raise UsageError(f"serve needs {error.name}. Run: pip install 'xtremedistil-ner[serve]'") from error
+    from xtremedistil_ner.serve.server import serve_export
+
     limits = Limits(
         body_bytes=body_bytes,
         texts=texts,

@@ -16,7 +16,7 @@ from xtremedistil_ner.corpus.annotations import AnnotatedText, TextSpan, add_ann
 from xtremedistil_ner.corpus.hashes import file_hash
 from xtremedistil_ner.corpus.split import LINE, ROW, LabelledSplit, SplitRows
 from xtremedistil_ner.corpus.streams import open_text, read_whole
-from xtremedistil_ner.errors import CorpusError, ResourceError, first_line, quoted
+from xtremedistil_ner.errors import CorpusError, first_line, quoted
 
 if TYPE_CHECKING:
     from spacy.tokens import Doc
@@ -60,7 +60,7 @@ def read_brat(folder: Path, *, language: str) -> LabelledSplit:
 def read_spacy(path: Path, *, language: str) -> LabelledSplit:
     """Read the documents of a `DocBin`: their texts and `ents`, whatever spaCy's tokens are.
 
-    Raises: CorpusError for a damaged file; ResourceError without spaCy.
+    Raises: CorpusError for a damaged file; ModuleNotFoundError without spaCy.
     """
     rows = SplitRows(str(path), path.name, ROW)
     texts = []
@@ -120,13 +120,9 @@ def _brat_span(line: str, place: str, rows: SplitRows) -> TextSpan | None:
 
 
 def _spacy_docs(path: Path) -> list[Doc]:
-    try:
-        import spacy
-        from spacy.tokens import DocBin
-    except ImportError as error:
-        raise ResourceError(
-            f"{path}: files of spaCy are read by spaCy. Run pip install 'xtremedistil-ner[spacy]'."
-        ) from error
+    import spacy
+    from spacy.tokens import DocBin
+
     try:
         return list(DocBin().from_disk(path).get_docs(spacy.blank("xx").vocab))
     except Exception as error:  # of zlib, msgpack, numpy and spaCy

@@ -18,11 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-import zstandard
-
 from xtremedistil_ner.errors import CorpusError
 
 if TYPE_CHECKING:
+    import zstandard
     from _typeshed import WriteableBuffer as Buffer
 
 COMPRESSIONS = ("", ".gz", ".xz", ".bz2", ".zst")
@@ -33,7 +32,7 @@ _SMALL_BYTES = 1 << 22
 """Of sentences of one word, 4 MiB take 170 MB of memory."""
 _ZSTANDARD_BYTES = 256
 """Read at once: four bytes may stand for 128 KiB."""
-_DAMAGE = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, zstandard.ZstdError)
+_DAMAGE = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 
 
 def open_text(path: Path) -> Iterator[str]:
@@ -162,8 +161,11 @@ class _ZstandardFile(io.RawIOBase):
     """
 
     def __init__(self, path: Path) -> None:
+        import zstandard  # of an extra
+
+        self._zstandard = zstandard
         self._file = path.open("rb")
-        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._frame = self._new_frame()
         self._unread = memoryview(b"")
 
     def readable(self) -> bool:
@@ -186,11 +188,17 @@ class _ZstandardFile(io.RawIOBase):
         packed = self._frame.unused_data if self._frame.eof else b""
         packed = packed or self._file.read(_ZSTANDARD_BYTES)
         if self._frame.eof and packed:
-            self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self._frame = self._new_frame()
         if not packed and not self._frame.eof:
             raise EOFError("the last frame has no end")
-        self._unread = memoryview(self._frame.decompress(packed) if packed else b"")
+        try:
+            self._unread = memoryview(self._frame.decompress(packed) if packed else b"")
+        except self._zstandard.ZstdError as error:
+            raise EOFError(str(error)) from error
         return bool(packed)
+
+    def _new_frame(self) -> zstandard.ZstdDecompressionObj:
+        return self._zstandard.ZstdDecompressor().decompressobj()
 
 
 def _damaged(path: Path, error: Exception) -> CorpusError:

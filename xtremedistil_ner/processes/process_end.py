@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import BinaryIO, NoReturn, TextIO
 
 from xtremedistil_ner.addresses import text_without_secrets
-from xtremedistil_ner.errors import Interrupted, ResourceError, UsageError, XnerError, lack_of_resource
+from xtremedistil_ner.errors import Interrupted, ResourceError, UsageError, XnerError, lack_of_extra, lack_of_resource
 from xtremedistil_ner.processes.stop_signals import (
     ignore_signals,
     signals_held,
@@ -27,7 +27,7 @@ _MOST_SAID = 1800
 
 
 def run_as_process(command: Callable[[], None]) -> NoReturn:
-    """Run a command and end the process: an `XnerError`, or what the machine refuses, is one message and an exit code.
+    """Run a command and end the process: an `XnerError`, what the machine refuses or a missing extra is one message.
 
     An output that nobody reads any more ends it without a message.
 
@@ -36,7 +36,7 @@ def run_as_process(command: Callable[[], None]) -> NoReturn:
     try:
         code = _run(command)
     except Exception as error:
-        known = error if isinstance(error, XnerError) else lack_of_resource(error)
+        known = error if isinstance(error, XnerError) else lack_of_extra(error, _name()) or lack_of_resource(error)
         if known is None:
             raise
         if not isinstance(error, BrokenPipeError):
@@ -46,6 +46,11 @@ def run_as_process(command: Callable[[], None]) -> NoReturn:
         _settle(stream)
     atexit.register(ignore_signals)
     sys.exit(code)
+
+
+def _name() -> str:
+    """The command as it was typed, such as `distil`."""
+    return next((word for word in sys.argv[1:2] if word.isalnum()), "this")
 
 
 def open_streams() -> None:
