@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +22,7 @@ from xtremedistil_ner.pieces.scorer import Scorer, score_words
 from xtremedistil_ner.processes.precision import dtype_of, precision_on
 from xtremedistil_ner.processes.world import current_processes
 from xtremedistil_ner.recipe.schema import Precision, TeacherSection
-from xtremedistil_ner.run_folder.files import MANIFEST, RunFolder, student_folders, verify
+from xtremedistil_ner.run_folder.files import MANIFEST, RunFolder, read_json, student_folders, verify
 from xtremedistil_ner.tagging.export_reader import GraphPrecision, is_export, verify_export
 from xtremedistil_ner.tagging.tagger import Tagger
 
@@ -32,6 +30,7 @@ Words = Sequence[Sequence[str]]
 WordLogits = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64]]
 
 _BATCH_PIECES = 8192
+_GIVE = "Give a teacher, student or export folder."
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +90,7 @@ def open_model(
         raise UsageError(f"{folder}: {graph} is a graph of an export, and this is none. Give a run's export folder.")
     if (folder / MANIFEST).exists():
         verify(folder)
-    config = _read_config(folder)
+    config = read_json(folder / "config.json", remedy=_GIVE, complaint=ModelError)
     device = current_processes().device
     if is_student(config):
         student = load_student(folder)
@@ -136,12 +135,3 @@ def _voting_models(votes: Sequence[Vote], dtype: torch.dtype) -> ScoredModel:
 
 def _cut(vote: Vote, pieces: int) -> Vote:
     return replace(vote, teacher=replace(vote.teacher, encoder=vote.teacher.encoder.cut_at(pieces)))
-
-
-def _read_config(folder: Path) -> Mapping[str, Any]:
-    path = folder / "config.json"
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: missing or broken ({error}). Give a teacher, student or export folder.") from error
-    return value if isinstance(value, dict) else {}

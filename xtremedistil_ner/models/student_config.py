@@ -6,7 +6,6 @@ as well: a student says in `max_pieces` how long the windows are that it was tra
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import Field, fields
 from pathlib import Path
@@ -20,6 +19,7 @@ from xtremedistil_ner.models import bilstm, cnn, transformer
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
 from xtremedistil_ner.models.cnn import Cnn, CnnShape
 from xtremedistil_ner.models.transformer import CONFIG_KEYS, TransformerShape, TransformerStudent
+from xtremedistil_ner.run_folder.files import read_json
 
 StudentNetwork = BiLstm | Cnn | TransformerStudent
 _OWN_TYPES = (bilstm.MODEL_TYPE, cnn.MODEL_TYPE)
@@ -59,17 +59,14 @@ def read_config(path: Path) -> dict[str, Any]:
 
     Raises: ModelError for a broken file or another kind of model.
     """
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: missing or broken ({error}). Give the folder of a student.") from error
-    kind = config.get("model_type") if isinstance(config, dict) else None
+    config = read_json(path, remedy="Give the folder of a student.", complaint=ModelError)
+    kind = config.get("model_type")
     known = (*_OWN_TYPES, transformer.MODEL_TYPE)
     if kind not in known:
         raise ModelError(
             f"{path}: model_type is {kind!r}, none of {', '.join(map(repr, known))}. Give the folder of a student."
         )
-    return dict(config)
+    return config
 
 
 def read_scheme(config: Mapping[str, Any], path: Path) -> LabelScheme:

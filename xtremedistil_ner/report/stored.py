@@ -17,7 +17,7 @@ import numpy as np
 from xtremedistil_ner.errors import ArtefactError
 from xtremedistil_ner.evaluation.bootstrap import Counts
 from xtremedistil_ner.report.form import ComparedReport, ReportForm
-from xtremedistil_ner.run_folder.files import REMEDY, RunFolder, read_json, require_seal, whole_file
+from xtremedistil_ner.run_folder.files import RunFolder, read_json, require_seal, whole_file
 from xtremedistil_ner.run_folder.forms import require_form
 
 SplitCounts = Mapping[str, Mapping[str, Counts]]
@@ -34,11 +34,7 @@ def read_report(path: Path, form: type[ComparedReport] = ReportForm) -> dict[str
     Raises: ArtefactError when it is missing, broken, changed or of another schema.
     """
     file = RunFolder(path).report if path.is_dir() else path
-    try:
-        report = read_json(file)
-    except ArtefactError as error:
-        reason = str(error).removesuffix(REMEDY)
-        raise ArtefactError(f"{reason}{_GIVE} {_AGAIN}") from error
+    report = read_json(file, remedy=f"{_GIVE} {_AGAIN}")
     models = report.get("models")
     if report.get("schema") != 1 or not (isinstance(models, dict) and {"teacher", "student"} <= {*models}):
         raise ArtefactError(f"{file}: not a report of schema 1. {_GIVE}")

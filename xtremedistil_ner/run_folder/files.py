@@ -147,17 +147,18 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     _sync_folder(path.parent)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, *, remedy: str = REMEDY, complaint: type[ArtefactError] = ArtefactError) -> dict[str, Any]:
     """Read a JSON object.
 
-    Raises: ArtefactError when it is missing or broken.
+    Raises: `complaint`, which ends with `remedy`, when it is missing or broken.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError) as error:
-        raise ArtefactError(f"{path}: missing or broken ({first_line(error)}). {REMEDY}") from error
-    require_kind(path, "the file", value, dict)
-    return dict(value)
+        raise complaint(f"{path}: missing or broken ({first_line(error)}). {remedy}") from error
+    if not isinstance(value, dict):
+        raise complaint(f"{path}: the file must be an object, and is {json.dumps(value)[:80]}. {remedy}")
+    return value
 
 
 def _refuse_constant(name: str) -> NoReturn:
