@@ -135,3 +135,42 @@ def test_three_packages_are_enough_to_tag(wheel, tmp_path):
     text = "Abc de, fGh a.b ef gh Xyz"
     found = json.loads(call(tmp_path / "environment" / "bin", tmp_path, "python", "-W", "error", "-c", program, text))
     assert found == [entity.text for entity in Tagger.from_pretrained(export).tag([text])[0]] != []
+
+
+EXTRAS = {"": "onnxruntime", "distil": "torch", "serve": "fastapi", "spacy": "spacy", "bench": "matplotlib"}
+MOST_BASE_BYTES = 200e6
+
+
+def can_fetch(python):
+    """Whether pip reaches an index."""
+    command = [python, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", python.parent, "packaging"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", EXTRAS)
+def test_pip_installs_the_wheel_with_an_extra_and_it_starts(wheel, tmp_path, record_property, extra):
+    """Sizes are of files as they come, without bytecode and without pip; `--junit-xml` records them."""
+    python = tmp_path / "environment" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "environment")], check=True)
+    if not can_fetch(python):
+        pytest.skip("pip reaches no index")
+    (site,) = (tmp_path / "environment").glob("lib/python*/site-packages")
+    before = size_of(site)
+    wanted = f"xtremedistil-ner[{extra}] @ {wheel.as_uri()}"
+    install = ["install", "--quiet", "--no-compile", "-c", str(ROOT / "constraints.txt"), wanted]
+    subprocess.run([python, "-m", "pip", *install], check=True)
+    size = size_of(site) - before
+    record_property("site_packages_bytes", size)
+    sys.stdout.write(f"[{extra}]: {size / 1e6:.0f} MB\n")
+    assert call(python.parent, tmp_path, "xner", "--version")
+    assert (
+        call(python.parent, tmp_path, "python", "-c", f"import xtremedistil_ner.tagging.tagger, {EXTRAS[extra]}") == ""
+    )
+    if not extra:
+        assert not (site / "torch").exists()
+        assert size <= MOST_BASE_BYTES
+
+
+def size_of(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
