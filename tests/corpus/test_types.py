@@ -226,7 +226,7 @@ def test_a_language_without_an_entity_counts_in_no_mean_and_every_form_of_the_re
     json.dumps(report, allow_nan=False)
     for text in (format_report(report), format_page(report), format_models(report), format_scores(teacher)):
         assert NOTE in text
-    assert [line.split()[1:] for line in format_models(report).splitlines() if line.startswith("is")] == [["-"] * 3]
+    assert [line.split()[1:] for line in format_models(report).splitlines() if line.startswith("is")] == [["–"] * 3]
 
 
 def test_selection_and_intervals_leave_such_a_language_out_too():

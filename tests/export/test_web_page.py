@@ -16,8 +16,9 @@ from support.tiny_student import MAX_PIECES, SCHEME, save_tiny_student
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.export.web_page import RUNTIME_FILES
 from xtremedistil_ner.models.crf import Crf
-from xtremedistil_ner.pipeline.fingerprints import STAGES, stage_fingerprints
+from xtremedistil_ner.pipeline.fingerprints import stage_fingerprints
 from xtremedistil_ner.recipe.reader import load_recipe
+from xtremedistil_ner.run_folder.stage_table import STAGES
 from xtremedistil_ner.serve import PAGE
 from xtremedistil_ner.tagging.export_reader import verify_export
 

@@ -154,7 +154,7 @@ def read_json(path: Path, *, remedy: str = REMEDY, complaint: type[ArtefactError
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError, RecursionError) as error:
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError) as error:
         raise complaint(f"{path}: missing or broken ({first_line(error)}). {remedy}") from error
     if not isinstance(value, dict):
         raise complaint(f"{path}: the file must be an object, and is {json.dumps(value)[:80]}. {remedy}")
