@@ -137,7 +137,7 @@ def test_three_packages_are_enough_to_tag(wheel, tmp_path):
     assert found == [entity.text for entity in Tagger.from_pretrained(export).tag([text])[0]] != []
 
 
-EXTRAS = {"": "onnxruntime", "distil": "torch", "serve": "fastapi", "spacy": "spacy", "bench": "matplotlib"}
+EXTRAS = {"": "onnxruntime", "distil": "torch", "serve": "fastapi", "spacy": "spacy", "bench": "spacy"}
 MOST_BASE_BYTES = 200e6
 
 

@@ -48,7 +48,6 @@ _EXTRAS = {
     "uvicorn": "serve",
     "uvloop": "serve",
     "spacy": "spacy",
-    "matplotlib": "bench",
 }
 """The extra of `pyproject.toml` that brings a module; a test holds the two equal."""
 _MOST_QUOTED = 80
