@@ -7,8 +7,9 @@ import shutil
 
 import pytest
 
+from xtremedistil_ner.errors import ArtefactError
 from xtremedistil_ner.recipe.reader import load_recipe
-from xtremedistil_ner.report.stored import find_counts, load_counts
+from xtremedistil_ner.report.stored import find_counts, load_counts, read_report
 from xtremedistil_ner.run_folder.files import RunFolder, sealed, sha256_file
 
 
@@ -37,6 +38,19 @@ def test_counts_of_another_model_and_broken_ones_are_not_taken(report, finished_
     (tmp_path / "half.npz").write_bytes(path.read_bytes()[:-100])
     assert load_counts(tmp_path / "half.npz", identity) is None
     assert load_counts(tmp_path / "none.npz", identity) is None
+    data = path.read_bytes()
+    for place in range(0, len(data), 37):  # of the directory, of names, of compressed counts
+        (tmp_path / "byte.npz").write_bytes(data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :])
+        load_counts(tmp_path / "byte.npz", identity)  # raises nothing
+
+
+def test_a_report_with_a_million_languages_is_refused_by_their_number(finished_run, tmp_path):
+    run = changed_run(finished_run, tmp_path)
+    report = json.loads(run.report.read_text(encoding="utf-8"))
+    report["models"]["student"]["languages"] = dict.fromkeys(map(str, range(20_000)), 0)
+    run.report.write_text(json.dumps(report), encoding="utf-8")
+    with pytest.raises(ArtefactError, match="20000 keys are more than 10000"):
+        read_report(run.path)
 
 
 def changed_run(finished_run, tmp_path, *, name="run"):

@@ -8,11 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, FailFast, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast
 
 Share = float | None
 Value = TypeVar("Value")
-Keyed = Annotated[Mapping[str, Value], Field(max_length=10_000)]
+_MOST_KEYS = 10_000
+
+
+def _bounded(value: object) -> object:
+    """Refused before its entries are looked at, which pydantic's own bound on a length is not."""
+    if isinstance(value, Mapping) and len(value) > _MOST_KEYS:
+        raise ValueError(f"{len(value)} keys are more than {_MOST_KEYS}")
+    return value
+
+
+Keyed = Annotated[Mapping[str, Value], BeforeValidator(_bounded)]
 """By language, type or file; the bound and `FailFast` keep a broken report from a million complaints, in GBs."""
 Rows = Annotated[list[Value], FailFast()]
 

@@ -8,6 +8,7 @@ another model. They take 1.3 bytes a sentence (measured on 50,000 drawn at rando
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,6 @@ def load_counts(path: Path, identity: str) -> SplitCounts | None:
                 split, _, language = key.partition("/")
                 if language:
                     counts.setdefault(split, {})[language] = arrays[key].astype(np.int64)
-    except (OSError, ValueError, LookupError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, LookupError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error):
         return None
     return counts
