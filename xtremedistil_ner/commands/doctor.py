@@ -27,7 +27,7 @@ _EXTRAS = {
     "distil": "make, evaluate and time models",
     "serve": "serve an export over HTTP",
     "spacy": "tag in spaCy and read its files",
-    "bench": "time models and draw the plot",
+    "bench": "time models beside their peers",
 }
 _LITTLE_MEMORY_GB = 4.0  # what `make demo` is allowed
 _LITTLE_DISK_GB = 5.0  # a teacher of BERT's base size, its soft labels and a student (estimated)

@@ -97,7 +97,17 @@ def _add_stage_command(stage: Stage, sentence: str) -> None:
         dry_run: DryRun = False,
         as_json: Json = False,
     ) -> None:
-        distil(recipe, langs, overrides, out, take_from, None, stage, None, processes, dry_run, as_json)
+        distil(
+            recipe,
+            langs,
+            overrides,
+            out,
+            take_from,
+            only=stage,
+            processes=processes,
+            dry_run=dry_run,
+            as_json=as_json,
+        )
 
 
 _add_stage_command("finetune", "Fine-tune the teacher on the labelled corpora.")
@@ -139,7 +149,17 @@ def export(
         changes.append("export.force_int8=true")
     if private and push_to_hub is None:
         raise UsageError("--private: of a repository that --push-to-hub names.")
-    distil(recipe, langs, changes, out, take_from, None, "export", None, processes, dry_run, as_json)
+    distil(
+        recipe,
+        langs,
+        changes,
+        out,
+        take_from,
+        only="export",
+        processes=processes,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
     if push_to_hub is not None and not dry_run:
         from xtremedistil_ner.export.upload import push_export
 

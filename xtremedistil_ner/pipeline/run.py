@@ -218,7 +218,7 @@ def _bring_up_to_date(job: _Job, stage: Stage, group: Processes) -> Step:
         _require_inputs(job, stage)
         step = _run_stage(job, stage, group)
     elif step.state == "taken" and job.take_from is not None and group.is_main:
-        _linkartefact_of(artefact_of(job.take_from, stage), artefact_of(job.run, stage))
+        _link_artefact(artefact_of(job.take_from, stage), artefact_of(job.run, stage))
         _take_time(job.run, job.take_from, stage)
     if step.state in ("reused", "taken"):
         report(Event(stage, step.reason))
@@ -262,7 +262,7 @@ def _require_inputs(job: _Job, stage: Stage) -> None:
             )
 
 
-def _linkartefact_of(source: Path, target: Path) -> None:
+def _link_artefact(source: Path, target: Path) -> None:
     temporary = target.with_name(f".{target.name}.writing")
     clear(temporary)
     try:
