@@ -22,7 +22,7 @@ from xtremedistil_ner.evaluation.baselines import baseline_scores
 from xtremedistil_ner.evaluation.scoring import macro
 from xtremedistil_ner.labels import spans_of
 from xtremedistil_ner.languages import WIKIANN_LANGUAGES
-from xtremedistil_ner.recipe.schema import CorpusSection
+from xtremedistil_ner.recipe.data_sections import CorpusSection
 
 DEMO = demo_path()
 LANGUAGES = languages_of(DEMO)

@@ -15,8 +15,8 @@ from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.corpus.transfer import held_out_keys, iter_transfer, transfer_hash, transfer_languages
 from xtremedistil_ner.errors import CorpusError, ResourceError
 from xtremedistil_ner.languages import WIKIANN_LANGUAGES
+from xtremedistil_ner.recipe.data_sections import CorpusSection, HubCorpusSection, HubTextSection, TransferSection
 from xtremedistil_ner.recipe.reader import read_recipe
-from xtremedistil_ner.recipe.schema import CorpusSection, HubCorpusSection, HubTextSection, TransferSection
 
 ADA = (["Ada", "Byron", "left"], ["B-PER", "I-PER", "O"])
 OSLO = (["Oslo"], ["B-LOC"])

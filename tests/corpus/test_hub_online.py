@@ -17,7 +17,7 @@ PROGRAM = """
 import json, sys
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.errors import XnerError
-from xtremedistil_ner.recipe.schema import CorpusSection, HubCorpusSection
+from xtremedistil_ner.recipe.data_sections import CorpusSection, HubCorpusSection
 
 def opened(dataset, *languages):
     return open_corpus(CorpusSection(hub=HubCorpusSection(id=dataset), languages=languages))

@@ -11,7 +11,7 @@ from xtremedistil_ner.commands.terminal import format_check
 from xtremedistil_ner.corpus.check import check_corpus, corpus_stats
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.errors import CorpusError
-from xtremedistil_ner.recipe.schema import CorpusSection
+from xtremedistil_ner.recipe.data_sections import CorpusSection
 
 
 def write(path, *sentences):

@@ -18,7 +18,7 @@ from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.corpus.places import cache_folder, demo_path, mirror_file, mirror_folder
 from xtremedistil_ner.corpus.transfer import iter_transfer, transfer_hash, transfer_languages
 from xtremedistil_ner.errors import CorpusError, ResourceError
-from xtremedistil_ner.recipe.schema import CorpusSection, TransferSection
+from xtremedistil_ner.recipe.data_sections import CorpusSection, TransferSection
 
 
 @pytest.fixture(autouse=True)

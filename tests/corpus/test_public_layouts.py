@@ -16,7 +16,7 @@ from xtremedistil_ner.corpus.folder import find_split, read_split, split_of
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.corpus.layout import ColumnNumbers
 from xtremedistil_ner.errors import CorpusError
-from xtremedistil_ner.recipe.schema import ColumnsSection, CorpusSection
+from xtremedistil_ner.recipe.data_sections import ColumnsSection, CorpusSection
 from xtremedistil_ner.tagging.documents import read_documents
 
 CONLLU = """\

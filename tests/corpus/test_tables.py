@@ -190,7 +190,7 @@ def test_raw_text_of_a_broken_table_is_named_with_its_row(tmp_path):
 
 def test_files_of_a_dataset_with_other_columns_or_broken_text_are_named(tmp_path):
     from xtremedistil_ner.corpus.hub_reader import hub_reader
-    from xtremedistil_ner.recipe.schema import HubCorpusSection
+    from xtremedistil_ner.recipe.data_sections import HubCorpusSection
 
     folder = tmp_path / "data" / "en"
     write_table(folder / "train-00000-of-00002.parquet", [(["Ada"], ["B-PER"])], names=None)

@@ -14,7 +14,7 @@ from xtremedistil_ner.corpus.transfer import (
     transfer_languages,
 )
 from xtremedistil_ner.errors import CorpusError
-from xtremedistil_ner.recipe.schema import TransferSection
+from xtremedistil_ner.recipe.data_sections import TransferSection
 
 
 @pytest.fixture

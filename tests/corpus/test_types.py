@@ -21,8 +21,8 @@ from xtremedistil_ner.evaluation.score_split import scored_scheme
 from xtremedistil_ner.evaluation.scoring import macro_f1
 from xtremedistil_ner.labels import LabelScheme, map_types, spans_of
 from xtremedistil_ner.pipeline.preflight import read_every_split
+from xtremedistil_ner.recipe.data_sections import CorpusSection, HubCorpusSection
 from xtremedistil_ner.recipe.reader import format_recipe, read_recipe
-from xtremedistil_ner.recipe.schema import CorpusSection, HubCorpusSection
 from xtremedistil_ner.report.html import format_page
 from xtremedistil_ner.report.markdown import format_report
 from xtremedistil_ner.stages.evaluate import evaluate_model

@@ -7,7 +7,7 @@ import pytest
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.evaluation.baselines import baseline_scores, learn_contexts, learn_names
-from xtremedistil_ner.recipe.schema import CorpusSection
+from xtremedistil_ner.recipe.data_sections import CorpusSection
 
 
 def sentences(*texts):

@@ -25,8 +25,8 @@ from xtremedistil_ner.models.voting import Vote, save_votes
 from xtremedistil_ner.pieces.encoder import PieceEncoder
 from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
+from xtremedistil_ner.recipe.data_sections import CorpusSection
 from xtremedistil_ner.recipe.reader import load_recipe
-from xtremedistil_ner.recipe.schema import CorpusSection
 
 SCHEME = LabelScheme(("LOC", "ORG", "PER"))
 properties = settings(deadline=None, max_examples=100, suppress_health_check=[HealthCheck.too_slow])

@@ -27,7 +27,7 @@ from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.models.student import load_student, save_student, student_scorer
 from xtremedistil_ner.pieces.encoder import PieceBatch
-from xtremedistil_ner.recipe.schema import CorpusSection
+from xtremedistil_ner.recipe.data_sections import CorpusSection
 from xtremedistil_ner.tagging.export_reader import GRAPH_FILES
 from xtremedistil_ner.tagging.tagger import session_scorer
 

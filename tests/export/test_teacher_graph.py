@@ -28,8 +28,8 @@ from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES, wordpiece_tokeniz
 from xtremedistil_ner.pipeline.fingerprints import stage_fingerprints
 from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
+from xtremedistil_ner.recipe.model_sections import ShapeSection
 from xtremedistil_ner.recipe.reader import load_recipe
-from xtremedistil_ner.recipe.schema import ShapeSection
 from xtremedistil_ner.run_folder.files import published_fingerprint
 from xtremedistil_ner.run_folder.soft_labels import open_store
 

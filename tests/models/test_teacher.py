@@ -22,7 +22,7 @@ from xtremedistil_ner.models.teacher import (
 from xtremedistil_ner.models.teacher_labels import match_labels
 from xtremedistil_ner.pieces.scorer import score_words
 from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
-from xtremedistil_ner.recipe.schema import ShapeSection
+from xtremedistil_ner.recipe.model_sections import ShapeSection
 
 SAVERS = {"bert": save_bert, "xlm-roberta": save_xlm_roberta}
 SENTENCES = [["ab", "cde", "a"], ["abcde"], ["e", "d", "zz", "cab"], ["bcd"] * 4]

@@ -20,7 +20,7 @@ from xtremedistil_ner.models.teacher import teacher_scorer
 from xtremedistil_ner.pieces.encoder import PieceEncoder, load_encoder, ragged_index
 from xtremedistil_ner.pieces.scorer import plan_batches, score_words
 from xtremedistil_ner.pieces.vocabulary import wordpiece_tokenizer
-from xtremedistil_ner.recipe.schema import ShapeSection
+from xtremedistil_ner.recipe.model_sections import ShapeSection
 
 N_TAGS = len(SCHEME.tags)
 ZERO_WIDTH = "\u200b"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.pieces.encoder import PieceEncoder
-from xtremedistil_ner.recipe.schema import CorpusSection
+from xtremedistil_ner.recipe.data_sections import CorpusSection
 
 _SEED = 13
 

@@ -19,7 +19,7 @@ from xtremedistil_ner.serve.limits import Limits
 from xtremedistil_ner.tagging.export_reader import find_export
 
 if TYPE_CHECKING:
-    from xtremedistil_ner.recipe.schema import ColumnsSection
+    from xtremedistil_ner.recipe.data_sections import ColumnsSection
 
 Export = Annotated[Path, typer.Argument(metavar="EXPORT", help="Export folder, or a run folder that has one.")]
 GraphOption = Annotated[
@@ -148,7 +148,7 @@ def read_columns(text: str | None) -> dict[str, ColumnsSection]:
     """
     if text is None:
         return {}
-    from xtremedistil_ner.recipe.schema import ColumnsSection
+    from xtremedistil_ner.recipe.data_sections import ColumnsSection
 
     parts = [part.partition("=") for part in text.replace(" ", "").split(",")]
     try:

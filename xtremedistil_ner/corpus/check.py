@@ -24,7 +24,7 @@ from xtremedistil_ner.corpus.reader import CorpusReader
 from xtremedistil_ner.corpus.split import SPLITS, LabelledSplit
 from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.labels import TypeMapping, spans_of
-from xtremedistil_ner.recipe.schema import ColumnsSection, CorpusSection
+from xtremedistil_ner.recipe.data_sections import ColumnsSection, CorpusSection
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,8 @@ from xtremedistil_ner.corpus.records import (
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.corpus.split import ROW, SPLITS, LabelledSplit, SplitRows
 from xtremedistil_ner.errors import CorpusError, first_line
-from xtremedistil_ner.recipe.schema import HubCorpusSection, HubTextSection, Recipe
+from xtremedistil_ner.recipe.data_sections import HubCorpusSection, HubTextSection
+from xtremedistil_ner.recipe.schema import Recipe
 
 if TYPE_CHECKING:
     import pyarrow

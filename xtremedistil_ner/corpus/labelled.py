@@ -20,7 +20,7 @@ from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.corpus.split import SPLITS, LabelledSplit
 from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.labels import LabelScheme, TypeMapping, map_types, spans_of
-from xtremedistil_ner.recipe.schema import CorpusSection
+from xtremedistil_ner.recipe.data_sections import CorpusSection
 
 HELD_OUT_SPLITS = ("dev", "test")
 _tags_of_hash: dict[str, frozenset[str]] = {}

@@ -21,7 +21,7 @@ from xtremedistil_ner.corpus.reader import TextReader
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.names import require_distinct
-from xtremedistil_ner.recipe.schema import TransferSection
+from xtremedistil_ner.recipe.data_sections import TransferSection
 
 
 @dataclass(slots=True)

@@ -29,7 +29,8 @@ from xtremedistil_ner.models.transformer import (
     student_of_bert,
 )
 from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES
-from xtremedistil_ner.recipe.schema import Recipe, StudentSection
+from xtremedistil_ner.recipe.model_sections import StudentSection
+from xtremedistil_ner.recipe.schema import Recipe
 
 _ANY_WINDOW = 8
 """Window of a checkpoint that is only taken apart."""

@@ -20,7 +20,7 @@ from xtremedistil_ner.pieces.vocabulary import (
     wordpiece_tokenizer,
 )
 from xtremedistil_ner.processes.world import Processes
-from xtremedistil_ner.recipe.schema import StudentSection
+from xtremedistil_ner.recipe.model_sections import StudentSection
 from xtremedistil_ner.run_folder.files import publish, published_fingerprint
 from xtremedistil_ner.run_folder.soft_labels import SoftLabelStore
 

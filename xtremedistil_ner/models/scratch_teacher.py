@@ -8,7 +8,7 @@ from transformers import ModernBertConfig, ModernBertForTokenClassification, Pre
 
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.teacher import Teacher, assemble_teacher
-from xtremedistil_ner.recipe.schema import ShapeSection
+from xtremedistil_ner.recipe.model_sections import ShapeSection
 
 _LOCAL_ATTENTION = 16
 """Pieces that a local layer sees, half of them on either side; every third layer sees all."""

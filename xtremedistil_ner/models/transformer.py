@@ -16,7 +16,7 @@ from transformers import BertConfig, BertForTokenClassification
 
 from xtremedistil_ner.errors import RecipeError
 from xtremedistil_ner.models.head import project
-from xtremedistil_ner.recipe.schema import StudentSection
+from xtremedistil_ner.recipe.model_sections import StudentSection
 
 MODEL_TYPE = "bert"
 ARCHITECTURE = "BertForTokenClassification"

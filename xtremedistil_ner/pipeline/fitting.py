@@ -16,7 +16,8 @@ from xtremedistil_ner.models.pretrained import embedding_width, load_config, loa
 from xtremedistil_ner.models.teacher import require_layer
 from xtremedistil_ner.models.transformer import part_of_bert
 from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
-from xtremedistil_ner.recipe.schema import Recipe, TeacherSection
+from xtremedistil_ner.recipe.model_sections import TeacherSection
+from xtremedistil_ner.recipe.schema import Recipe
 
 
 def require_fitting_student(recipe: Recipe, teacher_folder: Path | None) -> None:

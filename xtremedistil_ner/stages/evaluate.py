@@ -31,8 +31,9 @@ from xtremedistil_ner.processes.precision import (
 )
 from xtremedistil_ner.processes.world import current_processes
 from xtremedistil_ner.progress import Event, Reporter
+from xtremedistil_ner.recipe.data_sections import ColumnsSection, CorpusSection
 from xtremedistil_ner.recipe.reader import load_recipe, recipe_values
-from xtremedistil_ner.recipe.schema import ColumnsSection, CorpusSection, EvaluateSection, Recipe
+from xtremedistil_ner.recipe.schema import EvaluateSection, Recipe
 from xtremedistil_ner.report.build import build_report, build_retention, model_entry
 from xtremedistil_ner.report.html import format_page
 from xtremedistil_ner.report.markdown import format_report

@@ -38,7 +38,8 @@ from xtremedistil_ner.pieces.vocabulary import prune_vocabulary, read_vocabulary
 from xtremedistil_ner.processes.precision import begin_stage, dtype_of
 from xtremedistil_ner.processes.world import Processes, current_processes
 from xtremedistil_ner.progress import Event, Reporter, silent
-from xtremedistil_ner.recipe.schema import Recipe, ShapeSection
+from xtremedistil_ner.recipe.model_sections import ShapeSection
+from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.run_folder.files import RunFolder, publish, published_fingerprint, remove, write_json
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.encoded_files import encode_to_folder, open_encoded

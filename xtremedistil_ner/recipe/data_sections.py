@@ -1,0 +1,145 @@
+"""The sections of a recipe that name data: corpora and transfer text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+from xtremedistil_ner.names import LANGUAGE_RULE, is_language
+
+
+def _admit_language(code: str) -> str:
+    if not is_language(code):
+        raise ValueError(LANGUAGE_RULE)
+    return code
+
+
+Languages = Annotated[tuple[Annotated[str, AfterValidator(_admit_language)], ...], Field(strict=False)]
+Names = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+def _require_types(types: dict[str, str | None]) -> dict[str, str | None]:
+    for old, new in types.items():
+        if not old or new in ("", "O"):
+            raise ValueError(f"{old!r}: {new!r} maps no type to a type. Write null to leave a type out")
+    return types
+
+
+Types = Annotated[
+    Annotated[Names, Tag("union-list")]
+    | Annotated[dict[str, str | None], AfterValidator(_require_types), Tag("union-mapping")],
+    Discriminator(lambda value: "union-mapping" if isinstance(value, dict) else "union-list"),
+]
+
+
+class Section(BaseModel):
+    """A mapping of a recipe: no other keys, no text for a number, no empty text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, str_min_length=1)
+
+
+class HubCorpusSection(Section):
+    """A labelled corpus of the Hugging Face Hub."""
+
+    id: str = Field(description="such as `unimelb-nlp/wikiann`")
+    revision: str = Field("main", description="branch, tag or commit; the report has the commit it was")
+    config: str = Field("{language}", description="configuration of a language; `{language}` stands for its code")
+    languages: Languages = Field(
+        (), description="what `all` stands for, as far as the dataset has them; empty: every one that `config` finds"
+    )
+    words: str = Field("tokens", description="column of the words")
+    tags: str = Field("ner_tags", description="column of the tags, names or numbers of a ClassLabel")
+    tag_names: Names = Field((), description="names of numbered tags, in order, where the column does not tell")
+    train: str = Field("train", description="name of the split that teaches")
+    dev: str = Field("validation", description="name of the split that selects")
+    test: str = Field("test", description="name of the split that is scored")
+
+
+class ColumnsSection(Section):
+    """Which columns of a column file have the words and the tags, counted from 1."""
+
+    word: int | None = Field(None, ge=1, description="empty: 1, or 2 where column 1 numbers the words")
+    tag: int | None = Field(
+        None,
+        ge=1,
+        description="empty: the last one with tags; where column 1 numbers the words, the one after the word",
+    )
+
+    @model_validator(mode="after")
+    def _two_columns(self) -> ColumnsSection:
+        if self.word is not None and self.word == self.tag:
+            raise ValueError(f"column {self.word} cannot have both the words and the tags")
+        return self
+
+
+class CorpusSection(Section):
+    """The labelled corpora: `demo` (built in, synthetic), a folder `<lang>/{train,dev,test}.tsv`, or the Hub's."""
+
+    path: str | None = Field("demo", description="folder or URL with one folder per language; `demo`: built in")
+    hub: HubCorpusSection | None = Field(None, description="a corpus of the Hub, in place of `path`")
+    languages: Languages = Field((), description="language codes; empty: every language of the corpus")
+    columns: ColumnsSection = ColumnsSection()
+    types: Types = Field(
+        (),
+        description="list: the entity types, and no others; mapping: types by new names, null for those to leave out; "
+        "empty: the types that the training tags have",
+    )
+    train_sentences: int | None = Field(None, gt=0, description="largest number of training sentences per language")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _demo_is_no_second_place(cls, data: Any) -> Any:  # noqa: ANN401 - whatever the recipe has here
+        return {"path": None, **data} if isinstance(data, dict) and "hub" in data else data
+
+    @model_validator(mode="after")
+    def _one_place(self) -> CorpusSection:
+        if self.path is not None and self.hub is not None:
+            raise ValueError(
+                "give path or hub, not both: take one away with --set corpus.hub=null or --set corpus.path=null"
+            )
+        if self.hub is not None and self.columns != ColumnsSection():
+            raise ValueError("columns belong to a folder's files: name corpus.hub.words and corpus.hub.tags instead")
+        if self.path is None and self.hub is None:
+            raise ValueError("give path or hub; the built-in corpus is path: demo")
+        return self
+
+    @property
+    def type_mapping(self) -> Mapping[str, str | None]:
+        """`types`, where it is a mapping."""
+        return self.types if isinstance(self.types, dict) else {}
+
+
+class HubTextSection(Section):
+    """A text column of a dataset of the Hugging Face Hub."""
+
+    id: str
+    revision: str = Field("main", description="branch, tag or commit; the report has the commit it was")
+    config: str = Field("{language}", description="configuration of a language; `{language}` stands for its code")
+    split: str = "train"
+    text: str = Field("text", description="column: sentences, or lists of words")
+
+
+class TransferSection(Section):
+    """The unlabelled text that the teacher labels."""
+
+    training_text: bool = Field(True, description="use all labelled training sentences, without their tags")
+    path: str | None = Field(
+        None,
+        description="folder or URL with `<lang>.txt`, `.jsonl` or `.parquet`, or one such file; `demo`: built-in text",
+    )
+    text: str = Field("text", description="column of `.jsonl` and `.parquet` files: sentences, or lists of words")
+    hub: HubTextSection | None = Field(None, description="a dataset of the Hub")
+    languages: Languages = Field(
+        (), description="empty: corpus.languages, and where that is empty too, those of the corpus and of the text"
+    )
+    sentences: int | None = Field(
+        None, gt=0, description="largest number of sentences per language beside the training text"
+    )
+
+    @model_validator(mode="after")
+    def _some_text(self) -> TransferSection:
+        if not self.training_text and self.path is None and self.hub is None:
+            raise ValueError("give a path or hub, or training_text: true")
+        return self
