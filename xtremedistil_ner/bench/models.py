@@ -130,6 +130,6 @@ def flop_per_piece(model: nn.Module) -> float:
     for module in model.modules():
         if isinstance(module, nn.Linear | nn.Conv1d):
             weights += module.weight.numel()
-        elif isinstance(module, nn.LSTM):
+        elif isinstance(module, nn.RNNBase):
             weights += sum(weight.numel() for name, weight in module.named_parameters() if name.startswith("weight_"))
     return 2.0 * weights

@@ -16,9 +16,7 @@ from xtremedistil_ner.export.card_use import format_limits, format_use
 from xtremedistil_ner.export.int8_verdict import MAX_MACRO_DROP, Int8Verdict
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.languages import language_name
-from xtremedistil_ner.models.bilstm import BiLstmShape
-from xtremedistil_ner.models.cnn import CnnShape
-from xtremedistil_ner.models.transformer import TransformerShape
+from xtremedistil_ner.models.kinds import StudentShape, kind_of
 from xtremedistil_ner.names import escape_markdown
 from xtremedistil_ner.report.caveats import about_weak_student
 from xtremedistil_ner.tagging.export_reader import GRAPH_FILES
@@ -30,7 +28,7 @@ _SYNTHETIC = """
 
 
 def format_card(
-    shape: BiLstmShape | CnnShape | TransformerShape,
+    shape: StudentShape,
     scheme: LabelScheme,
     *,
     files: Collection[str],
@@ -45,13 +43,14 @@ def format_card(
 
     Without a report it has no scores and no languages.
     """
-    library = "transformers" if isinstance(shape, TransformerShape) else "xtremedistil-ner"
+    kind = kind_of(shape)
+    library = "xtremedistil-ner" if kind.is_own else "transformers"
     front_matter = _front_matter(report, licence=licence, recipe_name=recipe_name, library=library)
     text = f"---\n{front_matter}\n---\n\n# {escape_markdown(recipe_name)}\n\n"
     types = escape_markdown(", ".join(scheme.types))
     text += (
         f"A small tagger for named entities ({types}), distilled from a transformer with `xner`, "
-        f"recipe {escape_markdown(recipe_name)}. {_format_shape(shape)}\n"
+        f"recipe {escape_markdown(recipe_name)}. {kind.sentence.format(shape=shape)}\n"
     )
     if report is not None:
         weak = about_weak_student(report["models"])
@@ -59,24 +58,8 @@ def format_card(
         text += _format_scores(report)
     if verdict is not None:
         text += _format_verdict(verdict)
-    return text + format_limits(max_pieces) + format_use(shape, files, max_pieces=max_pieces, has_crf=has_crf)
-
-
-def _format_shape(shape: BiLstmShape | CnnShape | TransformerShape) -> str:
-    if isinstance(shape, TransformerShape):
-        return (
-            f"A BERT: {shape.layers} layers of width {shape.hidden_width} with {shape.heads} heads, "
-            f"{shape.vocabulary_size:,} piece embeddings."
-        )
-    if isinstance(shape, CnnShape):
-        return (
-            f"A convolutional network: {shape.vocabulary_size:,} piece embeddings of width {shape.embedding_width}, "
-            f"{shape.layers} layers of width {shape.hidden_width}, each over {shape.kernel} pieces whose distance is "
-            "twice that of the layer before."
-        )
     return (
-        f"One bidirectional LSTM: {shape.vocabulary_size:,} piece embeddings of width {shape.embedding_width}, "
-        f"{shape.hidden_width} units per direction."
+        text + format_limits(max_pieces) + format_use(files, is_own=kind.is_own, max_pieces=max_pieces, has_crf=has_crf)
     )
 
 

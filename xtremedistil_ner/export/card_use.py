@@ -7,10 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from xtremedistil_ner.models.bilstm import BiLstmShape
-from xtremedistil_ner.models.cnn import CnnShape
 from xtremedistil_ner.models.student import WEIGHTS_FILE
-from xtremedistil_ner.models.transformer import TransformerShape
 from xtremedistil_ner.tagging.export_reader import GRAPH_FILES
 
 _LIMITS = """
@@ -95,7 +92,7 @@ _OWN = {
     ),
     "{starts}": "word != previous",
 }
-_TRANSFORMER = {
+_STOCK = {
     "{windows}": (
         "`xner` cuts long\n"
         "texts at word borders into windows of {max_pieces} pieces; `transformers` does so with `stride`, and the\n"
@@ -114,9 +111,7 @@ def format_limits(max_pieces: int) -> str:
     return _LIMITS.replace("{max_pieces}", str(max_pieces))
 
 
-def format_use(
-    shape: BiLstmShape | CnnShape | TransformerShape, files: Collection[str], *, max_pieces: int, has_crf: bool
-) -> str:
+def format_use(files: Collection[str], *, is_own: bool, max_pieces: int, has_crf: bool) -> str:
     """How to load what the export has: one snippet for each way."""
     text = '\n## Use\n\nRun these inside this folder, or give its path instead of `"."`. They share pieces and logits.'
     text += " `CONTRACT.md` says\nwhat `xner` does around the graph; `decoding_vectors.json` has answers to test by."
@@ -128,6 +123,6 @@ def format_use(
         text += _TRANSFORMERS
     if graphs:
         text += _ONNX.replace("{graph}", graphs[0]) + _HTTP
-    for place, words in (_TRANSFORMER if isinstance(shape, TransformerShape) else _OWN).items():
+    for place, words in (_OWN if is_own else _STOCK).items():
         text = text.replace(place, words)
     return text.replace("{max_pieces}", str(max_pieces)).replace("{stride}", str(max_pieces // 4))

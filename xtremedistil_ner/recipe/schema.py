@@ -6,7 +6,7 @@ Defaults live here and nowhere else; `docs/recipes.md` is generated from these c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
@@ -239,6 +239,10 @@ class PseudolabelSection(_Section):
     )
 
 
+OwnKind = Literal["bilstm", "cnn"]
+OWN_KINDS: tuple[str, ...] = get_args(OwnKind)
+
+
 class TransformerSection(_Section):
     """A student of the stock BERT architecture, saved so that `transformers` loads it with nothing of ours."""
 
@@ -281,7 +285,7 @@ class CnnSection(_Section):
 class StudentSection(_Section):
     """The student: a BiLSTM ((50, 200) is the papers' 35x student, (300, 600) their best), a CNN or a transformer."""
 
-    kind: Literal["bilstm", "cnn", "transformer"] = "bilstm"
+    kind: Literal[OwnKind, "transformer"] = "bilstm"
     embedding_width: int = Field(50, gt=0)
     hidden_width: int = Field(200, gt=0, description="of a BiLSTM per direction")
     head: Literal["projected", "direct"] = Field(
@@ -302,6 +306,16 @@ class StudentSection(_Section):
     prune_vocabulary: bool = Field(True, description="keep only the pieces that occur in training and transfer text")
     embeddings: Literal["svd", "random"] = "svd"
     max_pieces: int = Field(256, ge=8, description="longest window; longer sentences are cut at word borders")
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the network is ours, and not one of `transformers`."""
+        return self.kind in OWN_KINDS
+
+    @property
+    def takes_layers(self) -> bool:
+        """Whether it starts from layers of a BERT, and not from random ones."""
+        return not self.is_own and self.transformer.start != "scratch"
 
 
 class LossWeights(_Section):
@@ -405,8 +419,8 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _student_fits(self) -> Recipe:
-        if self.student.kind == "transformer" and self.student.crf:
-            raise ValueError("student.crf is an option of the bilstm and cnn students")
+        if self.student.crf and not self.student.is_own:
+            raise ValueError(f"student.crf is an option of the {' and '.join(OWN_KINDS)} students")
         if self.student.crf and self.train.strategy == "hard":
             raise ValueError("student.crf learns from gold labels, and strategy hard has none")
         return self
