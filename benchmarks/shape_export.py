@@ -19,10 +19,10 @@ import torch
 from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.export.int8_verdict import Int8Verdict
 from xtremedistil_ner.labels import LabelScheme
-from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
-from xtremedistil_ner.models.cnn import Cnn, CnnShape
+from xtremedistil_ner.models.kinds import KINDS
 from xtremedistil_ner.models.student import save_student
 from xtremedistil_ner.pieces.vocabulary import read_vocabulary, wordpiece_tokenizer
+from xtremedistil_ner.recipe.schema import OWN_KINDS, StudentSection
 
 SCHEME = LabelScheme(("LOC", "ORG", "PER"))
 
@@ -32,19 +32,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("vocabulary", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--kind", choices=("bilstm", "cnn"), default="bilstm")
+    parser.add_argument("--kind", choices=OWN_KINDS, default="bilstm")
     parser.add_argument("--width", type=int, default=50, help="of embeddings")
     parser.add_argument("--hidden", type=int, default=200)
     parser.add_argument("--head", choices=("direct", "projected"), default="projected")
     given = parser.parse_args()
     pieces = read_vocabulary(given.vocabulary)
     torch.manual_seed(0)
-    sizes = (len(pieces), given.width, given.hidden, 768, len(SCHEME.tags))
-    network: BiLstm | Cnn
-    if given.kind == "cnn":
-        network = Cnn(CnnShape(*sizes, layers=3, kernel=5, head=given.head))
-    else:
-        network = BiLstm(BiLstmShape(*sizes, head=given.head))
+    section = StudentSection(embedding_width=given.width, hidden_width=given.hidden, head=given.head)
+    kind = KINDS[given.kind]
+    network = kind.network(
+        kind.new_shape(section, vocabulary_size=len(pieces), representation_width=768, tags=len(SCHEME.tags))
+    )
     with torch.no_grad():
         network.classifier.bias[0] += 1.0
     tokenizer = wordpiece_tokenizer(pieces, lowercase=False, special_rows=False)

@@ -11,8 +11,8 @@ A separate import, because transformers takes seconds and the tagging path must 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,61 +26,23 @@ from transformers import (
 from transformers.modeling_outputs import TokenClassifierOutput
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from xtremedistil_ner.models import bilstm, cnn
-from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
-from xtremedistil_ner.models.cnn import Cnn, CnnShape
+from xtremedistil_ner.models.kinds import KINDS, StudentKind
+from xtremedistil_ner.models.student_config import read_network
+from xtremedistil_ner.recipe.model_sections import StudentSection
 
 _IGNORED_LABEL = -100
+_THEIR_NAMES = {"vocab_size": "vocabulary_size", "hidden_size": "hidden_width", "num_hidden_layers": "layers"}
 
 
-class _StudentConfig(PreTrainedConfig):
-    """Sizes and tags that all students of our own have."""
-
-    attribute_map: ClassVar[dict[str, str]] = {"vocab_size": "vocabulary_size", "hidden_size": "hidden_width"}
-    shape_class: ClassVar[Any]
-
-    vocabulary_size: int = 30_000
-    embedding_width: int = 50
-    hidden_width: int = 200
-    representation_width: int = 768
-    head: str = "projected"
-    dropout: float | int = 0.2
-    max_pieces: int = 256
-    pad_token_id: int | None = 0
-
-    def shape(self) -> Any:  # noqa: ANN401 - that of the subclass
-        """The sizes of the network."""
-        sizes = {field.name: getattr(self, field.name) for field in fields(self.shape_class) if field.name != "tags"}
-        return self.shape_class(tags=len(self.id2label or ()), **sizes)
-
-
-class BiLstmConfig(_StudentConfig):
-    """Sizes and tags of a BiLSTM student; the defaults are the small student of the papers."""
-
-    model_type = bilstm.MODEL_TYPE
-    shape_class = BiLstmShape
-
-
-class CnnConfig(_StudentConfig):
-    """Sizes and tags of a convolutional student; the defaults are those of a recipe."""
-
-    model_type = cnn.MODEL_TYPE
-    attribute_map: ClassVar[dict[str, str]] = {**_StudentConfig.attribute_map, "num_hidden_layers": "layers"}
-    shape_class = CnnShape
-
-    layers: int = 3
-    kernel: int = 5
-
-
-class _ForTokenClassification(PreTrainedModel):
-    """A student of our own behind the interface that transformers' pipelines and trainers expect."""
+class StudentForTokenClassification(PreTrainedModel):
+    """A student behind the interface that transformers' pipelines and trainers expect; each kind has a class of it."""
 
     main_input_name = "input_ids"
-    network_class: ClassVar[Any]
 
-    def __init__(self, config: BiLstmConfig | CnnConfig) -> None:
+    def __init__(self, config: PreTrainedConfig) -> None:
         super().__init__(config)
-        self.network = self.network_class(config.shape())
+        path = Path(config.name_or_path or "") / "config.json"
+        self.network = read_network(config.to_dict(), len(config.id2label or ()), path)
         self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(
@@ -95,45 +57,26 @@ class _ForTokenClassification(PreTrainedModel):
         Shapes: input_ids, attention_mask, labels (batch, pieces) int64, padding on the right; logits
         (batch, pieces, tags).
         """
-        return _classify_pieces(self.network, input_ids, attention_mask, labels)
+        if attention_mask is None:
+            attention_mask = input_ids.new_ones(input_ids.shape)
+        if input_ids.numel():
+            logits = self.network(input_ids, attention_mask)
+        else:  # a text without pieces, which neither an LSTM nor a convolution takes
+            weight = self.network.embeddings.weight
+            logits = weight.new_zeros(*input_ids.shape, self.network.shape.tags)
+        loss = None
+        if labels is not None:
+            loss = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED_LABEL)
+        return TokenClassifierOutput(loss=loss, logits=logits)
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Torch's own initialisation, as `new_student` has it: the inherited one sets the forget gates' biases to zero.
+        """Torch's own initialisation, as a new student has it: the inherited one sets an LSTM's biases to zero.
 
         Only weights that were not loaded get here or are changed here: transformers guards the functions of
         `torch.nn.init`, which `reset_parameters` uses.
         """
-        if isinstance(module, nn.LSTM | nn.Conv1d | nn.Embedding | nn.Linear):
-            module.reset_parameters()
-
-
-class BiLstmForTokenClassification(_ForTokenClassification):
-    """A BiLSTM student for transformers."""
-
-    config_class = BiLstmConfig
-    network_class = BiLstm
-
-
-class CnnForTokenClassification(_ForTokenClassification):
-    """A convolutional student for transformers."""
-
-    config_class = CnnConfig
-    network_class = Cnn
-
-
-def _classify_pieces(
-    network: BiLstm | Cnn, input_ids: Tensor, attention_mask: Tensor | None, labels: Tensor | None
-) -> TokenClassifierOutput:
-    if attention_mask is None:
-        attention_mask = input_ids.new_ones(input_ids.shape)
-    if input_ids.numel():
-        logits = network(input_ids, attention_mask)
-    else:  # a text without pieces, which neither an LSTM nor a convolution takes
-        logits = network.classifier.weight.new_zeros(*input_ids.shape, network.shape.tags)
-    loss = None
-    if labels is not None:
-        loss = nn.functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=_IGNORED_LABEL)
-    return TokenClassifierOutput(loss=loss, logits=logits)
+        if callable(reset := getattr(module, "reset_parameters", None)):
+            reset()
 
 
 class TokenClassificationOfAnyText(TokenClassificationPipeline):
@@ -152,8 +95,33 @@ class TokenClassificationOfAnyText(TokenClassificationPipeline):
             yield inputs
 
 
+def _register(kind: StudentKind) -> None:
+    """Make a kind's configuration, whose defaults are a recipe's, and its model; both are names of this module."""
+    section = StudentSection()
+    shape = kind.new_shape(section, vocabulary_size=section.vocabulary_size, representation_width=768, tags=1)
+    sizes = {name: value for name, value in shape.to_dict().items() if name != "tags"}
+    types = {name: float | int if isinstance(value, float) else type(value) for name, value in sizes.items()}
+    config = type(
+        kind.architecture.replace("ForTokenClassification", "Config"),
+        (PreTrainedConfig,),
+        {
+            "__module__": __name__,
+            "__doc__": f"Sizes and tags of a {kind.name} student.",
+            "__annotations__": {**types, "max_pieces": int, "pad_token_id": int | None},
+            "model_type": kind.model_type,
+            "attribute_map": {theirs: ours for theirs, ours in _THEIR_NAMES.items() if ours in sizes},
+            **sizes,
+            "max_pieces": section.max_pieces,
+            "pad_token_id": 0,
+        },
+    )
+    model = type(kind.architecture, (StudentForTokenClassification,), {"__module__": __name__, "config_class": config})
+    globals().update({cls.__name__: cls for cls in (config, model)})
+    AutoConfig.register(kind.model_type, config, exist_ok=True)
+    AutoModelForTokenClassification.register(config, model, exist_ok=True)
+
+
 PIPELINE_REGISTRY.supported_tasks["token-classification"]["impl"] = TokenClassificationOfAnyText
-AutoConfig.register(bilstm.MODEL_TYPE, BiLstmConfig, exist_ok=True)
-AutoModelForTokenClassification.register(BiLstmConfig, BiLstmForTokenClassification, exist_ok=True)
-AutoConfig.register(cnn.MODEL_TYPE, CnnConfig, exist_ok=True)
-AutoModelForTokenClassification.register(CnnConfig, CnnForTokenClassification, exist_ok=True)
+for _kind in KINDS.values():
+    if _kind.is_own:
+        _register(_kind)

@@ -36,11 +36,8 @@ SMALL = (
     "train.evaluate_every=5",
     "evaluate.bootstrap=10",
 )
-SMALL_STUDENT = {
-    "bilstm": ("student.embedding_width=8", "student.hidden_width=6"),
-    "cnn": ("student.embedding_width=8", "student.hidden_width=6"),
-    "transformer": ("student.transformer={layers: 1, hidden_width: 8, heads: 2}",),
-}
+SMALL_STUDENT = ("student.embedding_width=8", "student.hidden_width=6")
+SMALL_TRANSFORMER = ("student.transformer={layers: 1, hidden_width: 8, heads: 2}",)
 OLD_PROCESSOR = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 SMALL_SHAPE = "teacher.shape={layers: 1, hidden_width: 16, heads: 2, vocabulary_size: 120}"
 
@@ -57,7 +54,8 @@ def make_material(folder):
 def small_changes(name, material):
     """What makes a recipe tiny, as `--set` takes it."""
     recipe = load_recipe(RECIPES / f"{name}.yaml")
-    overrides = [*SMALL, *SMALL_STUDENT[recipe.student.kind], f"corpus.path={material / 'corpus'}"]
+    small = SMALL_STUDENT if recipe.student.is_own else SMALL_TRANSFORMER
+    overrides = [*SMALL, *small, f"corpus.path={material / 'corpus'}"]
     if recipe.transfer.path:
         overrides.append(f"transfer.path={material / 'text'}")
     if recipe.teacher.shape:

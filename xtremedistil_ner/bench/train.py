@@ -21,7 +21,8 @@ from xtremedistil_ner.bench.models import BenchStudent
 from xtremedistil_ner.bench.rounds import Clock, Contender, run_rounds, spread
 from xtremedistil_ner.bench.workload import Workload
 from xtremedistil_ner.distillation.sources import Distillation
-from xtremedistil_ner.models.student_config import StudentNetwork, read_config, read_network
+from xtremedistil_ner.models.kinds import StudentNetwork
+from xtremedistil_ner.models.student_config import read_config, read_network
 from xtremedistil_ner.models.teacher import Teacher
 from xtremedistil_ner.pieces.encoder import EncodedCorpus, PieceEncoder, load_encoder
 from xtremedistil_ner.processes.world import no_peers

@@ -8,7 +8,7 @@ layers and its rows for the pieces that are left after pruning.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from operator import attrgetter
 
 import torch
 from tokenizers import Tokenizer
@@ -16,18 +16,11 @@ from torch import Tensor
 
 from xtremedistil_ner.distillation.strategies import needs_projection
 from xtremedistil_ner.errors import RecipeError
-from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
-from xtremedistil_ner.models.cnn import Cnn, CnnShape
 from xtremedistil_ner.models.crf import Crf
-from xtremedistil_ner.models.embeddings import carry_embeddings, reduce_by_svd, reduce_for_layer_norm
-from xtremedistil_ner.models.student_config import StudentNetwork
+from xtremedistil_ner.models.embeddings import carry_embeddings
+from xtremedistil_ner.models.kinds import KINDS, StudentNetwork
 from xtremedistil_ner.models.teacher import Teacher, piece_embeddings, start_teacher
-from xtremedistil_ner.models.transformer import (
-    TransformerStudent,
-    part_of_bert,
-    scratch_shape,
-    student_of_bert,
-)
+from xtremedistil_ner.models.transformer import TransformerStudent, part_of_bert, student_of_bert
 from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES
 from xtremedistil_ner.recipe.model_sections import StudentSection
 from xtremedistil_ner.recipe.schema import Recipe
@@ -45,18 +38,15 @@ def new_student(recipe: Recipe, tokenizer: Tokenizer, teacher: Teacher) -> Stude
     pieces = sorted(ids, key=ids.__getitem__)
     representation_width = teacher.width if needs_projection(recipe.train.strategy) else None
     torch.manual_seed(recipe.seed)
-    if recipe.student.kind != "transformer":
-        return _new_own(recipe.student, pieces, teacher, with_projection=representation_width is not None)
-    if recipe.student.transformer.start == "scratch":
-        return _new_transformer(recipe.student, pieces, teacher, representation_width)
-    return _student_of_bert(recipe, pieces, teacher, representation_width)
+    if recipe.student.takes_layers:
+        return _student_of_bert(recipe, pieces, teacher, representation_width)
+    return _new_random(recipe.student, pieces, teacher, representation_width)
 
 
 def require_width(section: StudentSection, *, teacher_width: int) -> None:
     """Raises: RecipeError when the teacher's embeddings are too narrow for those of a student with random layers."""
-    field, width = "embedding_width", section.embedding_width
-    if section.kind == "transformer":
-        field, width = "transformer.hidden_width", section.transformer.hidden_width
+    field = KINDS[section.kind].width_field
+    width = attrgetter(field)(section)
     if section.embeddings == "svd" and width > teacher_width:
         raise RecipeError(
             f"student.{field} {width}: an SVD of the teacher's embeddings has at most {teacher_width} columns. "
@@ -64,46 +54,24 @@ def require_width(section: StudentSection, *, teacher_width: int) -> None:
         )
 
 
-def _new_own(
-    section: StudentSection, pieces: Sequence[str], teacher: Teacher, *, with_projection: bool
-) -> BiLstm | Cnn:
-    """A student of one of our own kinds."""
-    sizes: dict[str, Any] = {
-        "vocabulary_size": len(pieces),
-        "embedding_width": section.embedding_width,
-        "hidden_width": section.hidden_width,
-        "representation_width": teacher.width,
-        "tags": len(teacher.scheme.tags),
-        "head": section.head,
-        "dropout": section.dropout,
-    }
-    crf = Crf(teacher.scheme) if section.crf else None
-    network: BiLstm | Cnn
-    if section.kind == "cnn":
-        shape = CnnShape(**sizes, layers=section.cnn.layers, kernel=section.cnn.kernel)
-        network = Cnn(shape, with_projection=with_projection, crf=crf)
-    else:
-        network = BiLstm(BiLstmShape(**sizes), with_projection=with_projection, crf=crf)
-    require_width(section, teacher_width=teacher.embedding_width)
-    if section.embeddings == "svd":
-        carried = carry_embeddings(pieces, teacher.encoder.tokenizer, piece_embeddings(teacher))
-        with torch.no_grad():
-            network.embeddings.weight.copy_(reduce_by_svd(carried, section.embedding_width))
-    return network
-
-
-def _new_transformer(
+def _new_random(
     section: StudentSection, pieces: Sequence[str], teacher: Teacher, representation_width: int | None
-) -> TransformerStudent:
+) -> StudentNetwork:
     """A student with random layers."""
+    kind = KINDS[section.kind]
     require_width(section, teacher_width=teacher.embedding_width)
-    shape = scratch_shape(section, vocabulary_size=len(pieces), tags=len(teacher.scheme.tags))
-    network = TransformerStudent(shape, representation_width=representation_width)
+    shape = kind.new_shape(
+        section, vocabulary_size=len(pieces), representation_width=teacher.width, tags=len(teacher.scheme.tags)
+    )
+    if kind.is_own:
+        crf = Crf(teacher.scheme) if section.crf else None
+        network = kind.network(shape, with_projection=representation_width is not None, crf=crf)
+    else:
+        network = kind.network(shape, representation_width=representation_width)
     if section.embeddings == "svd":
         carried = carry_embeddings(pieces, teacher.encoder.tokenizer, piece_embeddings(teacher))
-        spread = network.model.config.initializer_range
         with torch.no_grad():
-            network.embeddings.weight.copy_(reduce_for_layer_norm(carried, shape.hidden_width, spread=spread))
+            network.embeddings.weight.copy_(kind.reduce_embeddings(carried, network.embeddings.embedding_dim))
     return network
 
 

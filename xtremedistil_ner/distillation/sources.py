@@ -26,15 +26,14 @@ from xtremedistil_ner.distillation.losses import (
 )
 from xtremedistil_ner.distillation.strategies import Loss
 from xtremedistil_ner.errors import CorpusError
-from xtremedistil_ner.models.bilstm import BiLstm
 from xtremedistil_ner.models.crf import tags_that_decoding_can_give
+from xtremedistil_ner.models.kinds import StudentNetwork, kind_of
 from xtremedistil_ner.models.linear_chain import WordRows, legal_transitions
-from xtremedistil_ner.models.student_config import StudentNetwork
 from xtremedistil_ner.models.teacher import Teacher, teacher_states
 from xtremedistil_ner.pieces.encoder import EncodedCorpus, PieceBatch, PieceEncoder, ragged_index
 from xtremedistil_ner.processes.world import Processes, put_on
 from xtremedistil_ner.run_folder.soft_labels import SoftLabelStore
-from xtremedistil_ner.training.phases import PassCost, Source
+from xtremedistil_ner.training.phases import Source
 from xtremedistil_ner.training.sampling import BatchPlan
 
 _DEV_SENTENCES = 1000
@@ -44,9 +43,6 @@ _POOL, _CHUNK = 50, 32
 length, one of 512 of sixteen. Words per row are an average then, or else words of short rows would count for more: dev
 F1 of batches of 32 was 69.1 with their own words, 69.5 with the average, 69.6 in random batches (means of three seeds).
 """
-_LSTM_ON_CPU = PassCost(per_pass=200, per_column=3, most_pieces=2048)
-"""Fitted to forward and backward passes of (50, 200) on one core: 19 us a piece, 60 us a column, 4 ms a pass; with more
-than 4,096 pieces a piece took two to three times as long. Half or twice the first two made no difference."""
 _REPRESENTATION_LOSSES = {"mse": squared_error, "cosine": cosine_distance, "kld": state_divergence}
 
 
@@ -155,14 +151,14 @@ class Distillation:
         if not len(useful):
             raise CorpusError(f"No word to learn from for the loss {name!r}. Give more training or transfer text.")
         plan = BatchPlan(encoded.piece_lengths()[useful], batch=self.batch, seed=self.seed, pool=_POOL, chunk=_CHUNK)
-        lstm_on_cpu = isinstance(self.network, BiLstm) and next(self.network.parameters()).device.type == "cpu"
+        is_on_cpu = next(self.network.parameters()).device.type == "cpu"
         return Source(
             name,
             plan,
             words[useful],
             lambda rows: loss(useful[rows]),
             words_per_row=float(words[useful].mean()),
-            cost=_LSTM_ON_CPU if lstm_on_cpu else None,
+            cost=kind_of(self.network).pass_cost_on_cpu if is_on_cpu else None,
         )
 
     def _student_words(self, encoded: EncodedCorpus, rows: NDArray[np.int64]) -> tuple[Tensor, PieceBatch]:

@@ -55,8 +55,7 @@ def student_tokenizer(
                 (folder / path.name).write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
         processes.barrier()
         vocabulary = read_vocabulary(path)
-    special_rows = section.kind == "transformer"
-    return wordpiece_tokenizer(vocabulary, lowercase=lowercase, special_rows=special_rows), lowercase
+    return wordpiece_tokenizer(vocabulary, lowercase=lowercase, special_rows=not section.is_own), lowercase
 
 
 def given_vocabulary(section: StudentSection, teacher_tokenizer: Tokenizer) -> tuple[Sequence[str] | None, bool]:
@@ -72,7 +71,7 @@ def given_vocabulary(section: StudentSection, teacher_tokenizer: Tokenizer) -> t
             f"Give `{TRAINED}` or the path of a vocab.txt as student.vocabulary, or leave lowercase out."
         )
     if vocabulary is not None:  # pruning puts all special pieces in
-        special_rows = section.kind == "transformer" and not section.prune_vocabulary
+        special_rows = not (section.is_own or section.prune_vocabulary)
         wordpiece_tokenizer(vocabulary, lowercase=lowercase, special_rows=special_rows)
     return vocabulary, lowercase
 
@@ -85,7 +84,7 @@ def _named_vocabulary(section: StudentSection, teacher_tokenizer: Tokenizer) -> 
     if section.vocabulary is not None:
         return _word_pieces(load_tokenizer(section.vocabulary).backend_tokenizer, section.vocabulary)
     start = section.transformer
-    if section.kind == "transformer" and start.checkpoint is not None:
+    if section.takes_layers and start.checkpoint is not None:
         found = load_tokenizer(start.checkpoint, revision=start.revision)
         return _word_pieces(found.backend_tokenizer, start.checkpoint)
     return _word_pieces(teacher_tokenizer, "the teacher")

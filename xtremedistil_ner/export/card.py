@@ -16,10 +16,8 @@ from xtremedistil_ner.addresses import without_secrets
 from xtremedistil_ner.export.int8_verdict import MAX_MACRO_DROP, Int8Verdict
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.languages import language_name
-from xtremedistil_ner.models.bilstm import BiLstmShape
-from xtremedistil_ner.models.cnn import CnnShape
+from xtremedistil_ner.models.kinds import StudentShape, kind_of
 from xtremedistil_ner.models.student import WEIGHTS_FILE
-from xtremedistil_ner.models.transformer import TransformerShape
 from xtremedistil_ner.names import escape_markdown
 from xtremedistil_ner.report.caveats import about_weak_student
 from xtremedistil_ner.report.tables import percent
@@ -29,7 +27,7 @@ _TEMPLATE = "card.md.jinja"
 
 
 def format_card(
-    shape: BiLstmShape | CnnShape | TransformerShape,
+    shape: StudentShape,
     scheme: LabelScheme,
     *,
     files: Collection[str],
@@ -44,7 +42,8 @@ def format_card(
 
     Without a report it has no scores and no languages. The snippets run as they stand, from inside the folder.
     """
-    for_transformers = isinstance(shape, TransformerShape)
+    kind = kind_of(shape)
+    for_transformers = not kind.is_own
     library = "transformers" if for_transformers else "xtremedistil-ner"
     models = report["models"] if report else {}
     student = models.get("student", {"languages": {}})
@@ -66,7 +65,7 @@ def format_card(
         front_matter=_front_matter(report, licence=licence, recipe_name=recipe_name, library=library),
         recipe_name=recipe_name,
         types=scheme.types,
-        shape_text=_format_shape(shape),
+        shape_text=kind.sentence.format(shape=shape),
         report=report,
         weak=about_weak_student(models) if report else "",
         split=_split(report) if report else "",
@@ -81,24 +80,6 @@ def format_card(
         for_transformers=for_transformers,
         graph=next((file for file in GRAPH_FILES.values() if file in files), None),
         has_weights=WEIGHTS_FILE in files,
-    )
-
-
-def _format_shape(shape: BiLstmShape | CnnShape | TransformerShape) -> str:
-    if isinstance(shape, TransformerShape):
-        return (
-            f"A BERT: {shape.layers} layers of width {shape.hidden_width} with {shape.heads} heads, "
-            f"{shape.vocabulary_size:,} piece embeddings."
-        )
-    if isinstance(shape, CnnShape):
-        return (
-            f"A convolutional network: {shape.vocabulary_size:,} piece embeddings of width {shape.embedding_width}, "
-            f"{shape.layers} layers of width {shape.hidden_width}, each over {shape.kernel} pieces whose distance is "
-            "twice that of the layer before."
-        )
-    return (
-        f"One bidirectional LSTM: {shape.vocabulary_size:,} piece embeddings of width {shape.embedding_width}, "
-        f"{shape.hidden_width} units per direction."
     )
 
 

@@ -28,6 +28,7 @@ from xtremedistil_ner.export.onnx_nodes import (
     make_graph,
     numbers,
 )
+from xtremedistil_ner.models.transformer import TransformerStudent
 
 GRAPH_FAMILIES = ("bert", "roberta", "xlm-roberta")
 _HIDDEN = -1e9
@@ -42,6 +43,11 @@ class _Shape:
     heads: int
     epsilon: float
     first_position: int
+
+
+def build_student_graph(network: TransformerStudent, *, metadata: dict[str, str]) -> onnx.ModelProto:
+    """The graph of a transformer student; shapes as `build_bert_graph` has them."""
+    return build_bert_graph(network.model, metadata=metadata)
 
 
 def build_bert_graph(model: PreTrainedModel, *, metadata: dict[str, str]) -> onnx.ModelProto:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from pkgutil import resolve_name
 
 import onnx
 
-from xtremedistil_ner.export.onnx_bert import build_bert_graph
-from xtremedistil_ner.export.onnx_bilstm import build_bilstm_graph
-from xtremedistil_ner.export.onnx_cnn import build_cnn_graph
 from xtremedistil_ner.labels import LabelScheme, Transitions
-from xtremedistil_ner.models.cnn import Cnn
-from xtremedistil_ner.models.student_config import StudentNetwork
-from xtremedistil_ner.models.transformer import TransformerStudent
+from xtremedistil_ner.models.kinds import StudentNetwork, kind_of
 
 
 def write_graph(path: Path, graph: onnx.ModelProto) -> None:
@@ -32,8 +28,5 @@ def build_graph(
     metadata = {"tags": json.dumps(scheme.tags, ensure_ascii=False), "max_pieces": str(max_pieces)}
     if transitions is not None:
         metadata["transitions"] = json.dumps(transitions.tolist())
-    if isinstance(network, TransformerStudent):
-        return build_bert_graph(network.model, metadata=metadata)
-    if isinstance(network, Cnn):
-        return build_cnn_graph(network, metadata=metadata)
-    return build_bilstm_graph(network, metadata=metadata)
+    graph: onnx.ModelProto = resolve_name(kind_of(network).graph)(network, metadata=metadata)
+    return graph

@@ -16,9 +16,6 @@ from torch import Tensor, nn
 from xtremedistil_ner.models.crf import Crf
 from xtremedistil_ner.models.head import Head, head_layers, new_head, project
 
-MODEL_TYPE = "xner-bilstm"
-ARCHITECTURE = "BiLstmForTokenClassification"
-
 
 @dataclass(frozen=True, slots=True)
 class BiLstmShape:

@@ -24,8 +24,8 @@ from tokenizers import Tokenizer
 
 from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.labels import LabelScheme, Transitions
+from xtremedistil_ner.models.kinds import StudentNetwork, kind_of
 from xtremedistil_ner.models.student_config import (
-    StudentNetwork,
     read_config,
     read_max_pieces,
     read_network,
@@ -33,7 +33,6 @@ from xtremedistil_ner.models.student_config import (
     read_transitions,
     student_config,
 )
-from xtremedistil_ner.models.transformer import TransformerStudent
 from xtremedistil_ner.pieces.encoder import PieceBatch, PieceEncoder, load_encoder
 from xtremedistil_ner.pieces.scorer import Scorer
 
@@ -41,6 +40,7 @@ WEIGHTS_FILE = "model.safetensors"
 STUDENT_FILES = ("config.json", WEIGHTS_FILE, "tokenizer.json", "tokenizer_config.json")
 _VOCABULARY_FILE = "vocab.txt"
 _PREFIX = "network."  # the attribute of the transformers class that holds the network
+_STOCK_PREFIX = "model."  # the attribute of a stock student that holds the transformers class
 _NO_LENGTH_LIMIT = 10**30  # transformers' sign for it: our own students read rows of any length, nothing is truncated
 
 
@@ -85,7 +85,7 @@ def save_student(
     _write_json(folder / "config.json", {**(extra or {}), **config})
     _write_json(folder / "tokenizer_config.json", _tokenizer_config(network, lowercase, max_pieces))
     (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
-    if isinstance(network, TransformerStudent):
+    if not kind_of(network).is_own:
         ids = tokenizer.get_vocab()
         (folder / _VOCABULARY_FILE).write_text("\n".join(sorted(ids, key=ids.__getitem__)) + "\n", encoding="utf-8")
     weights = {
@@ -96,7 +96,7 @@ def save_student(
 
 def student_files(network: StudentNetwork) -> tuple[str, ...]:
     """The files of a student's folder."""
-    return (*STUDENT_FILES, _VOCABULARY_FILE) if isinstance(network, TransformerStudent) else STUDENT_FILES
+    return STUDENT_FILES if kind_of(network).is_own else (*STUDENT_FILES, _VOCABULARY_FILE)
 
 
 def is_for_transformers(name: str) -> bool:
@@ -152,7 +152,7 @@ def student_scorer(network: StudentNetwork, *, device: torch.device | str = "cpu
 
 
 def _tokenizer_config(network: StudentNetwork, lowercase: bool, max_pieces: int) -> dict[str, Any]:
-    stock = isinstance(network, TransformerStudent)
+    stock = not kind_of(network).is_own
     return {
         "tokenizer_class": "BertTokenizer" if stock else "PreTrainedTokenizerFast",
         "model_input_names": ["input_ids", "attention_mask"],
@@ -171,10 +171,9 @@ def _stored_weights(network: StudentNetwork) -> dict[str, torch.Tensor]:
 
     The scores of a CRF are in `config.json` instead: they have no part in the logits.
     """
-    if isinstance(network, TransformerStudent):
-        return dict(network.model.state_dict())
+    is_own = kind_of(network).is_own
     return {
-        _PREFIX + name: tensor
+        _PREFIX + name if is_own else name.removeprefix(_STOCK_PREFIX): tensor
         for name, tensor in network.state_dict().items()
         if not name.startswith("crf.") and (network.shape.head == "projected" or not name.startswith("projection."))
     }

@@ -7,7 +7,7 @@ as well: a student says in `max_pieces` how long the windows are that it was tra
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import Field, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +15,24 @@ import numpy as np
 
 from xtremedistil_ner.errors import ModelError, UsageError
 from xtremedistil_ner.labels import LabelScheme, Transitions
-from xtremedistil_ner.models import bilstm, cnn, transformer
-from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
-from xtremedistil_ner.models.cnn import Cnn, CnnShape
-from xtremedistil_ner.models.transformer import CONFIG_KEYS, TransformerShape, TransformerStudent
+from xtremedistil_ner.models.kinds import KIND_OF_MODEL_TYPE, StudentKind, StudentNetwork, kind_of
 from xtremedistil_ner.run_folder.files import read_json
-
-StudentNetwork = BiLstm | Cnn | TransformerStudent
-_OWN_TYPES = (bilstm.MODEL_TYPE, cnn.MODEL_TYPE)
-_NAMES: dict[type[StudentNetwork], tuple[str, str]] = {
-    BiLstm: (bilstm.MODEL_TYPE, bilstm.ARCHITECTURE),
-    Cnn: (cnn.MODEL_TYPE, cnn.ARCHITECTURE),
-    TransformerStudent: (transformer.MODEL_TYPE, transformer.ARCHITECTURE),
-}
 
 
 def is_student(config: Mapping[str, Any]) -> bool:
     """Whether a `config.json` is a student's."""
-    kind = config.get("model_type")
-    return kind in _OWN_TYPES or (kind == transformer.MODEL_TYPE and "max_pieces" in config)
+    found = [kind for name, kind in KIND_OF_MODEL_TYPE.items() if name == config.get("model_type")]
+    return any(kind.is_own or "max_pieces" in config for kind in found)
 
 
 def student_config(network: StudentNetwork, scheme: LabelScheme, *, max_pieces: int, pad_id: int) -> dict[str, Any]:
     """The entries of `config.json` by which transformers and `load_student` build the network again."""
-    model_type, architecture = _NAMES[type(network)]
+    kind = kind_of(network)
     shape = network.shape.to_dict()
     del shape["tags"]  # transformers counts them in id2label
     return {
-        "model_type": model_type,
-        "architectures": [architecture],
+        "model_type": kind.model_type,
+        "architectures": [kind.architecture],
         **shape,
         "id2label": {str(index): tag for index, tag in enumerate(scheme.tags)},
         "label2id": {tag: index for index, tag in enumerate(scheme.tags)},
@@ -60,12 +49,10 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises: ModelError for a broken file or another kind of model.
     """
     config = read_json(path, remedy="Give the folder of a student.", complaint=ModelError)
-    kind = config.get("model_type")
-    known = (*_OWN_TYPES, transformer.MODEL_TYPE)
-    if kind not in known:
-        raise ModelError(
-            f"{path}: model_type is {kind!r}, none of {', '.join(map(repr, known))}. Give the folder of a student."
-        )
+    model_type = config.get("model_type")
+    if model_type not in tuple(KIND_OF_MODEL_TYPE):  # a tuple, for what has no hash
+        known = ", ".join(map(repr, KIND_OF_MODEL_TYPE))
+        raise ModelError(f"{path}: model_type is {model_type!r}, none of {known}. Give the folder of a student.")
     return config
 
 
@@ -105,17 +92,11 @@ def read_network(config: Mapping[str, Any], n_tags: int, path: Path) -> StudentN
 
     Raises: ModelError naming every size that is none.
     """
-    if config["model_type"] == bilstm.MODEL_TYPE:
-        return BiLstm(BiLstmShape(**_read_shape(config, fields(BiLstmShape), {}, n_tags, path)))
-    if config["model_type"] == cnn.MODEL_TYPE:
-        return _read_cnn(config, n_tags, path)
-    shape = TransformerShape(**_read_shape(config, fields(TransformerShape), CONFIG_KEYS, n_tags, path))
-    if config.get("hidden_act") != "gelu" or shape.hidden_width % shape.heads:
-        raise ModelError(
-            f"{path}: no shape of a student: hidden_act is {config.get('hidden_act')!r}, expected 'gelu'; "
-            f"{shape.hidden_width} units for {shape.heads} heads."
-        )
-    return TransformerStudent(shape)
+    kind = KIND_OF_MODEL_TYPE[config["model_type"]]
+    shape = kind.shape(**_read_shape(config, kind, n_tags, path))
+    if misfit := kind.misfit(shape, config):
+        raise ModelError(f"{path}: no shape of a student: {misfit}.")
+    return kind.network(shape)
 
 
 def read_max_pieces(config: Mapping[str, Any], network: StudentNetwork, path: Path) -> int:
@@ -123,7 +104,7 @@ def read_max_pieces(config: Mapping[str, Any], network: StudentNetwork, path: Pa
 
     Raises: ModelError when there is none, or one that the network cannot read.
     """
-    limit = network.shape.positions if isinstance(network, TransformerStudent) else None
+    limit = getattr(network.shape, "positions", None)
     value = config.get("max_pieces")
     if not isinstance(value, int) or value < 1 or (limit is not None and value > limit):
         expected = "a positive number" if limit is None else f"a number from 1 to {limit}"
@@ -131,20 +112,11 @@ def read_max_pieces(config: Mapping[str, Any], network: StudentNetwork, path: Pa
     return value
 
 
-def _read_cnn(config: Mapping[str, Any], n_tags: int, path: Path) -> Cnn:
-    sizes = CnnShape(**_read_shape(config, fields(CnnShape), {}, n_tags, path))
-    if sizes.kernel % 2 == 0:
-        raise ModelError(f"{path}: no shape of a student: kernel is {sizes.kernel}, expected an odd number.")
-    return Cnn(sizes)
-
-
-def _read_shape(
-    config: Mapping[str, Any], wanted: tuple[Field[Any], ...], keys: Mapping[str, str], n_tags: int, path: Path
-) -> dict[str, Any]:
+def _read_shape(config: Mapping[str, Any], kind: StudentKind, n_tags: int, path: Path) -> dict[str, Any]:
     values: dict[str, Any] = {"tags": n_tags}
     problems = []
-    for field in wanted:
-        key = keys.get(field.name, field.name)
+    for field in fields(kind.shape):
+        key = kind.config_keys.get(field.name, field.name)
         value = values[field.name] = values.get(field.name, config.get(key))
         if field.name == "head":
             valid = value in ("projected", "direct")

@@ -7,7 +7,7 @@ gives BERT's names for them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -18,8 +18,6 @@ from xtremedistil_ner.errors import RecipeError
 from xtremedistil_ner.models.head import project
 from xtremedistil_ner.recipe.model_sections import StudentSection
 
-MODEL_TYPE = "bert"
-ARCHITECTURE = "BertForTokenClassification"
 _INTERMEDIATE = 4
 """Width between the two matrices of a layer over the layer's width. Source: Devlin et al. 2019 (BERT), section 3."""
 _GELU = "gelu"
@@ -126,6 +124,16 @@ class TransformerStudent(nn.Module):
         return self.classify(self.hidden(input_ids, attention_mask))
 
 
+def describe_misfit(shape: TransformerShape, config: Mapping[str, Any]) -> str:
+    """What is wrong with a shape and the rest of its `config.json`; empty where nothing is."""
+    if config.get("hidden_act") == _GELU and shape.hidden_width % shape.heads == 0:
+        return ""
+    return (
+        f"hidden_act is {config.get('hidden_act')!r}, expected {_GELU!r}; "
+        f"{shape.hidden_width} units for {shape.heads} heads"
+    )
+
+
 def scratch_shape(section: StudentSection, *, vocabulary_size: int, tags: int) -> TransformerShape:
     """The shape of a student with random weights; its positions are its longest window."""
     wanted = section.transformer
@@ -155,7 +163,7 @@ def part_of_bert(
     origin = "student.transformer.start: teacher"
     if start.checkpoint is not None:
         origin = f"student.transformer.checkpoint {start.checkpoint}"
-    if config.model_type != MODEL_TYPE:
+    if config.model_type != "bert":
         raise RecipeError(
             f"{origin}: model_type is {config.model_type!r}, and a student takes layers of a 'bert' only. "
             "Take student.transformer.start: scratch, or a small BERT as student.transformer.checkpoint."

@@ -30,7 +30,7 @@ def require_fitting_student(recipe: Recipe, teacher_folder: Path | None) -> None
     given_vocabulary(section, tokenizer)
     if recipe.train.teacher_layer is not None:
         require_layer(recipe.train.teacher_layer, available=config.num_hidden_layers)
-    if section.kind == "transformer" and start.start != "scratch":
+    if section.takes_layers:
         if start.checkpoint is not None:
             config = load_config(start.checkpoint, revision=start.revision)
         part_of_bert(section, config, tags=1)

@@ -17,6 +17,7 @@ from xtremedistil_ner.distillation.strategies import STRATEGIES
 from xtremedistil_ner.errors import CorpusError, RecipeError, UsageError
 from xtremedistil_ner.labels import OUTSIDE
 from xtremedistil_ner.pieces.vocabulary import TRAINED
+from xtremedistil_ner.recipe.model_sections import OWN_KINDS
 from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.run_folder.files import RunFolder
 
@@ -119,12 +120,14 @@ def _teacher_readers(recipe: Recipe) -> Iterator[tuple[bool, str, tuple[str, ...
 
 def _student_readers(recipe: Recipe) -> Iterator[tuple[bool, str, tuple[str, ...]]]:
     section, start = recipe.student, recipe.student.transformer
-    is_transformer, is_cnn, part = section.kind == "transformer", section.kind == "cnn", "student.transformer."
+    part = "student.transformer."
     sizes = ("student.embedding_width", "student.hidden_width", "student.head")
-    yield not is_transformer, "student.kind: bilstm or cnn", sizes
-    yield is_cnn, "student.kind: cnn", tuple(f"student.cnn.{name}" for name in type(section.cnn).model_fields)
-    yield is_transformer, "student.kind: transformer", tuple(part + name for name in type(start).model_fields)
-    if is_transformer:
+    yield section.is_own, f"student.kind: {' or '.join(OWN_KINDS)}", sizes
+    for kind, own in section:
+        if isinstance(own, BaseModel):  # a section named after the kind that reads it
+            names = tuple(f"student.{kind}.{name}" for name in type(own).model_fields)
+            yield section.kind == kind, f"student.kind: {kind}", names
+    if not section.is_own:
         is_new = start.start == "scratch"
         yield is_new, "start: scratch", (f"{part}hidden_width", f"{part}heads", "student.embeddings")
         counts = is_new or (start.start == "teacher" and not start.teacher_layers)

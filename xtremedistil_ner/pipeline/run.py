@@ -168,11 +168,15 @@ def _with_precision(job: _Job, step: Step) -> Step:
 
     Raises: ResourceError for a stage that is due in bf16 on a device without it.
     """
-    from xtremedistil_ner.processes.precision import planned_precision, taken_precision  # torch is heavy
+    from xtremedistil_ner.models.kinds import KINDS  # torch is heavy
+    from xtremedistil_ner.processes.precision import planned_precision, taken_precision
 
     if step.state in _DUE:
         decided_by = job.wanted["finetune" if step.name == "pseudolabel" else step.name]
-        return replace(step, precision=planned_precision(job.recipe, job.run, step.name, decided_by))
+        planned = planned_precision(job.recipe, job.run, step.name, decided_by)
+        if step.name == "train":
+            planned = KINDS[job.recipe.student.kind].name_precision(planned)
+        return replace(step, precision=planned)
     run = job.take_from if step.state == "taken" and job.take_from is not None else job.run
     return replace(step, precision=taken_precision(run, step.name))
 

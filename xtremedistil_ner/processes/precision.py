@@ -98,7 +98,7 @@ def note_precision(run: RunFolder, stage: TrainedStage, job: str, precision: str
 
 
 def planned_precision(recipe: Recipe, run: RunFolder, stage: Stage, job: str) -> str:
-    """What a stage will compute in, to be read by people; empty where it computes nothing.
+    """What a stage will compute in; empty where it computes nothing.
 
     `job` is the fingerprint of the stage, of `pseudolabel` that of its teacher, as whose shards stay valid.
     Raises: as `choose_precision`.
@@ -110,15 +110,10 @@ def planned_precision(recipe: Recipe, run: RunFolder, stage: Stage, job: str) ->
         is_int8 = recipe.pseudolabel.runtime == "onnx-int8"
         return "int8" if is_int8 else choose_precision(recipe, run, stage, job, device=device)
     if stage == "train":
-        return name_student_precision(recipe, choose_precision(recipe, run, stage, job, device=device))
+        return choose_precision(recipe, run, stage, job, device=device)
     if stage == "evaluate":
         return name_scoring_precision(precision_on(device, recipe.pseudolabel.precision))
     return "float32"
-
-
-def name_student_precision(recipe: Recipe, precision: Computed) -> str:
-    """The precision of stage `train`: a BiLSTM's recurrent part stays in float32 (`models/bilstm.py`)."""
-    return "bf16, LSTM in float32" if precision == "bf16" and recipe.student.kind == "bilstm" else precision
 
 
 def name_scoring_precision(precision: Computed) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
@@ -60,6 +60,10 @@ class TeacherSection(Section):
         return self
 
 
+OwnKind = Literal["bilstm", "cnn"]
+OWN_KINDS: tuple[str, ...] = get_args(OwnKind)
+
+
 class TransformerSection(Section):
     """A student of the stock BERT architecture, saved so that `transformers` loads it with nothing of ours."""
 
@@ -102,7 +106,7 @@ class CnnSection(Section):
 class StudentSection(Section):
     """The student: a BiLSTM ((50, 200) is the papers' 35x student, (300, 600) their best), a CNN or a transformer."""
 
-    kind: Literal["bilstm", "cnn", "transformer"] = "bilstm"
+    kind: Literal[OwnKind, "transformer"] = "bilstm"
     embedding_width: int = Field(50, gt=0)
     hidden_width: int = Field(200, gt=0, description="of a BiLSTM per direction")
     head: Literal["projected", "direct"] = Field(
@@ -123,3 +127,13 @@ class StudentSection(Section):
     prune_vocabulary: bool = Field(True, description="keep only the pieces that occur in training and transfer text")
     embeddings: Literal["svd", "random"] = "svd"
     max_pieces: int = Field(256, ge=8, description="longest window; longer sentences are cut at word borders")
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the network is ours, and not one of `transformers`."""
+        return self.kind in OWN_KINDS
+
+    @property
+    def takes_layers(self) -> bool:
+        """Whether it starts from layers of a BERT, and not from random ones."""
+        return not self.is_own and self.transformer.start != "scratch"

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from xtremedistil_ner.recipe.data_sections import CorpusSection, Section, TransferSection
-from xtremedistil_ner.recipe.model_sections import StudentSection, TeacherSection
+from xtremedistil_ner.recipe.model_sections import OWN_KINDS, StudentSection, TeacherSection
 
 Precision = Annotated[
     Literal["auto", "float32", "bf16"],
@@ -158,8 +158,8 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _student_fits(self) -> Recipe:
-        if self.student.kind == "transformer" and self.student.crf:
-            raise ValueError("student.crf is an option of the bilstm and cnn students")
+        if self.student.crf and not self.student.is_own:
+            raise ValueError(f"student.crf is an option of the {' and '.join(OWN_KINDS)} students")
         if self.student.crf and self.train.strategy == "hard":
             raise ValueError("student.crf learns from gold labels, and strategy hard has none")
         return self

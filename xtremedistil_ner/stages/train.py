@@ -20,11 +20,11 @@ from xtremedistil_ner.distillation.strategies import PhasePlan, plan_phases, tra
 from xtremedistil_ner.distillation.student_vocabulary import student_tokenizer
 from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.evaluation.open_model import count_parameters
+from xtremedistil_ner.models.kinds import KINDS, StudentNetwork
 from xtremedistil_ner.models.student import save_student, student_scorer
-from xtremedistil_ner.models.student_config import StudentNetwork
 from xtremedistil_ner.models.teacher import Teacher, load_teacher
 from xtremedistil_ner.pieces.encoder import PieceEncoder
-from xtremedistil_ner.processes.precision import Computed, begin_stage, dtype_of, name_student_precision
+from xtremedistil_ner.processes.precision import Computed, begin_stage, dtype_of
 from xtremedistil_ner.processes.world import Processes, current_processes
 from xtremedistil_ner.progress import Event, Reporter, silent
 from xtremedistil_ner.recipe.schema import Recipe
@@ -105,7 +105,7 @@ def _train_each_language(job: _Job) -> None:
 
 
 def _manifest_details(job: _Job) -> dict[str, str]:
-    return {"fingerprint": job.wanted, "precision": name_student_precision(job.recipe, job.precision)}
+    return {"fingerprint": job.wanted, "precision": KINDS[job.recipe.student.kind].name_precision(job.precision)}
 
 
 def _naming(language: str, report: Reporter) -> Reporter:

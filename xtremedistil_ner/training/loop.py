@@ -26,12 +26,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xtremedistil_ner.errors import Interrupted, ModelError
+from xtremedistil_ner.models.kinds import PassCost
 from xtremedistil_ner.processes.precision import autocast
 from xtremedistil_ner.processes.stop_signals import deferred, signals_held
 from xtremedistil_ner.processes.world import Processes
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.training.checkpoints import CheckpointFolder, TrainingState
-from xtremedistil_ner.training.phases import LoopSettings, PassCost, Phase, Rows, Source, learning_rate
+from xtremedistil_ner.training.phases import LoopSettings, Phase, Rows, Source, learning_rate
 from xtremedistil_ner.training.sampling import mix_seed
 
 MAX_GRADIENT_NORM = 1.0

@@ -12,22 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from xtremedistil_ner.models.kinds import PassCost
 from xtremedistil_ner.training.sampling import BatchPlan
 
 Rows = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class PassCost:
-    """What a forward and backward pass takes beside its padded pieces, by which the rows of a step are cut into passes.
-
-    Units: all in the time of one padded piece: `per_pass` for the pass itself, `per_column` for each position of its
-    longest row. `most_pieces`: padded pieces from which on a piece takes longer.
-    """
-
-    per_pass: int
-    per_column: int
-    most_pieces: int
 
 
 @dataclass(frozen=True, slots=True)
