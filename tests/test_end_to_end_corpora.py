@@ -45,9 +45,9 @@ def distil(folder, *overrides):
     """Run a recipe in this process; its report, its soft labels and its tagger."""
     (folder / "tiny.yaml").write_text(RECIPE.format(corpus=folder / "corpus"), encoding="utf-8")
     recipe = load_recipe(folder / "tiny.yaml", overrides=overrides)
-    result = run_pipeline(recipe, folder / "run", processes=1, report=silent)
+    result = run_pipeline(recipe, folder / "run", processes=1, tell=silent)
     assert [step.state for step in result.steps] == ["done"] * 5
-    again = run_pipeline(recipe, folder / "run", processes=1, report=silent)
+    again = run_pipeline(recipe, folder / "run", processes=1, tell=silent)
     assert [step.state for step in again.steps] == ["reused"] * 5
     return result.report, open_store(folder / "run" / "soft_labels"), Tagger.from_pretrained(folder / "run" / "export")
 

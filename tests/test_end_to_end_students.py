@@ -87,7 +87,7 @@ def place(tmp_path_factory):
     save_xlm_roberta_encoder(folder / "xlm-roberta")
     for teacher in ("bert", "xlm-roberta"):
         run_pipeline(
-            recipe_of(folder, teacher), folder / f"{teacher}-run", until="pseudolabel", processes=1, report=silent
+            recipe_of(folder, teacher), folder / f"{teacher}-run", until="pseudolabel", processes=1, tell=silent
         )
     return folder
 
@@ -100,7 +100,7 @@ def recipe_of(place, teacher, *overrides):
 def distil(place, out, teacher, *overrides):
     """A whole run over the teacher's soft labels: its folder and its report."""
     recipe = recipe_of(place, teacher, *overrides)
-    result = run_pipeline(recipe, out, take_from=place / f"{teacher}-run", processes=1, report=silent)
+    result = run_pipeline(recipe, out, take_from=place / f"{teacher}-run", processes=1, tell=silent)
     assert [step.state for step in result.steps] == ["taken", "taken", "done", "done", "done"]
     return out, result.report
 
@@ -113,7 +113,7 @@ def assert_the_export_tags_as_reported(place, run, report):
     by_torch = Tagger(student_scorer(student.network), student.encoder, student.scheme)
     sentences = [*SENTENCES, SENTENCES[0] * 9]
     assert tagger.tag_words(sentences) == by_torch.tag_words(sentences)
-    options = {"split": "test", "languages": ("en", "no"), "report": silent}
+    options = {"split": "test", "languages": ("en", "no"), "tell": silent}
     entry = evaluate_model(run / "export", corpus=str(place / "corpus"), **options)
     for language, scores in report["models"]["student"]["languages"].items():
         assert entry["languages"][language]["f1"] == scores["f1"], language

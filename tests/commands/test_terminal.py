@@ -41,8 +41,8 @@ def lines_of(capsys):
 
 
 def test_events_are_time_stamped_lines_where_there_is_no_terminal(capsys):
-    with TerminalReporter() as report:
-        report(Event("train", "stage 2 begins", 30, 120, "updates", {"loss": 0.25, "dev_f1": 0.912345}))
+    with TerminalReporter() as tell:
+        tell(Event("train", "stage 2 begins", 30, 120, "updates", {"loss": 0.25, "dev_f1": 0.912345}))
     captured = capsys.readouterr()
     assert captured.out == ""
     time, rest = captured.err[:19], captured.err[20:]
@@ -51,39 +51,39 @@ def test_events_are_time_stamped_lines_where_there_is_no_terminal(capsys):
 
 
 def test_a_thousand_quick_events_make_one_line(capsys):
-    report = TerminalReporter(clock=lambda: 0.0)
+    tell = TerminalReporter(clock=lambda: 0.0)
     for done in range(1001):
-        report(Event("label", done=done, total=1000))
+        tell(Event("label", done=done, total=1000))
     assert [line[20:] for line in lines_of(capsys)] == ["label: 0/1000 (0%)"]
 
 
 def test_a_slow_stage_writes_a_line_every_ten_seconds(capsys):
     clock = Clock()
-    report = TerminalReporter(clock=clock)
+    tell = TerminalReporter(clock=clock)
     for second in range(31):
         clock.time_s = float(second)
-        report(Event("train", done=second, total=10**6))
+        tell(Event("train", done=second, total=10**6))
     assert [re.search(r"(\d+)/", line).group(1) for line in lines_of(capsys)] == ["0", "10", "20", "30"]
 
 
 def test_stages_do_not_silence_each_other(capsys):
-    report = TerminalReporter(clock=lambda: 0.0)
+    tell = TerminalReporter(clock=lambda: 0.0)
     for stage in ("finetune", "pseudolabel"):
-        report(Event(stage, done=1, total=100))
+        tell(Event(stage, done=1, total=100))
     assert len(lines_of(capsys)) == 2
 
 
 def test_every_message_is_written(capsys):
-    report = TerminalReporter(clock=lambda: 0.0)
+    tell = TerminalReporter(clock=lambda: 0.0)
     for message in ("one", "two", "three"):
-        report(Event("export", message))
+        tell(Event("export", message))
     assert [line[20:] for line in lines_of(capsys)] == ["export: one", "export: two", "export: three"]
 
 
 def test_a_quiet_reporter_writes_nothing(capsys):
-    with TerminalReporter(quiet=True) as report:
-        report(Event("train", "begins"))
-        pickle.loads(pickle.dumps(report))(Event("train", "begins"))
+    with TerminalReporter(quiet=True) as tell:
+        tell(Event("train", "begins"))
+        pickle.loads(pickle.dumps(tell))(Event("train", "begins"))
     captured = capsys.readouterr()
     assert captured.out + captured.err == ""
 
@@ -91,9 +91,9 @@ def test_a_quiet_reporter_writes_nothing(capsys):
 def test_a_terminal_gets_a_bar_and_the_messages_as_they_stand(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with TerminalReporter() as report:
-        report(Event("train", "[PAD] is not markup"))
-        report(Event("train", done=7, total=8, metrics={"loss": 0.5}))
+    with TerminalReporter() as tell:
+        tell(Event("train", "[PAD] is not markup"))
+        tell(Event("train", done=7, total=8, metrics={"loss": 0.5}))
     assert "[PAD] is not markup" in terminal.getvalue()
     assert "7/8" in terminal.getvalue()
     assert "loss 0.5" in terminal.getvalue()
@@ -102,8 +102,8 @@ def test_a_terminal_gets_a_bar_and_the_messages_as_they_stand(monkeypatch):
 def test_a_pickled_copy_writes_lines_even_where_there_is_a_terminal(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with TerminalReporter() as report:
-        data = pickle.dumps(report)
+    with TerminalReporter() as tell:
+        data = pickle.dumps(tell)
     terminal.truncate(0)
     terminal.seek(0)
     pickle.loads(data)(Event("train", done=7, total=8))

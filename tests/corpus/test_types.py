@@ -174,7 +174,7 @@ def scores_of(finished_run, corpus, **options):
         corpus=str(corpus),
         split="test",
         languages=(),
-        report=events.append,
+        tell=events.append,
         **options,
     )
     return found, [event.message for event in events]

@@ -258,7 +258,7 @@ def test_a_run_takes_languages_that_lack_splits(tmp_path):
     recipe = load_recipe(
         write_recipe(tmp_path / "tiny.yaml", corpus), overrides=["evaluate.baselines=true", "evaluate.protocol=paper"]
     )
-    report = run_pipeline(recipe, tmp_path / "run", processes=1, report=silent).report
+    report = run_pipeline(recipe, tmp_path / "run", processes=1, tell=silent).report
     for model in ("teacher", "student"):
         entry = report["models"][model]
         assert list(entry["languages"]) == list(entry["paper_protocol"]["languages"]) == ["da", "en", "no", "tl"]

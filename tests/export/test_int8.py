@@ -187,7 +187,7 @@ def test_the_verdict_is_the_dev_f1_of_both_graphs_as_a_service_runs_them(finishe
             split="dev",
             languages=(),
             graph=name,
-            report=lambda event: None,
+            tell=lambda event: None,
         )
         for code, both in noted["dev_f1"].items():
             assert scores["languages"][code]["f1"] == pytest.approx(both[name])

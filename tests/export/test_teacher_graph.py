@@ -168,7 +168,7 @@ def test_a_run_labels_in_int8_and_again_when_the_runtime_changes(tmp_path):
     assert stage_fingerprints(int8, corpus)["pseudolabel"] != default["pseudolabel"]
     stores, shards = [], []
     for recipe in (plain, int8):
-        run_pipeline(recipe, tmp_path / "run", until="pseudolabel", processes=1, report=silent)
+        run_pipeline(recipe, tmp_path / "run", until="pseudolabel", processes=1, tell=silent)
         labels = tmp_path / "run" / "soft_labels"
         store = open_store(labels)
         stores.append(store.logits_at(np.arange(store.n_words)).astype(np.float32))

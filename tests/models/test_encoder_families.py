@@ -183,10 +183,10 @@ def test_an_encoder_of_each_family_is_distilled_from_corpus_to_export(tmp_path, 
             *([] if has_word_pieces else ["student.vocabulary=trained"]),
         ],
     )
-    result = run_pipeline(recipe, tmp_path / "run", processes=1, report=silent)
+    result = run_pipeline(recipe, tmp_path / "run", processes=1, tell=silent)
     assert set(result.report["models"]["teacher"]["languages"]) == {"en", "no"}
     scored = evaluate_model(
-        tmp_path / "run" / "teacher", corpus=str(tmp_path / "corpus"), split="test", languages=(), report=silent
+        tmp_path / "run" / "teacher", corpus=str(tmp_path / "corpus"), split="test", languages=(), tell=silent
     )
     assert scored["macro_f1"] == result.report["models"]["teacher"]["macro_f1"]
     assert len(Tagger.from_pretrained(tmp_path / "run" / "export").tag(["Ada Byron lives in Oslo ."])) == 1
@@ -279,4 +279,4 @@ def test_embeddings_narrower_than_the_states_are_found_before_training(tmp_path)
         ],
     )
     with pytest.raises(RecipeError, match=r"student\.embedding_width 17: .* at most 16 columns"):
-        run_pipeline(recipe, tmp_path / "run", processes=1, report=silent)
+        run_pipeline(recipe, tmp_path / "run", processes=1, tell=silent)

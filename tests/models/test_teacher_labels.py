@@ -185,7 +185,7 @@ def test_a_run_takes_an_io_teacher_with_a_type_too_many(tmp_path):
             "train.strategy=D1",
         ],
     )
-    result = run_pipeline(recipe, tmp_path / "run", processes=1, report=silent)
+    result = run_pipeline(recipe, tmp_path / "run", processes=1, tell=silent)
     assert set(result.report["models"]["teacher"]["languages"]["en"]["types"]) == {"LOC", "PER"}
     assert result.report["data"]["types"]["ORG"]["becomes"] is None
     assert result.report["data"]["types"]["ORG"]["entities"] > 0

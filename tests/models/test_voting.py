@@ -93,17 +93,17 @@ def test_a_voter_that_does_not_fit_is_found_before_the_first_teacher_is_trained(
     )
     events = []
     with pytest.raises(ModelError, match="labels do not match the corpus"):
-        run_pipeline(recipe, tmp_path / "run", report=events.append)
+        run_pipeline(recipe, tmp_path / "run", tell=events.append)
     assert not [event for event in events if event.unit == "updates"]
 
 
 def test_a_run_labels_with_all_its_teachers(tmp_path):
     corpus = write_corpus(tmp_path / "corpus")
     first = load_recipe(write_recipe(tmp_path / "first.yaml", corpus))
-    run_pipeline(first, tmp_path / "first", until="finetune", report=silent)
+    run_pipeline(first, tmp_path / "first", until="finetune", tell=silent)
     voters = f"teacher.voters=[{{checkpoint: {tmp_path / 'first' / 'teacher'}, weight: 2.0}}]"
     both = load_recipe(tmp_path / "first.yaml", overrides=[voters, "seed=14", "pseudolabel.precision=float32"])
-    result = run_pipeline(both, tmp_path / "both", processes=1, report=silent)
+    result = run_pipeline(both, tmp_path / "both", processes=1, tell=silent)
     store = open_store(tmp_path / "both" / "soft_labels")
     sentences = [sentence for chunk in store.sentences() for sentence in chunk]
     votes = load_votes(tmp_path / "both" / "teacher", open_corpus(first.corpus).scheme, max_pieces=32)

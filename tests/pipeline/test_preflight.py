@@ -89,9 +89,9 @@ def test_all_settings_without_effect_are_named_at_once(finished_run):
 def test_a_run_with_hours_ahead_refuses_them_and_a_finished_one_goes_on(finished_run, tmp_path, dry_run):
     recipe = load_recipe(finished_run / "tiny.yaml", overrides=("train.temperature=2.0",))
     with pytest.raises(RecipeError, match=r"train\.temperature: 2\.0 would have no effect"):
-        run_pipeline(recipe, tmp_path / "run", dry_run=dry_run, report=silent)
+        run_pipeline(recipe, tmp_path / "run", dry_run=dry_run, tell=silent)
     done = load_recipe(finished_run / "tiny.yaml", overrides=("export.licence=mit",))
-    assert run_pipeline(done, finished_run / "run", dry_run=True, report=silent).steps[-1].state == "stale"
+    assert run_pipeline(done, finished_run / "run", dry_run=True, tell=silent).steps[-1].state == "stale"
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +161,7 @@ def test_a_student_that_does_not_fit_is_found_before_anything_is_trained_or_labe
     given = [override.replace("{place}", str(checkpoints)) for override in overrides]
     recipe = load_recipe(finished_run / "tiny.yaml", overrides=[*origin, *given])
     with pytest.raises(kind, match=message):
-        run_pipeline(recipe, tmp_path / "run", report=silent)
+        run_pipeline(recipe, tmp_path / "run", tell=silent)
     assert not (tmp_path / "run" / "teacher").exists()
     assert not (tmp_path / "run" / "recipe.yaml").exists(), "the folder is as it was"
 
@@ -170,13 +170,13 @@ def test_a_teacher_that_has_no_graph_is_found_before_it_is_fine_tuned(finished_r
     origin = f"teacher={{checkpoint: {finished_run / 'run' / 'teacher'}, max_pieces: 16}}"
     recipe = load_recipe(finished_run / "tiny.yaml", overrides=[origin, "pseudolabel.runtime=onnx-int8"])
     with pytest.raises(RecipeError, match=r"takes teachers of bert, .* is a modernbert"):
-        run_pipeline(recipe, tmp_path / "run", report=silent)
+        run_pipeline(recipe, tmp_path / "run", tell=silent)
     assert not (tmp_path / "run" / "teacher").exists()
 
 
 def test_a_student_is_not_looked_at_when_it_is_not_asked_for(finished_run, tmp_path):
     recipe = load_recipe(finished_run / "tiny.yaml", overrides=["student.embedding_width=17"])
-    taken = {"take_from": finished_run / "run", "report": silent}
+    taken = {"take_from": finished_run / "run", "tell": silent}
     assert run_pipeline(recipe, tmp_path / "run", until="pseudolabel", **taken)
     with pytest.raises(RecipeError, match="at most 16 columns"):
         run_pipeline(recipe, tmp_path / "run", **taken)

@@ -46,7 +46,7 @@ def run_copy(finished_run, tmp_path):
 
 def pipeline(place, *overrides, out="run", **options):
     recipe = load_recipe(place / "tiny.yaml", overrides=overrides)
-    return run_pipeline(recipe, place / out, processes=1, report=silent, **options)
+    return run_pipeline(recipe, place / out, processes=1, tell=silent, **options)
 
 
 def add_sentence(place, name):
@@ -159,7 +159,7 @@ def test_a_teacher_that_reads_shorter_windows_labels_again(finished_run, tmp_pat
         for pieces in windows:
             overrides = [teacher, f"teacher.max_pieces={pieces}", "finetune.epochs=0"]
             recipe = load_recipe(finished_run / "tiny.yaml", overrides=overrides)
-            run_pipeline(recipe, tmp_path / out, until="pseudolabel", processes=1, report=silent)
+            run_pipeline(recipe, tmp_path / out, until="pseudolabel", processes=1, tell=silent)
             logits[out, pieces] = tree_of(tmp_path / out / "soft_labels")["en-00000/logits.npy"]
     assert logits["changed", 32] != logits["new", 8], "else this shows nothing"
     assert logits["changed", 8] == logits["new", 8]
@@ -169,7 +169,7 @@ def test_a_teacher_is_fine_tuned_to_its_last_update_however_often_it_is_looked_a
     """At a learning rate of next to nothing dev never improves; 6 updates an epoch make 6 looks where 4 were asked."""
     overrides = ["finetune.learning_rate=1e-12", "finetune.epochs=2", "finetune.evaluations_per_epoch=4"]
     recipe, events = load_recipe(finished_run / "tiny.yaml", overrides=overrides), []
-    run_pipeline(recipe, tmp_path / "run", until="finetune", report=events.append)
+    run_pipeline(recipe, tmp_path / "run", until="finetune", tell=events.append)
     assert [event.done for event in events if event.unit == "updates"] == list(range(1, 13))
 
 
@@ -177,7 +177,7 @@ def test_a_teacher_is_fine_tuned_to_its_last_update_however_often_it_is_looked_a
 def test_a_stage_alone_without_its_inputs_is_wrong_use(finished_run, tmp_path, stage):
     recipe = load_recipe(finished_run / "tiny.yaml")
     with pytest.raises(UsageError, match=rf"{stage} needs .*teacher, which is not there"):
-        run_pipeline(recipe, tmp_path / "run", only=stage, report=silent)
+        run_pipeline(recipe, tmp_path / "run", only=stage, tell=silent)
 
 
 def test_a_stage_alone_refuses_stale_inputs(run_copy):
@@ -207,7 +207,7 @@ def test_teacher_and_soft_labels_of_another_run_are_linked_and_not_copied(finish
     recipe = load_recipe(finished_run / "tiny.yaml", overrides=["student.hidden_width=5"])
     old, new = RunFolder(finished_run / "run"), RunFolder(tmp_path / "run")
     before = tree_of(old.path)
-    result = run_pipeline(recipe, new.path, take_from=old.path, until="train", report=silent)
+    result = run_pipeline(recipe, new.path, take_from=old.path, until="train", tell=silent)
     assert states_of(result) == ["taken", "taken", "done", "not asked", "not asked"]
     for name in ("teacher/model.safetensors", "soft_labels/manifest.json", "soft_labels/en-00000/logits.npy"):
         assert (new.path / name).samefile(old.path / name)
@@ -216,7 +216,7 @@ def test_teacher_and_soft_labels_of_another_run_are_linked_and_not_copied(finish
 
 def test_what_does_not_fit_is_not_taken_from_another_run(finished_run, tmp_path):
     recipe = load_recipe(finished_run / "tiny.yaml", overrides=["pseudolabel.batch_pieces=99"])
-    result = run_pipeline(recipe, tmp_path / "run", take_from=finished_run / "run", dry_run=True, report=silent)
+    result = run_pipeline(recipe, tmp_path / "run", take_from=finished_run / "run", dry_run=True, tell=silent)
     assert states_of(result) == ["taken", "missing", "missing", "missing", "missing"]
 
 
@@ -285,7 +285,7 @@ def test_a_signal_at_any_message_of_a_run_ends_it_with_130_and_the_same_command_
     interruptions = 0
     while True:
         try:
-            run_pipeline(recipe, run_copy / "new", processes=1, report=interrupt)
+            run_pipeline(recipe, run_copy / "new", processes=1, tell=interrupt)
             break
         except Interrupted:
             interruptions += 1

@@ -42,8 +42,8 @@ def run_copy(finished_run, tmp_path):
     return RunFolder(shutil.copytree(finished_run / "run", tmp_path / "run"))
 
 
-def pipeline(recipe, run, *, report=silent, **options):
-    return {step.name: step for step in run_pipeline(recipe, run, processes=1, report=report, **options).steps}
+def pipeline(recipe, run, *, tell=silent, **options):
+    return {step.name: step for step in run_pipeline(recipe, run, processes=1, tell=tell, **options).steps}
 
 
 @pytest.mark.parametrize(
@@ -162,8 +162,8 @@ def test_a_stage_begun_in_float32_goes_on_in_it_on_every_processor(tiny_recipe, 
 
     with pytest.raises(Halted), monkeypatch.context() as patched:
         patched.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-        pipeline(recipe, run_copy.path, until="train", report=halt)
-    step = pipeline(recipe, run_copy.path, until="train", report=lambda event: told.append(event.message))["train"]
+        pipeline(recipe, run_copy.path, until="train", tell=halt)
+    step = pipeline(recipe, run_copy.path, until="train", tell=lambda event: told.append(event.message))["train"]
     assert (step.state, step.precision) == ("done", "float32")
     assert any(message.startswith("goes on at update ") for message in told)
     is_told = "computes in float32, in which it was begun; --set train.precision=bf16 begins it anew in bf16" in told

@@ -46,7 +46,7 @@ def make_material(folder):
     """A tiny corpus, its text, a fine-tuned teacher that serves as checkpoint, and a WordPiece vocabulary."""
     corpus = write_corpus(folder / "corpus")
     recipe = load_recipe(write_recipe(folder / "tiny.yaml", corpus))
-    run_pipeline(recipe, folder / "run", until="finetune", processes=1, report=silent)
+    run_pipeline(recipe, folder / "run", until="finetune", processes=1, tell=silent)
     (folder / "text").mkdir()
     (folder / "text" / "en.txt").write_text("Nobody left Oslo.\nAlan of Acme lives here.\n", encoding="utf-8")
 
@@ -122,7 +122,7 @@ def test_a_tiny_version_of_every_recipe_dry_runs_and_runs_on_an_old_processor(tm
         assert set(report["models"]["student"]["languages"]) == {"en", "no"}, name
         assert set(report["run"]["precision"].values()) == {"float32"}, name
         assert list((run / "export").rglob("model.onnx")), name
-        steps = run_pipeline(tiny(name, tmp_path), tmp_path / "not-there", dry_run=True, report=silent).steps
+        steps = run_pipeline(tiny(name, tmp_path), tmp_path / "not-there", dry_run=True, tell=silent).steps
         assert [step.state for step in steps] == ["missing"] * 5, name
         assert all(step.precision for step in steps), name
         assert not (tmp_path / "not-there").exists(), name

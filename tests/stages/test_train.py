@@ -54,11 +54,11 @@ def run_with(finished_run, folder):
     return RunFolder(folder)
 
 
-def train(finished_run, folder, *overrides, report=silent):
+def train(finished_run, folder, *overrides, tell=silent):
     """The run folder of a student trained by the recipe with some fields changed, and the recipe."""
     recipe = load_recipe(finished_run / "tiny.yaml", overrides=overrides)
     run = RunFolder(folder) if folder.exists() else run_with(finished_run, folder)
-    train_student(recipe, run, "wanted", report)
+    train_student(recipe, run, "wanted", tell)
     return run, recipe
 
 
@@ -93,7 +93,7 @@ def test_a_transformer_student_goes_through_its_own_layers(finished_run, no_dev,
     shape = "student.transformer={layers: 2, hidden_width: 8, heads: 2}"
     events = []
     fields = ("student.kind=transformer", shape, f"train.strategy={strategy}", no_dev)
-    train(finished_run, tmp_path / "run", *fields, report=events.append)
+    train(finished_run, tmp_path / "run", *fields, tell=events.append)
     layers = ("classifier", "projection", "layer 2", "layer 1", "embeddings")
     plans = plan_phases(strategy, updates=12, layers=layers, head="direct")
     done = list(dict.fromkeys(event.message for event in events if event.unit == "updates"))
@@ -103,7 +103,7 @@ def test_a_transformer_student_goes_through_its_own_layers(finished_run, no_dev,
 def test_a_convolutional_student_unfreezes_layer_by_layer(finished_run, no_dev, tmp_path):
     events = []
     fields = ("student.kind=cnn", "student.cnn={layers: 2, kernel: 3}", "student.crf=true", "train.strategy=D4.2")
-    run, _ = train(finished_run, tmp_path / "run", *fields, no_dev, report=events.append)
+    run, _ = train(finished_run, tmp_path / "run", *fields, no_dev, tell=events.append)
     layers = ("classifier", "projection", "layer 2", "layer 1", "embeddings")
     plans = plan_phases("D4.2", updates=12, layers=layers, head="projected")
     done = list(dict.fromkeys(event.message for event in events if event.unit == "updates"))
@@ -159,7 +159,7 @@ def test_selection_evaluation_and_tagging_of_a_crf_student_decode_alike(finished
     assert selected > 0.2, "a student that finds nothing shows nothing"
     report = json.loads(crf_run.report.read_text(encoding="utf-8"))
     assert report["models"]["student"]["dev"]["macro_f1"] == pytest.approx(selected)
-    options = {"corpus": str(finished_run / "corpus"), "split": "dev", "languages": (), "report": silent}
+    options = {"corpus": str(finished_run / "corpus"), "split": "dev", "languages": (), "tell": silent}
     assert evaluate_model(crf_run.export, **options)["macro_f1"] == pytest.approx(selected)
 
 
@@ -178,7 +178,7 @@ def test_a_run_that_stopped_goes_on_with_its_crf(finished_run, no_dev, tmp_path)
     overrides = ("train.strategy=D1", "student.crf=true", "train.checkpoint_every_s=0", "train.updates=6", no_dev)
     run, _ = train(finished_run, tmp_path / "undisturbed", *overrides)
     with pytest.raises(Killed):
-        train(finished_run, tmp_path / "killed", *overrides, report=kill_at("labels+logits", update=4))
+        train(finished_run, tmp_path / "killed", *overrides, tell=kill_at("labels+logits", update=4))
     killed, _ = train(finished_run, tmp_path / "killed", *overrides)
     assert files_of(killed.student) == files_of(run.student)
 
@@ -188,11 +188,11 @@ class Killed(BaseException):
 
 
 def kill_at(message, *, update=0):
-    def report(event):
+    def tell(event):
         if event.message.startswith(message) and event.done == update:
             raise Killed
 
-    return report
+    return tell
 
 
 D0 = ("train.strategy=D0", *LEARNING, "train.updates=120")
@@ -224,7 +224,7 @@ def test_a_student_per_language_knows_the_pieces_of_its_language_alone(d0_run):
 
 def test_a_finished_d0_run_is_reused(finished_run, tmp_path):
     recipe = load_recipe(finished_run / "tiny.yaml", overrides=("train.strategy=D0", "train.updates=2"))
-    options = {"take_from": finished_run / "run", "report": silent}
+    options = {"take_from": finished_run / "run", "tell": silent}
     first, second = (run_pipeline(recipe, tmp_path / "run", **options) for _ in range(2))
     assert [step.state for step in first.steps] == ["taken", "taken", "done", "done", "done"]
     assert [step.state for step in second.steps] == ["reused"] * 5
@@ -272,7 +272,7 @@ def test_every_student_of_d0_is_exported_whole_with_its_own_scores(finished_run,
         scores = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["scores"]
         assert scores["languages"] == {language: report["models"]["student"]["languages"][language]["f1"]}
         assert f"({language})" in (folder / "README.md").read_text(encoding="utf-8")
-    options = {"corpus": str(finished_run / "corpus"), "split": "test", "languages": (), "report": silent}
+    options = {"corpus": str(finished_run / "corpus"), "split": "test", "languages": (), "tell": silent}
     entry = evaluate_model(d0_run.export, **options)
     assert entry["macro_f1"] == pytest.approx(report["models"]["student"]["macro_f1"])
     assert evaluate_model(d0_run.student, **options)["parameters"] == report["models"]["student"]["parameters"]
@@ -286,7 +286,7 @@ def test_a_language_without_a_student_of_its_own_is_refused_by_name_and_left_out
     copy_splits(finished_run, tmp_path / "corpus", {"en": ("test",)})
     shutil.copytree(tmp_path / "corpus" / "en", tmp_path / "corpus" / "xx")
     said = []
-    options = {"corpus": str(tmp_path / "corpus"), "split": "test", "report": said.append}
+    options = {"corpus": str(tmp_path / "corpus"), "split": "test", "tell": said.append}
     assert list(evaluate_model(d0_run.export, languages=(), **options)["languages"]) == ["en"]
     assert said[0].message == "left out, having no test split or no model: xx"
     with pytest.raises(UsageError, match=r"export: a model each of en, no, and none of xx\."):
@@ -313,9 +313,9 @@ def test_a_d0_run_killed_at_any_moment_ends_with_the_same_bytes(finished_run, un
     overrides = (*KILLED_D0, no_dev)
     message, update = moment
     with pytest.raises(Killed):
-        train(finished_run, tmp_path / "killed", *overrides, report=kill_at(message, update=update))
+        train(finished_run, tmp_path / "killed", *overrides, tell=kill_at(message, update=update))
     events = []
-    killed, _ = train(finished_run, tmp_path / "killed", *overrides, report=events.append)
+    killed, _ = train(finished_run, tmp_path / "killed", *overrides, tell=events.append)
     assert files_of(killed.student) == files_of(undisturbed.student)
     trained = {event.message.partition(":")[0] for event in events if event.unit == "updates"}
     assert trained == ({"en", "no"} if message.startswith("en") else {"no"}), "what was done is not done again"
@@ -336,7 +336,7 @@ def test_a_language_without_dev_trains_to_its_last_update(finished_run, no_dev, 
     """Nothing can select, so nothing ends early."""
     events = []
     overrides = ("train.strategy=D0", "train.updates=10", "train.patience=1", "train.evaluate_every=1", no_dev)
-    run, _ = train(finished_run, tmp_path / "run", *overrides, report=events.append)
+    run, _ = train(finished_run, tmp_path / "run", *overrides, tell=events.append)
     done = [(event.message, event.done) for event in events if event.unit == "updates"]
     assert done == [(f"{language}: labels", update) for language in ("en", "no") for update in range(1, 6)]
     assert looks_of(run.student / "en") == []

@@ -88,7 +88,7 @@ def make_template(folder: Path, finished: Path | None = None) -> None:
         from xtremedistil_ner.recipe.reader import load_recipe
 
         recipe = load_recipe(template / "tiny.yaml", overrides=[f"corpus.path={template / 'corpus'}"])
-        run_pipeline(recipe, template / "run", processes=1, report=silent)
+        run_pipeline(recipe, template / "run", processes=1, tell=silent)
     else:
         shutil.copytree(finished, template / "run")
     recipe_file = template / "run" / "recipe.yaml"

@@ -6,8 +6,8 @@ folder that the command works in.
 
 from __future__ import annotations
 
-import io
 import json
+import os
 import re
 import resource
 import signal
@@ -18,11 +18,12 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import FrameType
+from typing import BinaryIO
 
 import typer.main
 
@@ -87,7 +88,7 @@ def run_command(arguments: Sequence[str], folder: Path, *, limit_s: float) -> Ou
     """Run `xner` with some arguments in a folder."""
     code: int | None = None
     start = time.process_time()
-    with _streams() as (output, errors), chdir(folder), _restored(), warnings.catch_warnings():
+    with _streams() as (_, errors), chdir(folder), _restored(), warnings.catch_warnings():
         warnings.simplefilter("error")
         sys.argv = ["xner", *arguments]
         try:
@@ -99,9 +100,10 @@ def run_command(arguments: Sequence[str], folder: Path, *, limit_s: float) -> Ou
         except KeyboardInterrupt:
             raise
         except BaseException:
-            errors.buffer.write(traceback.format_exc().encode("utf-8", "backslashreplace"))
+            sys.stderr.flush()
+            os.write(2, traceback.format_exc().encode("utf-8", "backslashreplace"))
+        sys.stderr.flush()
         message = _message(_written(errors))
-        output.flush()
     seconds = time.process_time() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return Outcome(code, message, seconds, tuple(_faults(code, message, arguments[0])), peak)
@@ -141,30 +143,37 @@ def _faults(code: int | None, message: str, command: str) -> Iterator[tuple[str,
         yield f"{error.partition(':')[0]} at {place}", "\n  ".join([error, *frames[-4:]])
     elif code not in EXIT_CODES:
         yield f"exit {code} of {command}", message[-500:]
+    elif code and not message.strip():
+        yield f"no message of {command}, exit {code}", "nothing on standard error"
     elif (length := len(message.encode("utf-8", "replace"))) >= MESSAGE_BYTES:
         yield f"long message of {command}, exit {code}", f"{length} bytes: {message[:300]}"
 
 
 @contextmanager
-def _streams() -> Iterator[tuple[io.TextIOWrapper, io.TextIOWrapper]]:
-    """Real files as standard output and error, which refuse what a terminal's or a pipe's would."""
+def _streams() -> Iterator[tuple[BinaryIO, BinaryIO]]:
+    """Files in the place of descriptors 1 and 2, on which `main` opens standard output and error anew."""
     before = sys.stdout, sys.stderr, sys.argv
-    with (
-        tempfile.TemporaryFile() as output,
-        tempfile.TemporaryFile() as errors,
-        io.TextIOWrapper(output, encoding="utf-8") as sys.stdout,
-        io.TextIOWrapper(errors, encoding="utf-8", errors="backslashreplace", write_through=True) as sys.stderr,
-    ):
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         try:
-            yield sys.stdout, sys.stderr
+            os.dup2(output.fileno(), 1)
+            os.dup2(errors.fileno(), 2)
+            sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False)
+            yield output, errors
         finally:
+            with suppress(OSError, ValueError):
+                sys.stdout.flush()
             sys.stdout, sys.stderr, sys.argv = before
+            for number, saved in zip((1, 2), kept, strict=True):
+                os.dup2(saved, number)
+                os.close(saved)
 
 
-def _written(stream: io.TextIOWrapper) -> str:
-    stream.flush()
-    stream.buffer.seek(0)
-    return stream.buffer.read().decode("utf-8", "replace")
+def _written(file: BinaryIO) -> str:
+    file.seek(0)
+    return file.read().decode("utf-8", "replace")
 
 
 @contextmanager

@@ -68,5 +68,5 @@ def make_finished_run(folder: Path) -> Path:
     from xtremedistil_ner.pipeline.run import run_pipeline
 
     recipe = load_recipe(write_recipe(folder / "tiny.yaml", write_corpus(folder / "corpus")))
-    run_pipeline(recipe, folder / "run", report=silent)
+    run_pipeline(recipe, folder / "run", tell=silent)
     return folder

@@ -57,7 +57,7 @@ def train_from_own_weights(folder, processes):
         settings=LoopSettings("train", 1, torch.float32, 20, 1e9),
         processes=processes,
         checkpoints=CheckpointFolder(folder / "checkpoints", job="job"),
-        report=silent,
+        tell=silent,
     )
     return model.weight.detach()
 
@@ -80,7 +80,7 @@ def train_a_table(folder, processes):
         settings=LoopSettings("train", 1, torch.float32, 20, 1e9),
         processes=processes,
         checkpoints=CheckpointFolder(folder / "table", job="job"),
-        report=silent,
+        tell=silent,
     )
     return model.weight.detach()
 

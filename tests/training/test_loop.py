@@ -74,14 +74,14 @@ def settings_with(*, micro_batch_pieces=10**6, checkpoint_every_s=1e9):
     return LoopSettings("train", 7, torch.float32, micro_batch_pieces, checkpoint_every_s)
 
 
-def train(model, phases, folder, *, checkpoint_every_s=1e9, job="job", report=silent, micro_batch_pieces=10**6):
+def train(model, phases, folder, *, checkpoint_every_s=1e9, job="job", tell=silent, micro_batch_pieces=10**6):
     return train_phases(
         model,
         phases,
         settings=settings_with(checkpoint_every_s=checkpoint_every_s, micro_batch_pieces=micro_batch_pieces),
         processes=ALONE,
         checkpoints=CheckpointFolder(folder, job=job),
-        report=report,
+        tell=tell,
     )
 
 
@@ -212,7 +212,7 @@ def test_a_job_interrupted_at_any_update_ends_with_the_same_bytes(tmp_path, upda
     looks = train(undisturbed, two_phases(undisturbed), tmp_path / "undisturbed", micro_batch_pieces=9)
     model = make_model(dropout=0.4)
     with pytest.raises(Interrupted, match=f"update {update}"):
-        train(model, two_phases(model), tmp_path / "stopped", report=stop_after(update), micro_batch_pieces=9)
+        train(model, two_phases(model), tmp_path / "stopped", tell=stop_after(update), micro_batch_pieces=9)
     again = make_model(dropout=0.4)
     assert train(again, two_phases(again), tmp_path / "stopped", micro_batch_pieces=9) == looks
     assert bytes_of(again) == bytes_of(undisturbed)
@@ -224,7 +224,7 @@ def test_a_job_interrupted_at_every_update_ends_with_the_same_bytes(tmp_path):
     for _ in range(8):
         model = make_model(dropout=0.4)
         with pytest.raises(Interrupted):
-            train(model, two_phases(model), tmp_path / "stopped", report=stop_after(1))
+            train(model, two_phases(model), tmp_path / "stopped", tell=stop_after(1))
     model = make_model(dropout=0.4)
     assert train(model, two_phases(model), tmp_path / "stopped") == looks
     assert bytes_of(model) == bytes_of(undisturbed)
@@ -240,7 +240,7 @@ def test_the_best_weights_survive_an_interruption(tmp_path, update):
         return [make_phase(model, evaluate=lambda: {"score": float(summed_loss(model, range(N_ROWS)))})]
 
     with pytest.raises(Interrupted):
-        train(model, phases(model), tmp_path, report=stop_after(update))
+        train(model, phases(model), tmp_path, tell=stop_after(update))
     again = make_model()
     looks = train(again, phases(again), tmp_path)
     assert looks[0]["score"] > max(look["score"] for look in looks[1:])
@@ -283,7 +283,7 @@ def test_a_finished_job_only_hands_out_its_weights(tmp_path):
     looks = train(model, two_phases(model), tmp_path)
     again = make_model()
     events = []
-    assert train(again, two_phases(again), tmp_path, report=events.append) == looks
+    assert train(again, two_phases(again), tmp_path, tell=events.append) == looks
     assert bytes_of(again) == bytes_of(model)
     assert not [event for event in events if event.unit == "updates"]
 
@@ -308,7 +308,7 @@ def test_a_stop_signal_while_the_last_checkpoint_is_written_is_not_lost(tmp_path
             settings=settings_with(),
             processes=ALONE,
             checkpoints=checkpoints,
-            report=silent,
+            tell=silent,
         )
     assert CheckpointFolder(tmp_path, job="job").load_newest()[0].phase == 1
 
@@ -318,7 +318,7 @@ def test_a_stop_signal_saves_the_state_and_gives_the_handlers_back(tmp_path, num
     model = make_model()
     before = signal.getsignal(number)
     with pytest.raises(Interrupted, match=r"train stopped at update 2; the state is saved\."):
-        train(model, [make_phase(model)], tmp_path, report=stop_after(2, number))
+        train(model, [make_phase(model)], tmp_path, tell=stop_after(2, number))
     assert signal.getsignal(number) is before
     (checkpoint,) = tmp_path.iterdir()
     saved = load_file(checkpoint / "state.safetensors")

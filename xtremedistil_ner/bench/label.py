@@ -36,17 +36,17 @@ def bench_labelling(
     clock: Clock,
     rounds: int,
     device: str,
-    report: Reporter,
+    tell: Reporter,
 ) -> dict[str, Any]:
     """Everything that stage `label` measures, as JSON has it."""
     size = _SENTENCES[device]
     pieces = CPU_BATCH_PIECES if device == "cpu" else _CUDA_BATCH_PIECES
-    runs = dict(_labellers(teacher.teacher, pieces, device, report))
+    runs = dict(_labellers(teacher.teacher, pieces, device, tell))
 
     def contender(name: str) -> Contender:
         return Contender(name, lambda number: runs[name](workload.part(number, size)), size)
 
-    report(Event(STAGE, "labels"))
+    tell(Event(STAGE, "labels"))
     timings = run_rounds(list(map(contender, runs)), rounds=rounds, clock=clock, budget_s=_BUDGET_S)
     encoded = teacher.teacher.encoder.encode(workload.part(0, 8192))
     return {
@@ -64,7 +64,7 @@ def bench_labelling(
 
 
 def _labellers(
-    teacher: Teacher, batch_pieces: int, device: str, report: Reporter
+    teacher: Teacher, batch_pieces: int, device: str, tell: Reporter
 ) -> Iterator[tuple[str, Callable[[Sequence[Sequence[str]]], object]]]:
     """Name and function of each way to label."""
     if device == "cuda":
@@ -77,7 +77,7 @@ def _labellers(
         pack_layers(packed.model, dtype)
         yield f"by length, {precision}", _by_length(packed, teacher_scorer(packed, dtype), batch_pieces)
     if device == "cpu" and teacher.model.config.model_type in GRAPH_FAMILIES:
-        report(Event(STAGE, "makes the teacher's int8 graph"))
+        tell(Event(STAGE, "makes the teacher's int8 graph"))
         yield "by length, ONNX Runtime int8", _by_length(teacher, int8_scorer(teacher), batch_pieces)
 
 

@@ -46,7 +46,7 @@ class BenchSettings:
 
 
 def run_bench(
-    exports: Sequence[Path], settings: BenchSettings, folder: Path, report: Reporter
+    exports: Sequence[Path], settings: BenchSettings, folder: Path, tell: Reporter
 ) -> tuple[dict[str, Any], Path]:
     """Measure one stage and write `<stage>.json`; the record, and its path.
 
@@ -71,16 +71,16 @@ def run_bench(
             settings.against,
             settings.device,
         )
-        measured = bench_tagging(students, teacher, workload, tagging, report)
+        measured = bench_tagging(students, teacher, workload, tagging, tell)
     elif settings.stage == "train":
         torch.set_num_threads(settings.threads)
-        measured = bench_training(students, workload, settings.batches, settings.clock, settings.rounds, report)
+        measured = bench_training(students, workload, settings.batches, settings.clock, settings.rounds, tell)
     elif teacher is None:
         raise UsageError("--stage label times a teacher. Give --teacher.")
     else:
         torch.set_num_threads(settings.threads)
         device = settings.device
-        measured = bench_labelling(teacher, workload, settings.clock, settings.rounds, device, report)
+        measured = bench_labelling(teacher, workload, settings.clock, settings.rounds, device, tell)
     fingerprints = {student.name: student.manifest.get("fingerprint") for student in students}
     record = {
         "schema": RECORD_SCHEMA,

@@ -79,7 +79,7 @@ def bench_tagging(
     teacher: BenchTeacher | None,
     workload: Workload,
     settings: TagSettings,
-    report: Reporter,
+    tell: Reporter,
 ) -> dict[str, Any]:
     """Everything that stage `tag` measures, as JSON has it."""
     sizes = {student.name: student.describe() for student in students}
@@ -92,18 +92,18 @@ def bench_tagging(
         with tempfile.TemporaryDirectory(prefix="xner-bench-") as folder:
             runners = [runner for student in students for runner in _student_runners(student, settings)]
             if teacher is not None:
-                report(Event(STAGE, f"makes the graphs of {teacher.name}"))
+                tell(Event(STAGE, f"makes the graphs of {teacher.name}"))
                 runners += _teacher_runners(teacher, settings, Path(folder))
             grid = []
             for batch, length in product(settings.batches, settings.lengths):
-                report(Event(STAGE, f"batch {batch} x {length} pieces"))
+                tell(Event(STAGE, f"batch {batch} x {length} pieces"))
                 grid.append(_cell(runners, teacher, pieces, batch, length, settings))
-        report(Event(STAGE, "raw text"))
+        tell(Event(STAGE, "raw text"))
         taggers = _taggers(students, settings)
         raw = _raw_text(taggers, students[0].scheme, teacher, workload, settings)
     finally:
         torch.set_num_threads(before)
-    report(Event(STAGE, "single texts, memory"))
+    tell(Event(STAGE, "single texts, memory"))
     return {
         "models": sizes,
         "workload": workload.describe(encoder),

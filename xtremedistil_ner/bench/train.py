@@ -81,7 +81,7 @@ def bench_training(
     batches: Sequence[int],
     clock: Clock,
     rounds: int,
-    report: Reporter,
+    tell: Reporter,
 ) -> dict[str, Any]:
     """Everything that stage `train` measures, as JSON has it."""
     cells, load = [], []
@@ -91,7 +91,7 @@ def bench_training(
             folder = Path(name, student.name)
             job = _job(student, sentences, folder)
             for batch in batches:
-                report(Event(STAGE, f"trains {student.name}, batch {batch}"))
+                tell(Event(STAGE, f"trains {student.name}, batch {batch}"))
                 cell, cores = _cell(student.name, job, batch, clock, rounds)
                 cells.append(cell)
                 load += cores
@@ -139,7 +139,7 @@ def _time_loop(job: _Job, updates: int, clock: Clock) -> float:
 
     with tempfile.TemporaryDirectory(prefix="xner-bench-") as folder:
         checkpoints = CheckpointFolder(Path(folder, "checkpoints"), job="bench")
-        train_phases(network, [phase], settings=settings, processes=no_peers(), checkpoints=checkpoints, report=note)
+        train_phases(network, [phase], settings=settings, processes=no_peers(), checkpoints=checkpoints, tell=note)
     return (ends[-1] - ends[0]) / updates
 
 

@@ -55,8 +55,8 @@ def bench(
         device=device,
     )
     exports = [find_export(export) for export in exports]
-    with TerminalReporter(quiet=as_json) as report:
-        record, written = run_bench(exports, settings, out or _default_folder(exports[0]), report)
+    with TerminalReporter(quiet=as_json) as tell:
+        record, written = run_bench(exports, settings, out or _default_folder(exports[0]), tell)
     echo(record if as_json else _format(record, written))
 
 

@@ -94,7 +94,7 @@ def evaluate(
     codes, options, mapping = read_languages(langs), read_columns(columns), _read_types(types)
     from xtremedistil_ner.stages.evaluate import evaluate_model
 
-    with TerminalReporter(quiet=as_json) as report:
+    with TerminalReporter(quiet=as_json) as tell:
         scores = evaluate_model(
             model,
             corpus=corpus,
@@ -104,7 +104,7 @@ def evaluate(
             types=mapping,
             paper_protocol=protocol == "paper",
             graph=precision,
-            report=report,
+            tell=tell,
         )
     echo(scores if as_json else format_scores(scores))
 

@@ -68,7 +68,7 @@ def distil(
         changes.append(f"evaluate.protocol={protocol}")
     read, folder = read_recipe(recipe, langs, changes, out)
     first = os.environ.get("RANK", "0") == "0"  # an outside launcher may have started several of this command
-    with TerminalReporter(quiet=as_json or not first) as report:
+    with TerminalReporter(quiet=as_json or not first) as tell:
         result = run_pipeline(
             read,
             folder,
@@ -77,7 +77,7 @@ def distil(
             take_from=take_from,
             processes=processes,
             dry_run=dry_run,
-            report=report,
+            tell=tell,
         )
     if first:
         echo(_result_values(result, folder) if as_json else format_result(result, folder))
@@ -164,8 +164,8 @@ def export(
         from xtremedistil_ner.export.upload import push_export
 
         _, folder = read_recipe(recipe, None, [], out)
-        with TerminalReporter(quiet=as_json) as report:
-            push_export(RunFolder(folder).export, push_to_hub, private=private, report=report)
+        with TerminalReporter(quiet=as_json) as tell:
+            push_export(RunFolder(folder).export, push_to_hub, private=private, tell=tell)
 
 
 @runs_app.command("report")

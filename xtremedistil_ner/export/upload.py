@@ -17,7 +17,7 @@ _NO_RIGHT = (401, 403)
 _WHAT_TO_DO = "Give `owner/name`, and log in with `hf auth login` or set HF_TOKEN."
 
 
-def push_export(folder: Path, repository: str, *, private: bool, report: Reporter) -> None:
+def push_export(folder: Path, repository: str, *, private: bool, tell: Reporter) -> None:
     """Upload a verified export as one commit, into a repository that is made if it is not there.
 
     Exports per language go there as they lie, each in its folder. Files that the repository has besides stay.
@@ -42,4 +42,4 @@ def push_export(folder: Path, repository: str, *, private: bool, report: Reporte
             f"--push-to-hub {repository}: the Hub cannot be reached ({first_line(error)}). The export is in {folder}; "
             "give the same command again with network and without HF_HUB_OFFLINE."
         ) from error
-    report(Event(STAGE, f"uploaded to {commit.commit_url}"))
+    tell(Event(STAGE, f"uploaded to {commit.commit_url}"))

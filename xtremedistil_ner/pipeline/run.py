@@ -85,7 +85,7 @@ class _Job:
     asked: frozenset[str]
     take_from: RunFolder | None
     processes: int | None
-    report: Reporter
+    tell: Reporter
 
 
 def run_pipeline(
@@ -97,7 +97,7 @@ def run_pipeline(
     take_from: Path | None = None,
     processes: int | None = None,
     dry_run: bool = False,
-    report: Reporter,
+    tell: Reporter,
 ) -> PipelineResult:
     """Run what is missing or stale of a run folder, in order.
 
@@ -113,7 +113,7 @@ def run_pipeline(
     require_splits(recipe, corpus)
     wanted = stage_fingerprints(recipe, corpus)
     other = None if take_from is None else RunFolder(take_from)
-    job = _Job(recipe, RunFolder(out), wanted, asked, other, processes, report)
+    job = _Job(recipe, RunFolder(out), wanted, asked, other, processes, tell)
     require_places(job.run)
     require_inputs_elsewhere(recipe, job.run)
     if dry_run:
@@ -202,7 +202,7 @@ def _check_early(job: _Job, corpus: LabelledCorpus) -> None:
         _with_precision(job, step)
     read_every_split(job.recipe, corpus)
     if corpus.types:
-        job.report(Event("corpus", format_mapping(corpus.types, corpus.mapped_entities(SPLITS))))
+        job.tell(Event("corpus", format_mapping(corpus.types, corpus.mapped_entities(SPLITS))))
     if steps["pseudolabel"].state in _DUE:
         require_runtime(job.recipe)
     teacher = steps["finetune"].state
@@ -216,16 +216,16 @@ def _bring_up_to_date(job: _Job, stage: Stage, group: Processes) -> Step:
     stop_if_told()
     step = _look_at(job, stage)
     group.barrier()  # nobody changes what another process still looks at
-    report = job.report if group.is_main else silent
+    tell = job.tell if group.is_main else silent
     if step.state in _DUE:
-        report(Event(stage, f"{step.state}: {step.reason}"))
+        tell(Event(stage, f"{step.state}: {step.reason}"))
         _require_inputs(job, stage)
         step = _run_stage(job, stage, group)
     elif step.state == "taken" and job.take_from is not None and group.is_main:
         _link_artefact(artefact_of(job.take_from, stage), artefact_of(job.run, stage))
         _take_time(job.run, job.take_from, stage)
     if step.state in ("reused", "taken"):
-        report(Event(stage, step.reason))
+        tell(Event(stage, step.reason))
         if group.is_main:
             remove(job.run.work(stage))  # of a process that was killed when it had published
     group.barrier()
@@ -240,12 +240,12 @@ def _run_stage(job: _Job, stage: Stage, group: Processes) -> Step:
         count = job.processes or default_processes(independent=stage == "pseudolabel")
     start = time.monotonic()
     if is_shared or group.is_main:
-        arguments = (job.recipe, job.run, job.wanted[stage], job.report)
+        arguments = (job.recipe, job.run, job.wanted[stage], job.tell)
         launch(function, arguments, count=count, run_folder=job.run.path)
     seconds = time.monotonic() - start
     if group.is_main:
         _note_time(job.run, stage, seconds, group.count if is_shared and group.count > 1 else count)
-        job.report(Event(stage, f"done in {seconds:.0f} s"))
+        job.tell(Event(stage, f"done in {seconds:.0f} s"))
     return Step(stage, "done", f"made {artefact_of(job.run, stage)}", seconds)
 
 

@@ -74,7 +74,7 @@ def choose_precision(
 
 
 def begin_stage(
-    recipe: Recipe, run: RunFolder, stage: TrainedStage, job: str, *, processes: Processes, report: Reporter
+    recipe: Recipe, run: RunFolder, stage: TrainedStage, job: str, *, processes: Processes, tell: Reporter
 ) -> Computed:
     """Choose a stage's precision and note it beside its unfinished state; the main process decides for all.
 
@@ -84,7 +84,7 @@ def begin_stage(
         chosen = choose_precision(recipe, run, stage, job, device=processes.device)
         anew = precision_on(processes.device, getattr(recipe, stage).precision)
         was_begun = f", in which it was begun; --set {stage}.precision={anew} begins it anew in {anew}"
-        report(Event(stage, f"computes in {chosen}{'' if chosen == anew else was_begun}"))
+        tell(Event(stage, f"computes in {chosen}{'' if chosen == anew else was_begun}"))
         note_precision(run, stage, job, chosen)
     processes.barrier()
     return choose_precision(recipe, run, stage, job, device=processes.device)

@@ -57,7 +57,7 @@ _SCORING = 2
 
 
 def evaluate_run(
-    recipe: Recipe, run: RunFolder, wanted: str, report: Reporter, *, take_from: RunFolder | None = None
+    recipe: Recipe, run: RunFolder, wanted: str, tell: Reporter, *, take_from: RunFolder | None = None
 ) -> None:
     """Make the report of a run: teacher, student and, if the recipe asks, baselines on every split of the recipe.
 
@@ -72,9 +72,9 @@ def evaluate_run(
         identity = _identity(recipe, corpus, folder)
         entry, found = find_entry(earlier, name, identity), find_counts(earlier, name, identity)
         if entry is None or found is None:
-            entry, found = _score_model(recipe, corpus, folder, name, split, report)
+            entry, found = _score_model(recipe, corpus, folder, name, split, tell)
         else:
-            report(Event(STAGE, f"{name}: scored before", metrics={"macro F1": entry["macro_f1"]}))
+            tell(Event(STAGE, f"{name}: scored before", metrics={"macro F1": entry["macro_f1"]}))
         models[name], counts[name] = {**entry, "identity": identity}, found
     if recipe.evaluate.baselines:
         models |= _baselines(recipe, corpus, split, earlier)
@@ -114,13 +114,13 @@ def evaluate_model(
     types: TypeMapping | None = None,
     paper_protocol: bool = False,
     graph: GraphPrecision | None = None,
-    report: Reporter,
+    tell: Reporter,
 ) -> dict[str, Any]:
     """Score a teacher, student or export folder on one split of a labelled corpus.
 
     `types` maps entity types, the corpus's and the model's. `graph` chooses among an export's. The result is one entry
     of report.json's `models`, which also says whether the corpus is `synthetic`. Without `languages` all are scored
-    that have the split and a model, and `report` is told which have not.
+    that have the split and a model, and `tell` hears which have not.
 
     Raises: ModelError; CorpusError where one of `languages` or all of the corpus lack the split, or for a type that the
     model lacks; UsageError where they have no model.
@@ -134,7 +134,7 @@ def evaluate_model(
     )
     labelled = open_corpus(section, scheme=scheme)
     if left_out := _languages_left_out(model, opened, labelled, split, all_are_named=bool(languages)):
-        report(Event(STAGE, f"left out, having no {split} split or no model: {', '.join(left_out)}"))
+        tell(Event(STAGE, f"left out, having no {split} split or no model: {', '.join(left_out)}"))
     scores = score_split(
         opened,
         labelled,
@@ -143,20 +143,20 @@ def evaluate_model(
         seed=0,
         paper_protocol=paper_protocol,
     )
-    report(Event(STAGE, f"{model} on {split} of {count_languages(len(scores.languages))}"))
-    _report_types(labelled, split, scores, report)
+    tell(Event(STAGE, f"{model} on {split} of {count_languages(len(scores.languages))}"))
+    _report_types(labelled, split, scores, tell)
     entry = model_entry(sum(found.parameters for found in opened.values()), scores)
     return {**entry, "types": _mapped_types(labelled, (split,)), "synthetic": labelled.synthetic}
 
 
-def _report_types(corpus: LabelledCorpus, split: str, scores: SplitScores, report: Reporter) -> None:
+def _report_types(corpus: LabelledCorpus, split: str, scores: SplitScores, tell: Reporter) -> None:
     """Say what became of mapped types, and which types of the model the corpus does not have."""
     if note := format_mapping(corpus.types, corpus.mapped_entities((split,))):
-        report(Event(STAGE, note))
+        tell(Event(STAGE, note))
     there = {kind for found in scores.languages.values() for kind, own in found.types.items() if own.support}
     if there and (absent := [kind for kind in corpus.scheme.types if kind not in there]):
         note = f"no entity of {', '.join(absent)} in this split: what the model finds of them counts as wrong"
-        report(Event(STAGE, f"{note}. To leave them out: --types {','.join(f'{kind}=' for kind in absent)}"))
+        tell(Event(STAGE, f"{note}. To leave them out: --types {','.join(f'{kind}=' for kind in absent)}"))
 
 
 def _mapped_types(corpus: LabelledCorpus, splits: Collection[str]) -> dict[str, dict[str, Any]]:
@@ -192,7 +192,7 @@ def _as_in_its_run(model: Path) -> dict[str, Any]:
 
 
 def _score_model(
-    recipe: Recipe, corpus: LabelledCorpus, folder: Path, name: str, split: str, report: Reporter
+    recipe: Recipe, corpus: LabelledCorpus, folder: Path, name: str, split: str, tell: Reporter
 ) -> tuple[dict[str, Any], SplitCounts]:
     models = open_models(folder, precision=recipe.pseudolabel.precision, max_pieces=recipe.teacher.max_pieces)
     parameters = sum(model.parameters for model in models.values())
@@ -207,7 +207,7 @@ def _score_model(
             paper_protocol=recipe.evaluate.protocol == "paper",
         )
         macro_f1 = model_entry(parameters, scores[part])["macro_f1"]
-        report(Event(STAGE, f"{name} on {part}", metrics={"macro F1": macro_f1}))
+        tell(Event(STAGE, f"{name} on {part}", metrics={"macro F1": macro_f1}))
     entry = _entry_of_splits(split, {part: model_entry(parameters, found) for part, found in scores.items()})
     return entry, {part: found.counts for part, found in scores.items()}
 

@@ -19,7 +19,7 @@ from xtremedistil_ner.run_folder.files import RunFolder, publish, student_folder
 STAGE = "export"
 
 
-def export_student(recipe: Recipe, run: RunFolder, wanted: str, report: Reporter) -> None:
+def export_student(recipe: Recipe, run: RunFolder, wanted: str, tell: Reporter) -> None:
     """Make `run.export`; students per language go to `<language>/` in it, each a whole export.
 
     Raises: ArtefactError for a student or a report that changed since it was made.
@@ -43,8 +43,8 @@ def export_student(recipe: Recipe, run: RunFolder, wanted: str, report: Reporter
                 fingerprint=wanted,
             )
             if verdict is not None:
-                report(_verdict_event(verdict, language))
-    report(Event(STAGE, f"wrote {run.export}"))
+                tell(_verdict_event(verdict, language))
+    tell(Event(STAGE, f"wrote {run.export}"))
 
 
 def _verdict_event(verdict: Int8Verdict, language: str) -> Event:

@@ -67,21 +67,21 @@ class _Job:
     wanted: str
     dtype: torch.dtype
     processes: Processes
-    report: Reporter
+    tell: Reporter
 
 
-def finetune_teacher(recipe: Recipe, run: RunFolder, fingerprint: str, report: Reporter) -> None:
+def finetune_teacher(recipe: Recipe, run: RunFolder, fingerprint: str, tell: Reporter) -> None:
     """Make `run.teacher`. Goes on from its last checkpoint; every process of the job calls it."""
     processes = current_processes()
-    report = report if processes.is_main else silent
+    tell = tell if processes.is_main else silent
     corpus = open_corpus(recipe.corpus)
     work = run.work(STAGE)
     voters = list(_voters(recipe, corpus)) if processes.is_main else []  # before training: one may not fit
     details, dtype = {"fingerprint": fingerprint}, torch.float32
     if recipe.finetune.epochs:
-        precision = begin_stage(recipe, run, STAGE, fingerprint, processes=processes, report=report)
+        precision = begin_stage(recipe, run, STAGE, fingerprint, processes=processes, tell=tell)
         details["precision"], dtype = precision, dtype_of(precision)
-    teacher, history = _make_teacher(_Job(recipe, corpus, work, fingerprint, dtype, processes, report))
+    teacher, history = _make_teacher(_Job(recipe, corpus, work, fingerprint, dtype, processes, tell))
     if processes.is_main:
         with publish(run.teacher, details) as folder:
             save_votes(folder, [Vote(teacher, recipe.teacher.weight), *voters])
@@ -103,7 +103,7 @@ def _make_teacher(job: _Job) -> tuple[Teacher, list[dict[str, Any]]]:
             revision=section.revision,
         )
         if teacher.tag_format == "IOB1":
-            job.report(Event(STAGE, f"{section.checkpoint}: its entities begin with I-, as in IO and IOB1"))
+            job.tell(Event(STAGE, f"{section.checkpoint}: its entities begin with I-, as in IO and IOB1"))
         return teacher, []
     if section.checkpoint is not None:
         teacher = start_teacher(
@@ -181,14 +181,14 @@ def _train_classifier(job: _Job, teacher: Teacher) -> list[dict[str, Any]]:
         evaluate_every=max(1, per_epoch // section.evaluations_per_epoch),
         patience=updates + 2,  # never: there is a look before the first update, and at most one after each
     )
-    job.report(Event(STAGE, f"{len(sentences)} gold sentences of {len(corpus.languages)} languages"))
+    job.tell(Event(STAGE, f"{len(sentences)} gold sentences of {len(corpus.languages)} languages"))
     return train_phases(
         teacher.model,
         [phase],
         settings=LoopSettings(STAGE, recipe.seed, job.dtype, _MICRO_BATCH_PIECES, _CHECKPOINT_EVERY_S),
         processes=processes,
         checkpoints=CheckpointFolder(job.work / "classifier", job=job.wanted),
-        report=job.report,
+        tell=job.tell,
     )
 
 
@@ -237,7 +237,7 @@ def _train_masked_language_model(job: _Job, teacher: Teacher) -> None:
         settings=LoopSettings(STAGE, recipe.seed, job.dtype, _MICRO_BATCH_PIECES, _CHECKPOINT_EVERY_S),
         processes=processes,
         checkpoints=CheckpointFolder(job.work / "masked", job=f"{job.wanted}-mlm"),
-        report=job.report,
+        tell=job.tell,
     )
 
 
@@ -246,7 +246,7 @@ def _scratch_tokenizer(job: _Job, shape: ShapeSection) -> Tokenizer:
     path = job.work / "vocabulary" / "vocab.txt"
     if job.processes.is_main and published_fingerprint(path.parent) != job.wanted:
         pieces = _scratch_vocabulary(job, shape)
-        job.report(Event(STAGE, f"vocabulary of {len(pieces):,} pieces"))
+        job.tell(Event(STAGE, f"vocabulary of {len(pieces):,} pieces"))
         with publish(path.parent, {"fingerprint": job.wanted}) as folder:
             (folder / path.name).write_text("\n".join(pieces) + "\n", encoding="utf-8")
     job.processes.barrier()

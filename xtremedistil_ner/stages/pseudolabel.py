@@ -78,7 +78,7 @@ class _Part:
     sentences: tuple[tuple[str, ...], ...]
 
 
-def pseudolabel_transfer_set(recipe: Recipe, run: RunFolder, wanted: str, report: Reporter) -> None:
+def pseudolabel_transfer_set(recipe: Recipe, run: RunFolder, wanted: str, tell: Reporter) -> None:
     """Make `run.soft_labels`, shard by shard. Every process of the job calls it."""
     processes = current_processes()
     corpus = open_corpus(recipe.corpus)
@@ -90,9 +90,9 @@ def pseudolabel_transfer_set(recipe: Recipe, run: RunFolder, wanted: str, report
     processes.barrier()
     device = processes.device if recipe.pseudolabel.runtime == "torch" else torch.device("cpu")
     threads = 1 if device.type == "cpu" else torch.get_num_threads()
-    dtype = _begin(recipe, run, str(teacher["fingerprint"]), processes, report)
+    dtype = _begin(recipe, run, str(teacher["fingerprint"]), processes, tell)
     with cpu_threads(threads):
-        labeller = _prepare(recipe, corpus, run, device, dtype, processes, report)
+        labeller = _prepare(recipe, corpus, run, device, dtype, processes, tell)
     labelled_with: list[object] = [
         {name: entry["sha256"] for name, entry in teacher["files"].items() if name != "training.json"},
         corpus.scheme.tags,
@@ -108,19 +108,19 @@ def pseudolabel_transfer_set(recipe: Recipe, run: RunFolder, wanted: str, report
             names.append(part.name)
             if index % processes.count == processes.rank:
                 shard_fingerprint = fingerprint("shard", labelled_with, part.language, part.sentences)
-                _label_part(part, run.soft_labels, shard_fingerprint, labeller, report)
+                _label_part(part, run.soft_labels, shard_fingerprint, labeller, tell)
     if not names:
         raise CorpusError("The transfer set is empty: every sentence is in dev or test too. Add text at transfer.path.")
     processes.barrier()
     if processes.is_main:
-        _seal(run.soft_labels, names, counts, corpus.scheme, wanted, report)
+        _seal(run.soft_labels, names, counts, corpus.scheme, wanted, tell)
     processes.barrier()
 
 
-def _begin(recipe: Recipe, run: RunFolder, teacher: str, processes: Processes, report: Reporter) -> torch.dtype:
+def _begin(recipe: Recipe, run: RunFolder, teacher: str, processes: Processes, tell: Reporter) -> torch.dtype:
     """Note what the labels of a teacher are computed in; the dtype of its own model."""
     if recipe.pseudolabel.runtime == "torch":
-        return dtype_of(begin_stage(recipe, run, STAGE, teacher, processes=processes, report=report))
+        return dtype_of(begin_stage(recipe, run, STAGE, teacher, processes=processes, tell=tell))
     if processes.is_main:
         note_precision(run, STAGE, teacher, "int8")
     return torch.float32
@@ -133,7 +133,7 @@ def _prepare(
     device: torch.device,
     dtype: torch.dtype,
     processes: Processes,
-    report: Reporter,
+    tell: Reporter,
 ) -> _Labeller:
     """Load the teachers and make them ready.
 
@@ -153,7 +153,7 @@ def _prepare(
         name = f"{run.teacher / f'voter-{number}' if number else run.teacher}"
         cost = measure_int8(vote.teacher, scorer, sample, batch_pieces=batch_pieces)
         measured = {"nats/word": cost.divergence, "other tag": cost.other_tag}
-        report(Event(STAGE, f"{name} in int8 against float32, {cost.words} words", metrics=measured))
+        tell(Event(STAGE, f"{name} in int8 against float32, {cost.words} words", metrics=measured))
         require_bearable(cost, name=name)
         costs[f"voter-{number}" if number else "teacher"] = cost.to_json()
     if processes.is_main:
@@ -187,11 +187,11 @@ def _label_part(
     folder: Path,
     shard_fingerprint: str,
     labeller: _Labeller,
-    report: Reporter,
+    tell: Reporter,
 ) -> None:
     place = shard_place(folder, part.name)
     if published_fingerprint(place) == shard_fingerprint:
-        report(Event(STAGE, f"{part.name}: there already"))
+        tell(Event(STAGE, f"{part.name}: there already"))
         return
     start = time.monotonic()
     logits, covered, _ = vote_on_words(
@@ -203,7 +203,7 @@ def _label_part(
     )
     write_shard(place, part.sentences, logits, covered, language=part.language, fingerprint=shard_fingerprint)
     speed = len(part.sentences) / (time.monotonic() - start)
-    report(Event(STAGE, f"{part.name}: {len(part.sentences)} sentences", metrics={"sentences/s": speed}))
+    tell(Event(STAGE, f"{part.name}: {len(part.sentences)} sentences", metrics={"sentences/s": speed}))
 
 
 def _seal(
@@ -212,7 +212,7 @@ def _seal(
     counts: dict[str, TransferCounts],
     scheme: LabelScheme,
     wanted: str,
-    report: Reporter,
+    tell: Reporter,
 ) -> None:
     for path in folder.iterdir():
         if path.is_dir() and path.name not in names:
@@ -227,4 +227,4 @@ def _seal(
     seal_store(folder, names, fingerprint=wanted, tags=scheme.tags, counts=languages)
     kept = sum(count.kept for count in counts.values())
     dropped = sum(count.duplicates + count.held_out for count in counts.values())
-    report(Event(STAGE, f"{kept} sentences labelled; {dropped} duplicates and held-out sentences left out"))
+    tell(Event(STAGE, f"{kept} sentences labelled; {dropped} duplicates and held-out sentences left out"))

@@ -53,13 +53,13 @@ class _Job:
     wanted: str
     precision: Computed
     processes: Processes
-    report: Reporter
+    tell: Reporter
 
 
-def train_student(recipe: Recipe, run: RunFolder, wanted: str, report: Reporter) -> None:
+def train_student(recipe: Recipe, run: RunFolder, wanted: str, tell: Reporter) -> None:
     """Make `run.student`. Goes on from its last checkpoint; every process of the job calls it."""
     processes = current_processes()
-    report = report if processes.is_main else silent
+    tell = tell if processes.is_main else silent
     corpus = open_corpus(recipe.corpus)
     store = open_store(run.soft_labels)
     verify(run.teacher)
@@ -67,8 +67,8 @@ def train_student(recipe: Recipe, run: RunFolder, wanted: str, report: Reporter)
         run.teacher, corpus.scheme, labels={}, max_pieces=recipe.teacher.max_pieces, device=processes.device
     )
     work, updates = run.work(STAGE), recipe.train.updates
-    precision = begin_stage(recipe, run, STAGE, wanted, processes=processes, report=report)
-    job = _Job(recipe, corpus, store, teacher, updates, run.student, work, wanted, precision, processes, report)
+    precision = begin_stage(recipe, run, STAGE, wanted, processes=processes, tell=tell)
+    job = _Job(recipe, corpus, store, teacher, updates, run.student, work, wanted, precision, processes, tell)
     if trains_per_language(recipe.train.strategy):
         _train_each_language(job)
     else:
@@ -84,7 +84,7 @@ def _train_each_language(job: _Job) -> None:
     finished = job.work / "students"
     for number, language in enumerate(languages):
         if published_fingerprint(finished / language) == job.wanted:
-            job.report(Event(STAGE, f"{language}: done before"))
+            job.tell(Event(STAGE, f"{language}: done before"))
             continue
         own = replace(
             job,
@@ -93,7 +93,7 @@ def _train_each_language(job: _Job) -> None:
             updates=max(1, share + (number < spare)),
             target=finished / language,
             work=job.work / "languages" / language,
-            report=_naming(language, job.report),
+            tell=_naming(language, job.tell),
         )
         _train(own)
     if job.processes.is_main:
@@ -108,8 +108,8 @@ def _manifest_details(job: _Job) -> dict[str, str]:
     return {"fingerprint": job.wanted, "precision": KINDS[job.recipe.student.kind].name_precision(job.precision)}
 
 
-def _naming(language: str, report: Reporter) -> Reporter:
-    return lambda event: report(replace(event, message=f"{language}: {event.message}"))
+def _naming(language: str, tell: Reporter) -> Reporter:
+    return lambda event: tell(replace(event, message=f"{language}: {event.message}"))
 
 
 def _train(job: _Job) -> None:
@@ -127,7 +127,7 @@ def _train(job: _Job) -> None:
     encoder = PieceEncoder(tokenizer, max_pieces=recipe.student.max_pieces, pad_id=tokenizer.get_vocab()["[PAD]"])
     network = new_student(recipe, tokenizer, job.teacher).to(processes.device)
     size = f"{count_parameters(network):,} parameters, {tokenizer.get_vocab_size():,} pieces"
-    job.report(Event(STAGE, f"student of {size}"))
+    job.tell(Event(STAGE, f"student of {size}"))
     history = train_phases(
         network,
         _phases(job, _open_distillation(job, encoder, network)),
@@ -140,7 +140,7 @@ def _train(job: _Job) -> None:
         ),
         processes=processes,
         checkpoints=CheckpointFolder(job.work / "checkpoints", job=job.wanted),
-        report=job.report,
+        tell=job.tell,
     )
     if processes.is_main:
         with publish(job.target, _manifest_details(job)) as folder:

@@ -46,7 +46,7 @@ def train_phases(
     settings: LoopSettings,
     processes: Processes,
     checkpoints: CheckpointFolder,
-    report: Reporter,
+    tell: Reporter,
 ) -> list[dict[str, Any]]:
     """Train `model` in place through all phases, going on from the newest checkpoint; the history of looks at dev.
 
@@ -58,12 +58,12 @@ def train_phases(
     state, tensors = saved or (TrainingState(), {})
     if saved:
         _load(model, tensors, "model/")
-        report(Event(settings.stage, f"goes on at update {state.total}"))
+        tell(Event(settings.stage, f"goes on at update {state.total}"))
     for tensor in model.state_dict().values():  # one bit of difference between machines would last
         processes.share_tensor(tensor)
     with signals_held(), deferred("after this update, with the state saved") as stopped:
         while state.phase < len(phases):
-            job = _PhaseJob(model, phases[state.phase], state, settings, processes, checkpoints, report, stopped)
+            job = _PhaseJob(model, phases[state.phase], state, settings, processes, checkpoints, tell, stopped)
             job.run(tensors)
             tensors = {}
     return state.looks
@@ -80,11 +80,11 @@ class _PhaseJob:
         settings: LoopSettings,
         processes: Processes,
         checkpoints: CheckpointFolder,
-        report: Reporter,
+        tell: Reporter,
         stopped: Callable[[], bool],
     ) -> None:
         self.model, self.phase, self.state, self.settings = model, phase, state, settings
-        self.processes, self.checkpoints, self.report, self.stopped = processes, checkpoints, report, stopped
+        self.processes, self.checkpoints, self.tell, self.stopped = processes, checkpoints, tell, stopped
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in phase.trained)
             parameter.grad = None
@@ -144,7 +144,7 @@ class _PhaseJob:
         state.update += 1
         state.total += 1
         self.updates_since_look += 1
-        self.report(Event(self.settings.stage, phase.name, done=state.update, total=phase.updates, unit="updates"))
+        self.tell(Event(self.settings.stage, phase.name, done=state.update, total=phase.updates, unit="updates"))
 
     def _look(self) -> None:
         """Check the loss since the last look, score the model on dev, keep the weights if they are the phase's best."""
@@ -154,7 +154,7 @@ class _PhaseJob:
         self.loss, self.updates_since_look = torch.zeros_like(self.loss), 0
         numbers = self._score(self.phase.evaluate) if self.phase.evaluate else {}
         message = f"{self.phase.name}, update {self.state.update}"
-        self.report(Event(self.settings.stage, message, metrics={"loss": loss, **numbers}))
+        self.tell(Event(self.settings.stage, message, metrics={"loss": loss, **numbers}))
 
     def _score(self, evaluate: Callable[[], Mapping[str, float]]) -> dict[str, float]:
         self.model.eval()
