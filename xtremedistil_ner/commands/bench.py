@@ -1,4 +1,4 @@
-"""The command that measures speed: `bench`."""
+"""The command that measures speed and memory: `bench`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from xtremedistil_ner.commands.runs import Json, echo
-from xtremedistil_ner.commands.terminal import TerminalReporter, format_comparison
+from xtremedistil_ner.commands.options import CorpusOption, JsonOption, SplitOption
+from xtremedistil_ner.commands.runs import echo
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.run_folder.files import RunFolder
 from xtremedistil_ner.tagging.export_reader import find_export
@@ -19,28 +19,38 @@ bench_app = typer.Typer(rich_markup_mode=None)
 
 @bench_app.command()
 def bench(
-    exports: Annotated[list[Path], typer.Argument(metavar="EXPORT...", help="Export folders, or their run folders.")],
+    exports: Annotated[
+        list[Path], typer.Argument(metavar="EXPORT...", help="Export folders, or run folders that have one.")
+    ],
     stage: Annotated[Literal["tag", "label", "train"], typer.Option(help="What to time.")] = "tag",
     teacher: Annotated[
-        str, typer.Option(metavar="DIR_OR_SHAPE", help="Teacher's folder, or a shape: mbert, minilm-12; `none`.")
+        str,
+        typer.Option(
+            metavar="DIR_OR_SHAPE",
+            help="Teacher: a folder, a shape with random weights (`mbert`, `minilm-12`), or `none`.",
+        ),
     ] = "mbert",
-    against: Annotated[str, typer.Option(help="Peers, such as `spacy,hf-pipeline`.")] = "",
-    corpus: Annotated[str, typer.Option(metavar="PATH", help="Corpus folder or URL, or `demo`.")] = "demo",
-    split: Annotated[Literal["train", "dev", "test"], typer.Option(help="Split that is read.")] = "test",
-    batches: Annotated[str, typer.Option(help="Sizes of batches.")] = "1,32,128",
-    lengths: Annotated[str, typer.Option(help="Lengths in pieces.")] = "16,32,64,128",
-    threads: Annotated[int, typer.Option(min=1, help="Threads; with one, process CPU time is measured.")] = 1,
-    rounds: Annotated[int, typer.Option(min=3, help="Rounds of each comparison.")] = 9,
-    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Where models run.")] = "cpu",
+    against: Annotated[str, typer.Option(help="Peers to time as well, such as `spacy,hf-pipeline`.")] = "",
+    corpus: CorpusOption = "demo",
+    split: SplitOption = "test",
+    batches: Annotated[str, typer.Option(help="Batch sizes in sentences (`tag` and `train`).")] = "1,32,128",
+    lengths: Annotated[str, typer.Option(help="Sentence lengths in word pieces (`tag`).")] = "16,32,64,128",
+    threads: Annotated[
+        int, typer.Option(min=1, help="Threads; with 1 on a CPU, process CPU time is measured, else wall time.")
+    ] = 1,
+    rounds: Annotated[int, typer.Option(min=3, help="Rounds per comparison; results are medians over them.")] = 9,
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="Device of the models.")] = "cpu",
     out: Annotated[
-        Path | None, typer.Option(file_okay=False, help="Where the JSON goes. [default: the run's, else ./bench]")
+        Path | None,
+        typer.Option(file_okay=False, help="Folder for the JSON record. [default: bench/ of the run, else ./bench]"),
     ] = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Measure speed and memory as ratios in one run."""
+    """Measure speed and memory against a teacher and peers."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # before numpy and torch read them
         os.environ[name] = str(threads)
     from xtremedistil_ner.bench.run import BenchSettings, run_bench
+    from xtremedistil_ner.commands.terminal import TerminalReporter
 
     settings = BenchSettings(
         stage=stage,
@@ -61,6 +71,7 @@ def bench(
 
 
 def _format(record: dict[str, Any], written: Path) -> str:
+    from xtremedistil_ner.commands.terminal import format_comparison
     from xtremedistil_ner.report.speed import speed_tables
 
     return format_comparison(speed_tables(record)) + f"\n\nwrote {written}"

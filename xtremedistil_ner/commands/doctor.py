@@ -1,4 +1,4 @@
-"""What this machine has and lacks for a run: one finding a line, each with what to do where something is wrong."""
+"""What this machine has and lacks for a run. Each finding that is not ok says what to do."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ _HUB_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at. A `problem` keeps what is installed from working, a `warning` some of it.
+    """The result of one check.
 
-    `absent` is an extra that is not installed.
+    With a `problem` something that is installed cannot work; a `warning` is a limit; `absent` is an extra that is not
+    installed.
     """
 
     name: str
@@ -47,11 +48,11 @@ class Finding:
 
 
 def examine(out: Path, recipes: int) -> list[Finding]:
-    """Look at this machine. `out` is where runs go; `recipes` is how many came with the package.
+    """Check this machine. `out` is the folder for runs, `recipes` the number of packaged recipes.
 
-    What is only looked at by way of an extra's package is left out where that package is missing.
+    A check that needs a package of an extra is skipped if the package is missing.
     """
-    looks: dict[str, Callable[[], Iterable[Finding]]] = {
+    checks: dict[str, Callable[[], Iterable[Finding]]] = {
         "python": lambda: [_python()],
         "packages": _packages,
         "cores": lambda: [Finding("cores", "ok", str(available_cores()))],
@@ -62,17 +63,17 @@ def examine(out: Path, recipes: int) -> list[Finding]:
         "cache": lambda: [_cache()],
         "packaged data": lambda: [_packaged_data(recipes)],
     }
-    return [finding for name, look in looks.items() for finding in _findings_of(name, look)]
+    return [finding for name, check in checks.items() for finding in _findings_of(name, check)]
 
 
-def _findings_of(name: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
-    """What a look found; a look that fails, for whatever reason, is a finding itself."""
+def _findings_of(name: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    """Run one check. If it fails, for whatever reason, the failure is its finding."""
     try:
-        return list(look())
+        return list(check())
     except Exception as error:
         if lack_of_extra(error, "doctor"):  # the extra is reported as absent
             return []
-        text = f"cannot be looked at ({type(error).__name__}: {first_line(error)}). Install its packages again."
+        text = f"cannot be checked ({type(error).__name__}: {first_line(error)}). Install its packages again."
         return [Finding(name, "problem", text)]
 
 
@@ -92,21 +93,21 @@ def _packages() -> Iterator[Finding]:
         yield Finding("packages", "warning", f"unknown, because {_PACKAGE} is not installed. Run: pip install -e .")
         return
     reported = set()
-    for requirement in _wanted(needed, ""):
+    for requirement in _requirements(needed, ""):
         reported.add(requirement.name)
         yield _package(requirement)
     for extra, purpose in _EXTRAS.items():
-        wanted = list(_wanted(needed, extra))
-        missing = [requirement.name for requirement in wanted if _version_of(requirement) is None]
-        for requirement in wanted:
+        requirements = list(_requirements(needed, extra))
+        missing = [requirement.name for requirement in requirements if _version_of(requirement) is None]
+        for requirement in requirements:
             if requirement.name not in reported and requirement.name not in missing:
                 reported.add(requirement.name)
                 yield _package(requirement)
         yield _extra(extra, purpose, missing)
 
 
-def _wanted(needed: Sequence[Requirement], extra: str) -> Iterator[Requirement]:
-    """The requirements of an extra, those of the extras that it names included; of the base with an empty name."""
+def _requirements(needed: Sequence[Requirement], extra: str) -> Iterator[Requirement]:
+    """The requirements of an extra and of the extras that it includes; with an empty name those of the base."""
     for requirement in needed:
         marker = requirement.marker
         of_base = marker is None or marker.evaluate({"extra": ""})
@@ -114,19 +115,19 @@ def _wanted(needed: Sequence[Requirement], extra: str) -> Iterator[Requirement]:
             continue
         if requirement.name == _PACKAGE:
             for name in requirement.extras:
-                yield from _wanted(needed, name)
+                yield from _requirements(needed, name)
         else:
             yield requirement
 
 
 def _package(requirement: Requirement) -> Finding:
-    name, found = requirement.name, _version_of(requirement)
+    name, installed = requirement.name, _version_of(requirement)
     remedy = f"Run: pip install '{name}{requirement.specifier}'"
-    if found is None:
+    if installed is None:
         return Finding(name, "problem", f"missing. {remedy}")
-    if requirement.specifier.contains(found, prereleases=True):
-        return Finding(name, "ok", found)
-    return Finding(name, "problem", f"{found} is too old. {remedy}")
+    if requirement.specifier.contains(installed, prereleases=True):
+        return Finding(name, "ok", installed)
+    return Finding(name, "problem", f"{installed} is too old. {remedy}")
 
 
 def _extra(name: str, purpose: str, missing: list[str]) -> Finding:
@@ -153,7 +154,7 @@ def _devices() -> Iterator[Finding]:
             memory = torch.cuda.get_device_properties(index).total_memory
             yield Finding(f"gpu {index}", "ok", f"{torch.cuda.get_device_name(index)}, {memory / 1e9:.0f} GB")
     else:
-        yield Finding("gpu", "warning", "none: runs work, and take long with a teacher of BERT's size.")
+        yield Finding("gpu", "warning", "none: runs work, but take long with a teacher of BERT's size.")
     yield Finding("precision", "ok", describe_device(best_device()))
     yield Finding("torch threads", "ok", str(torch.get_num_threads()))
 
@@ -161,23 +162,29 @@ def _devices() -> Iterator[Finding]:
 def _memory() -> Finding:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.is_file() and (text := limit.read_text().strip()).isdigit():
-        total = min(total, int(text))
-    found = f"{total / 1e9:.1f} GB"
+    if limit.is_file() and (limit_bytes := limit.read_text().strip()).isdigit():
+        total = min(total, int(limit_bytes))
+    text = f"{total / 1e9:.1f} GB"
     if total < _LITTLE_MEMORY_GB * 1e9:
-        return Finding("memory", "warning", f"{found}; the demo wants {_LITTLE_MEMORY_GB:.0f} GB.")
-    return Finding("memory", "ok", found)
+        return Finding("memory", "warning", f"{text}; the demo needs {_LITTLE_MEMORY_GB:.0f} GB.")
+    return Finding("memory", "ok", text)
 
 
 def _disk(out: Path) -> Finding:
-    place = next(folder for folder in (out.resolve(), *out.resolve().parents) if folder.is_dir())
-    free = f"{shutil.disk_usage(place).free / 1e9:.1f} GB free at {place}"
-    if not os.access(place, os.W_OK):
-        return Finding("disk", "problem", f"{place} cannot be written. Give another folder with --out.")
-    if shutil.disk_usage(place).free < _LITTLE_DISK_GB * 1e9:
-        text = f"{free}; a run with a teacher of BERT's size wants {_LITTLE_DISK_GB:.0f} GB."
+    folder = _existing_folder(out.resolve())
+    free_bytes = shutil.disk_usage(folder).free
+    free = f"{free_bytes / 1e9:.1f} GB free at {folder}"
+    if not os.access(folder, os.W_OK):
+        return Finding("disk", "problem", f"{folder} cannot be written. Give another folder with --out.")
+    if free_bytes < _LITTLE_DISK_GB * 1e9:
+        text = f"{free}; a run with a teacher of BERT's size needs {_LITTLE_DISK_GB:.0f} GB."
         return Finding("disk", "warning", text)
     return Finding("disk", "ok", free)
+
+
+def _existing_folder(path: Path) -> Path:
+    """The path itself, or the nearest folder above it that exists."""
+    return next(folder for folder in (path, *path.parents) if folder.is_dir())
 
 
 def _hub() -> Finding:
@@ -200,10 +207,9 @@ def _cache() -> Finding:
     from huggingface_hub import constants
 
     cache = Path(constants.HF_HUB_CACHE)
-    place = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
-    if not os.access(place, os.W_OK):
+    if not os.access(_existing_folder(cache), os.W_OK):
         return Finding("cache", "problem", f"{cache} cannot be written. Set HF_HOME to a folder that can.")
-    return Finding("cache", "ok", str(cache) if cache.is_dir() else f"{cache} (made when needed)")
+    return Finding("cache", "ok", str(cache) if cache.is_dir() else f"{cache} (created when needed)")
 
 
 def _packaged_data(recipes: int) -> Finding:

@@ -1,7 +1,7 @@
-"""The command line: this room alone prints results, `processes/process_end.py` ends the process.
+"""The command line. Only this room prints results; `processes/process_end.py` ends the process.
 
-Heavy imports stand inside the commands, because `--help` must not pay for torch. Results go to standard output,
-progress and errors to standard error; `--json` prints one JSON value and no progress.
+Commands import heavy modules inside their functions, so that `--help` and `--version` answer quickly. Results go to
+standard output, progress and errors to standard error; `--json` prints one JSON value and no progress.
 """
 
 from __future__ import annotations
@@ -10,28 +10,23 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xtremedistil_ner.commands.bench import bench_app
-from xtremedistil_ner.commands.runs import (
-    Json,
+from xtremedistil_ner.commands.options import (
+    ColumnsOption,
+    CorpusArgument,
+    CorpusOption,
+    GraphOption,
+    JsonOption,
     Protocol,
-    echo,
-    packaged_recipes,
-    read_languages,
-    runs_app,
+    SplitOption,
+    TypesOption,
 )
-from xtremedistil_ner.commands.service import Columns, GraphOption, read_columns, service_app
-from xtremedistil_ner.commands.terminal import (
-    TerminalReporter,
-    format_check,
-    format_findings,
-    format_scores,
-    format_stats,
-    format_unread,
-)
+from xtremedistil_ner.commands.runs import echo, packaged_recipes, read_languages, runs_app
+from xtremedistil_ner.commands.service import read_columns, service_app
 from xtremedistil_ner.errors import CorpusError, ResourceError, UsageError, quoted
 from xtremedistil_ner.labels import OUTSIDE
 from xtremedistil_ner.processes.process_end import open_streams, require_unicode
@@ -40,17 +35,6 @@ if TYPE_CHECKING:
     from xtremedistil_ner.corpus.check import SplitStats
 
 
-def _named(path: str) -> str:
-    if not path:
-        raise UsageError("The path of the corpus is empty. Give a folder, a URL, or `demo`.")
-    return path
-
-
-CorpusPath = Annotated[str, typer.Argument(metavar="PATH", help="Corpus folder or URL, or `demo`.", callback=_named)]
-TypesOption = Annotated[
-    str, typer.Option(metavar="OLD=NEW,OLD=…", help="New names of entity types; `OLD=` leaves a type out.")
-]
-
 app = typer.Typer(
     help="Distil large multilingual entity taggers into small, fast ones.",
     no_args_is_help=True,
@@ -58,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-corpus_app = typer.Typer(help="Look at a corpus before a run.", no_args_is_help=True, rich_markup_mode=None)
+corpus_app = typer.Typer(help="Check or count a corpus before a run.", no_args_is_help=True, rich_markup_mode=None)
 tools_app = typer.Typer(rich_markup_mode=None)
 
 
@@ -70,7 +54,7 @@ def run() -> None:
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     if version:
         from xtremedistil_ner import __version__
 
@@ -80,18 +64,21 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 
 @tools_app.command()
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="Folder of a teacher, a student or an export.")],
-    corpus: Annotated[str, typer.Option(metavar="PATH", help="Corpus folder or URL, or `demo`.", callback=_named)],
-    split: Annotated[Literal["train", "dev", "test"], typer.Option(help="Split to score.")] = "test",
-    langs: Annotated[str, typer.Option(help="`all`, or codes such as `en,de`.")] = "all",
-    columns: Columns = None,
-    protocol: Annotated[Protocol, typer.Option(help="`paper`: the papers' way of scoring beside it.")] = "strict",
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a teacher, a student or an export.")],
+    corpus: CorpusOption,
+    split: SplitOption = "test",
+    langs: Annotated[str, typer.Option(help="Language codes such as `en,de`, or `all`.")] = "all",
+    columns: ColumnsOption = None,
+    protocol: Annotated[
+        Protocol, typer.Option(help="`paper` adds scores by the papers' protocol to the strict ones.")
+    ] = "strict",
     types: TypesOption = "",
     precision: GraphOption = None,
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Score a model per language: strict entity F1 of whole sentences."""
+    """Score a model per language by strict entity F1."""
     codes, options, mapping = read_languages(langs), read_columns(columns), _read_types(types)
+    from xtremedistil_ner.commands.terminal import TerminalReporter, format_scores
     from xtremedistil_ner.stages.evaluate import evaluate_model
 
     with TerminalReporter(quiet=as_json) as tell:
@@ -110,8 +97,9 @@ def evaluate(
 
 
 @corpus_app.command("check")
-def corpus_check(path: CorpusPath, columns: Columns = None, types: TypesOption = "") -> None:
-    """Read every file of a corpus, and list what is wrong with it and what no run would read."""
+def corpus_check(path: CorpusArgument, columns: ColumnsOption = None, types: TypesOption = "") -> None:
+    """Read every file, and list errors and unread files."""
+    from xtremedistil_ner.commands.terminal import format_check, format_unread
     from xtremedistil_ner.corpus.check import check_corpus
 
     mapping = _read_types(types)
@@ -123,8 +111,9 @@ def corpus_check(path: CorpusPath, columns: Columns = None, types: TypesOption =
 
 
 @corpus_app.command("stats")
-def corpus_stats(path: CorpusPath, columns: Columns = None, types: TypesOption = "") -> None:
-    """Count sentences, words and entities per language and split."""
+def corpus_stats(path: CorpusArgument, columns: ColumnsOption = None, types: TypesOption = "") -> None:
+    """Count sentences, words and entities per split."""
+    from xtremedistil_ner.commands.terminal import format_stats
     from xtremedistil_ner.corpus import check
 
     mapping = _read_types(types)
@@ -134,7 +123,7 @@ def corpus_stats(path: CorpusPath, columns: Columns = None, types: TypesOption =
 
 
 def _read_types(text: str) -> dict[str, str | None]:
-    """The mapping of a `--types` value."""
+    """Parse a `--types` value; None stands for a type that is left out."""
     mapping: dict[str, str | None] = {}
     for part in filter(None, text.split(",")):
         old, equals, new = (piece.strip() for piece in part.partition("="))
@@ -162,19 +151,23 @@ def languages() -> None:
 
 @tools_app.command()
 def doctor(
-    out: Annotated[Path, typer.Option(help="Where runs are to be written.")] = Path("runs"),
-    as_json: Json = False,
+    out: Annotated[Path, typer.Option(help="Folder in which you want to write runs.")] = Path("runs"),
+    as_json: JsonOption = False,
 ) -> None:
-    """Look at what this machine has and lacks; ends with 5 where something that is installed cannot work."""
+    """Check what this machine has and what it lacks.
+
+    The exit code is 5 if something that is installed cannot work.
+    """
     from xtremedistil_ner.commands.doctor import examine
+    from xtremedistil_ner.commands.terminal import format_findings
 
     findings = examine(out, recipes=len(packaged_recipes()))
     echo([asdict(finding) for finding in findings] if as_json else format_findings(findings))
     problems = [finding.name for finding in findings if finding.state == "problem"]
     if problems:
-        raise ResourceError(f"{', '.join(problems)}: see above for what is wrong and what to do.")
+        raise ResourceError(f"{', '.join(problems)}: see above for causes and remedies.")
 
 
 for _part in (runs_app, service_app, bench_app, tools_app):
-    app.add_typer(_part)  # without a name, so that its commands stand at the top, in this order
+    app.add_typer(_part)  # without a name, so that its commands are top-level ones, in this order
 app.add_typer(corpus_app, name="corpus")

@@ -1,4 +1,4 @@
-"""The commands that make runs and look at them: `distil`, its stages by themselves, `report`, `compare`, `recipes`."""
+"""The commands that make and inspect runs: `distil`, each stage alone, `report`, `compare`, `recipes`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,22 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xtremedistil_ner.addresses import text_without_secrets, values_without_secrets
-from xtremedistil_ner.commands.terminal import TerminalReporter, format_comparison, format_result, format_table
+from xtremedistil_ner.commands.options import (
+    DryRunOption,
+    JsonOption,
+    LanguagesOption,
+    OutOption,
+    OverridesOption,
+    ProcessesOption,
+    ProtocolOption,
+    RecipeName,
+    TakeFromOption,
+)
 from xtremedistil_ner.errors import UsageError, quoted
 from xtremedistil_ner.names import LANGUAGE_RULE, is_language
 from xtremedistil_ner.run_folder.files import RunFolder, write_text
@@ -24,43 +34,28 @@ if TYPE_CHECKING:
 
 DEFAULT_RECIPE = "wikiann-mbert-35x"
 
-Langs = Annotated[str | None, typer.Option(help="`all` or codes such as `en,de`; without it the recipe decides.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Protocol = Literal["strict", "paper"]
-ProtocolOption = Annotated[
-    Protocol | None, typer.Option(help="`paper`: the papers' way of scoring beside the strict one.")
-]
-RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="Name (`xner recipes`), file, or run folder.")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="SECTION.FIELD=VALUE", help="May be repeated.")]
-Out = Annotated[Path | None, typer.Option(file_okay=False, help="Run folder. [default: runs/<recipe name>]")]
-TakeFrom = Annotated[
-    Path | None,
-    typer.Option("--from", exists=True, file_okay=False, help="Run folder whose fitting artefacts are reused."),
-]
-ProcessCount = Annotated[
-    int | None,
-    typer.Option(min=1, help="Processes of each stage. [default: one per GPU; on CPU as the stage needs]"),
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done and why, and do nothing.")]
-
 runs_app = typer.Typer(rich_markup_mode=None)
 
 
 @runs_app.command()
 def distil(
     recipe: RecipeName = DEFAULT_RECIPE,
-    langs: Langs = None,
-    overrides: Overrides = None,
-    out: Out = None,
-    take_from: TakeFrom = None,
+    langs: LanguagesOption = None,
+    overrides: OverridesOption = None,
+    out: OutOption = None,
+    take_from: TakeFromOption = None,
     protocol: ProtocolOption = None,
-    only: Annotated[Stage | None, typer.Option(help="Do this stage alone.")] = None,
+    only: Annotated[Stage | None, typer.Option(help="Run this stage only.")] = None,
     until: Annotated[Stage | None, typer.Option(help="Stop after this stage.")] = None,
-    processes: ProcessCount = None,
-    dry_run: DryRun = False,
-    as_json: Json = False,
+    processes: ProcessesOption = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Distil a teacher into a student: fine-tune, label, train, evaluate, export."""
+    """Distil a teacher into a student, from corpus to export.
+
+    The stages are finetune, pseudolabel, train, evaluate and export. The same command resumes an interrupted run.
+    """
+    from xtremedistil_ner.commands.terminal import TerminalReporter, format_result
     from xtremedistil_ner.pipeline.run import run_pipeline
 
     changes = list(overrides or [])
@@ -84,18 +79,18 @@ def distil(
 
 
 def _add_stage_command(stage: Stage, sentence: str) -> None:
-    """`distil` with `only` fixed, and the other options that a single stage has; its recipe must be named."""
+    """Add a command that is `distil --only STAGE`; it requires a recipe."""
 
     @runs_app.command(stage, help=sentence)
     def command(
         recipe: RecipeName,
-        langs: Langs = None,
-        overrides: Overrides = None,
-        out: Out = None,
-        take_from: TakeFrom = None,
-        processes: ProcessCount = None,
-        dry_run: DryRun = False,
-        as_json: Json = False,
+        langs: LanguagesOption = None,
+        overrides: OverridesOption = None,
+        out: OutOption = None,
+        take_from: TakeFromOption = None,
+        processes: ProcessesOption = None,
+        dry_run: DryRunOption = False,
+        as_json: JsonOption = False,
     ) -> None:
         distil(
             recipe,
@@ -111,8 +106,8 @@ def _add_stage_command(stage: Stage, sentence: str) -> None:
 
 
 _add_stage_command("finetune", "Fine-tune the teacher on the labelled corpora.")
-_add_stage_command("pseudolabel", "Write the teacher's soft labels of the transfer set.")
-_add_stage_command("train", "Train the student on the soft labels.")
+_add_stage_command("pseudolabel", "Label the transfer set with the teacher.")
+_add_stage_command("train", "Train the student.")
 
 
 @runs_app.command()
@@ -120,26 +115,33 @@ def export(
     recipe: RecipeName,
     formats: Annotated[
         str | None,
-        typer.Option("--format", help="Some of hf,onnx,onnx-int8,triton,web. [default: the recipe's, the first three]"),
+        typer.Option(
+            "--format",
+            help="Formats: hf, onnx, onnx-int8, triton, web. [default: the recipe's; there hf,onnx,onnx-int8]",
+        ),
     ] = None,
     runtime: Annotated[
         str | None,
-        typer.Option("--onnxruntime-web", metavar="DIR", help="Folder of that npm package, for web."),
+        typer.Option(
+            "--onnxruntime-web", metavar="DIR", help="Folder of npm's onnxruntime-web; required by the format web."
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Publish the int8 graph whatever it costs.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Publish the int8 graph even if it loses more than 0.3 F1 points on dev.")
+    ] = False,
     push_to_hub: Annotated[
-        str | None, typer.Option("--push-to-hub", metavar="ID", help="Upload it to this repository of the Hub.")
+        str | None, typer.Option("--push-to-hub", metavar="ID", help="Upload the export to this Hub repository.")
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="Make that repository a private one.")] = False,
-    langs: Langs = None,
-    overrides: Overrides = None,
-    out: Out = None,
-    take_from: TakeFrom = None,
-    processes: ProcessCount = None,
-    dry_run: DryRun = False,
-    as_json: Json = False,
+    private: Annotated[bool, typer.Option("--private", help="Create the Hub repository as a private one.")] = False,
+    langs: LanguagesOption = None,
+    overrides: OverridesOption = None,
+    out: OutOption = None,
+    take_from: TakeFromOption = None,
+    processes: ProcessesOption = None,
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Export the student of a run folder for transformers and ONNX Runtime."""
+    """Export the student for transformers and ONNX Runtime."""
     changes = list(overrides or [])
     if formats is not None:
         changes.append(f"export.formats={json.dumps([name.strip() for name in formats.split(',')])}")
@@ -148,7 +150,7 @@ def export(
     if force:
         changes.append("export.force_int8=true")
     if private and push_to_hub is None:
-        raise UsageError("--private: of a repository that --push-to-hub names.")
+        raise UsageError("--private needs --push-to-hub, which names the repository.")
     distil(
         recipe,
         langs,
@@ -161,6 +163,7 @@ def export(
         as_json=as_json,
     )
     if push_to_hub is not None and not dry_run:
+        from xtremedistil_ner.commands.terminal import TerminalReporter
         from xtremedistil_ner.export.upload import push_export
 
         _, folder = read_recipe(recipe, None, [], out)
@@ -171,9 +174,12 @@ def export(
 @runs_app.command("report")
 def show_report(
     run: Annotated[Path, typer.Argument(metavar="RUN", exists=True, file_okay=False, help="Folder of a finished run.")],
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Write a run's report.md and report.html again from its report.json and benchmarks, and print it."""
+    """Rebuild and print the report of a run.
+
+    report.md and report.html are written again from report.json and the run's benchmarks.
+    """
     from xtremedistil_ner.report.html import format_page
     from xtremedistil_ner.report.markdown import format_report
     from xtremedistil_ner.report.speed import read_speed
@@ -190,11 +196,13 @@ def show_report(
 @runs_app.command()
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", exists=True, help="Run folders, or report.json files.")
+        list[Path],
+        typer.Argument(metavar="RUN...", exists=True, help="Run folders or report.json files, at least two."),
     ],
-    as_json: Json = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Set two or more runs side by side: scores, what was kept, size, time, and whether students differ."""
+    """Compare runs: scores, retention, size, time, significance."""
+    from xtremedistil_ner.commands.terminal import format_comparison
     from xtremedistil_ner.report.compare import compare_runs, comparison_tables, open_runs
 
     compared = compare_runs(open_runs(runs))
@@ -204,6 +212,8 @@ def compare(
 @runs_app.command()
 def recipes() -> None:
     """List the recipes that come with the package."""
+    from xtremedistil_ner.commands.terminal import format_table
+
     rows = [("recipe", "what it is")]
     for name, path in packaged_recipes().items():
         first_line = path.read_text(encoding="utf-8").partition("\n")[0]
@@ -212,7 +222,7 @@ def recipes() -> None:
 
 
 def read_recipe(source: str, langs: str | None, overrides: list[str] | None, out: Path | None) -> tuple[Recipe, Path]:
-    """The recipe of a name, a file or a run folder, and the run folder to use."""
+    """Read a recipe by its name, from a file or from a run folder; return it with the run folder to use."""
     from xtremedistil_ner.recipe.reader import load_recipe
 
     changes = list(overrides or [])
@@ -226,7 +236,7 @@ def read_recipe(source: str, langs: str | None, overrides: list[str] | None, out
 
 
 def packaged_recipes() -> dict[str, Path]:
-    """Files by recipe name; a recipe in a folder is named `folder/name`."""
+    """Recipe files by name; a recipe in a subfolder is called `folder/name`."""
     package = Path(__file__).parents[1]
     installed = package / "_data" / "recipes"  # in a wheel; a checkout has them beside the package
     folder = installed if installed.is_dir() else package.parent / "recipes"
@@ -235,7 +245,7 @@ def packaged_recipes() -> dict[str, Path]:
 
 
 def read_languages(langs: str) -> tuple[str, ...]:
-    """Codes of a `--langs` value; none for `all`."""
+    """Language codes of a `--langs` value; empty for `all`."""
     if langs.strip() == "all":
         return ()
     codes = tuple(code.strip() for code in langs.split(","))
@@ -248,7 +258,7 @@ def read_languages(langs: str) -> tuple[str, ...]:
 
 
 def echo(result: str | Mapping[str, Any] | Sequence[Any]) -> None:
-    """Print a result, a text as it stands and anything else as JSON; addresses lose their secrets."""
+    """Print a result: text unchanged, anything else as JSON. Passwords and tokens are cut out of URLs."""
     if isinstance(result, str):
         typer.echo(text_without_secrets(result))
     else:

@@ -1,4 +1,4 @@
-"""The commands that put an export to use: `tag` and `serve`."""
+"""The commands that use an export: `tag` and `serve`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from xtremedistil_ner.commands.terminal import TaggingProgress
+from xtremedistil_ner.commands.options import ColumnsOption, ExportFolder, GraphOption
 from xtremedistil_ner.errors import CorpusError, UsageError, quoted
 from xtremedistil_ner.processes.cores import available_cores
 from xtremedistil_ner.serve.limits import Limits
@@ -21,14 +21,6 @@ from xtremedistil_ner.tagging.export_reader import find_export
 if TYPE_CHECKING:
     from xtremedistil_ner.recipe.data_sections import ColumnsSection
 
-Export = Annotated[Path, typer.Argument(metavar="EXPORT", help="Export folder, or a run folder that has one.")]
-GraphOption = Annotated[
-    Literal["float32", "int8"] | None, typer.Option(help="An export's graph. [default: float32 where there is one]")
-]
-Columns = Annotated[
-    str | None, typer.Option(help="Columns of words and tags, such as `word=1,tag=2`. [default: as the files show]")
-]
-
 LIMITS = Limits()
 _LARGE_BYTES = 1_000_000  # a second's work, and a process takes half of that to start
 service_app = typer.Typer(rich_markup_mode=None)
@@ -36,32 +28,43 @@ service_app = typer.Typer(rich_markup_mode=None)
 
 @service_app.command()
 def tag(
-    export: Export,
+    export: ExportFolder,
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[FILE]...", help="Plain or .gz .xz .bz2 .zst; standard input without."),
+        typer.Argument(metavar="[FILE]...", help="Input files, plain or .gz .xz .bz2 .zst. [default: standard input]"),
     ] = None,
     source: Annotated[
         Literal["text", "jsonl", "conll"] | None,
         typer.Option(
-            "--input", help="A text a line, objects with `text` or `words`, or words in columns. [default: by name]"
+            "--input",
+            help="One text per line; JSON objects with `text` or `words`; or one word per line, in columns. "
+            "[default: by file name]",
         ),
     ] = None,
     output: Annotated[
         Literal["jsonl", "conll", "brat", "terminal"] | None,
-        typer.Option("--format", help="[default: terminal on a terminal, else jsonl]"),
+        typer.Option("--format", help="Output format. [default: terminal on a terminal, else jsonl]"),
     ] = None,
-    columns: Columns = None,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Pass over bad lines and count them.")] = False,
+    columns: ColumnsOption = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Skip lines that cannot be read, and count them.")
+    ] = False,
     precision: GraphOption = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of the model. [default: one per core, shared by the workers]")
+        int | None, typer.Option(min=1, help="Model threads per worker. [default: cores divided by workers]")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes. [default: one per core for files above 1 MB]")
+        int | None,
+        typer.Option(
+            min=1, help="Worker processes. [default: one per core for files above 1 MB in jsonl or conll, else 1]"
+        ),
     ] = None,
 ) -> None:
-    """Tag text from files or standard input, in order and with bounded memory."""
+    """Tag text from files or standard input.
+
+    The order of the input is kept, and memory does not grow with its length.
+    """
+    from xtremedistil_ner.commands.terminal import TaggingProgress
     from xtremedistil_ner.corpus.layout import SHOWN_BY_FILE, ColumnNumbers
     from xtremedistil_ner.tagging.documents import STANDARD_INPUT, format_of, read_documents
     from xtremedistil_ner.tagging.formats import LINE_FORMATS, tag_lines, writable
@@ -109,25 +112,28 @@ def tag(
 
 @service_app.command()
 def serve(
-    export: Export,
+    export: ExportFolder,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
     precision: GraphOption = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads that tag. [default: one per core]")] = None,
-    body_bytes: Annotated[int, typer.Option(min=1, help="Bytes of a request's body, at most.")] = LIMITS.body_bytes,
-    texts: Annotated[int, typer.Option(min=1, help="Texts of a request, at most.")] = LIMITS.texts,
+    threads: Annotated[int | None, typer.Option(min=1, help="Tagging threads. [default: one per core]")] = None,
+    body_bytes: Annotated[int, typer.Option(min=1, help="Largest request body, in bytes.")] = LIMITS.body_bytes,
+    texts: Annotated[int, typer.Option(min=1, help="Most texts per request.")] = LIMITS.texts,
     characters: Annotated[
-        int, typer.Option(min=1, help="Characters of a request's texts, at most.")
+        int, typer.Option(min=1, help="Most characters per request, all texts together.")
     ] = LIMITS.characters,
     requests: Annotated[
-        int, typer.Option(min=1, help="Requests in flight, at most; others get 503.")
+        int, typer.Option(min=1, help="Most requests in flight; further ones get 503.")
     ] = LIMITS.requests,
     connections: Annotated[
-        int, typer.Option(min=1, help="Open connections, at most; the most silent one goes first.")
+        int, typer.Option(min=1, help="Most open connections; beyond that, the longest idle one is closed.")
     ] = LIMITS.connections,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for a request, at most.")] = LIMITS.timeout_s,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Time limit of a request, in seconds.")] = LIMITS.timeout_s,
 ) -> None:
-    """Serve an export over HTTP, with a page at `/`. SIGTERM drains and ends with 0."""
+    """Serve an export over HTTP, with a web page at `/`.
+
+    On SIGTERM the service answers the requests it has and ends with exit code 0.
+    """
     from xtremedistil_ner.serve.server import serve_export
 
     limits = Limits(
@@ -142,7 +148,7 @@ def serve(
 
 
 def read_columns(text: str | None) -> dict[str, ColumnsSection]:
-    """The columns that an option names, such as `word=2,tag=3`, as a keyword argument; none without it.
+    """Parse a `--columns` value such as `word=2,tag=3` into the keyword argument `columns`; {} without a value.
 
     Raises: UsageError for anything else.
     """
@@ -154,12 +160,12 @@ def read_columns(text: str | None) -> dict[str, ColumnsSection]:
     try:
         return {"columns": ColumnsSection.model_validate({name: int(number) for name, _, number in parts})}
     except ValueError as error:  # pydantic's too
-        raise UsageError(f"--columns {quoted(text)}: no two columns. Write for example word=1,tag=2.") from error
+        raise UsageError(f"--columns {quoted(text)}: not two columns. Write for example word=1,tag=2.") from error
 
 
 @dataclass
 class _Skipped:
-    """Bad lines, or sentences of columns, that were passed over: how many, and what was wrong with the first."""
+    """The number of skipped lines or sentences, and the error of the first."""
 
     count: int = 0
     first: str = ""
@@ -170,10 +176,10 @@ class _Skipped:
 
 
 def _total_bytes(paths: Sequence[Path]) -> int | None:
-    """The bytes of plain files, or of a file that standard input is."""
+    """Total size of the input; None if a file is compressed or an input is not a regular file."""
     from xtremedistil_ner.corpus.streams import COMPRESSIONS
 
     if any(path.suffix in COMPRESSIONS[1:] for path in paths):
         return None
-    found = [path.stat() for path in paths if path.is_file()] if paths else [os.fstat(sys.stdin.fileno())]
-    return sum(status.st_size for status in found) if all(stat.S_ISREG(status.st_mode) for status in found) else None
+    inputs = [path.stat() for path in paths if path.is_file()] if paths else [os.fstat(sys.stdin.fileno())]
+    return sum(status.st_size for status in inputs) if all(stat.S_ISREG(status.st_mode) for status in inputs) else None
