@@ -1,9 +1,9 @@
-"""Write `docs/recipes.md` from the recipe schema: `python docs/generate_recipes.py`. A test holds the two equal."""
+"""Write `docs/recipes.md` from the recipe schema: `python docs/generate_recipes.py`. A test compares the two."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -14,12 +14,15 @@ from xtremedistil_ner.recipe.schema import Recipe
 TARGET = Path(__file__).parent / "recipes.md"
 HEAD = """# Recipes
 
-One YAML file says everything about one run. `xner recipes` lists the ones that come with the package; a file of your
-own needs a `name`, a `teacher`, and what differs from the defaults below. Any field can be set from the command line:
-`--set train.learning_rate=3e-4`. A text is taken as it stands, and `null` clears it; every other value is YAML. The
-reader is strict: anchors, tags, unknown keys, repeated keys and wrong types are errors, all reported at once with their
-lines, and `no` is Norwegian. A setting that a run would not read, such as `student.hidden_width` of a transformer, is
-an error too, before anything runs.
+A recipe is one YAML file that describes a whole run. `xner recipes` lists the recipes that come with the package. Your
+own recipe needs a `name`, a `teacher`, and every field whose default does not suit you.
+
+* **Command line.** You can set any field: `--set train.learning_rate=3e-4`. The value of a text field is used
+  literally, and `null` clears it. Every other value is YAML.
+* **Errors.** Anchors, tags, unknown keys, repeated keys and wrong types are errors. All errors are reported at once,
+  with their lines. The code `no` is Norwegian, not false.
+* **Unused settings.** A setting that the run would not read, such as `student.hidden_width` of a transformer, is an
+  error too, before anything runs.
 
 Generated from the schema by `python docs/generate_recipes.py`.
 """
@@ -31,10 +34,10 @@ def format_schema() -> str:
 
 
 def _sections(model: type[BaseModel], path: str) -> list[str]:
-    own = {name: field for name, field in model.model_fields.items() if _section_of(field) is None}
+    plain = {name: field for name, field in model.model_fields.items() if _section_of(field) is None}
     rows = [
         f"| `{name}` | {_format_type(field)} | {_format_default(field)} | {field.description or ''} |\n"
-        for name, field in own.items()
+        for name, field in plain.items()
     ]
     title = f"\n## `{path}`\n\n{(model.__doc__ or '').strip()}\n" if path else "\n## Top level\n"
     parts = [f"{title}\n| field | type | default | meaning |\n|---|---|---|---|\n{''.join(rows)}"]
@@ -52,13 +55,16 @@ def _section_of(field: FieldInfo) -> type[BaseModel] | None:
 
 def _format_type(field: FieldInfo) -> str:
     annotation: Any = field.annotation
+    if get_origin(annotation) is Literal:
+        return " ".join(f"`{value}`" for value in get_args(annotation))
     text = getattr(annotation, "__name__", "") if isinstance(annotation, type) else str(annotation)
-    text = text.replace("typing.Literal", "one of ").replace("NoneType", "None").replace("|", "or")
     if "union-mapping" in text:
-        return "list of names, or mapping"
+        return "list or mapping"
     if text.startswith("tuple"):
-        return "list of numbers" if "int" in text else "list of names"
-    return text
+        return "list of numbers" if text.startswith("tuple[int") else "list of names"
+    if text.startswith("dict"):
+        return "mapping"
+    return text.replace("NoneType", "None").replace("|", "or")
 
 
 def _format_default(field: FieldInfo) -> str:

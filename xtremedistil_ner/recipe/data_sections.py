@@ -43,28 +43,30 @@ class Section(BaseModel):
 class HubCorpusSection(Section):
     """A labelled corpus of the Hugging Face Hub."""
 
-    id: str = Field(description="such as `unimelb-nlp/wikiann`")
-    revision: str = Field("main", description="branch, tag or commit; the report has the commit it was")
-    config: str = Field("{language}", description="configuration of a language; `{language}` stands for its code")
+    id: str = Field(description="dataset, such as `unimelb-nlp/wikiann`")
+    revision: str = Field("main", description="branch, tag or commit; the report names the commit")
+    config: str = Field("{language}", description="name of a language's configuration; `{language}` is its code")
     languages: Languages = Field(
-        (), description="what `all` stands for, as far as the dataset has them; empty: every one that `config` finds"
+        (), description="languages that `all` means, if present; empty: all that `config` matches"
     )
     words: str = Field("tokens", description="column of the words")
-    tags: str = Field("ner_tags", description="column of the tags, names or numbers of a ClassLabel")
-    tag_names: Names = Field((), description="names of numbered tags, in order, where the column does not tell")
-    train: str = Field("train", description="name of the split that teaches")
-    dev: str = Field("validation", description="name of the split that selects")
-    test: str = Field("test", description="name of the split that is scored")
+    tags: str = Field("ner_tags", description="column of the tags: names, or numbers of a ClassLabel")
+    tag_names: Names = Field((), description="names of numbered tags, in order, if the dataset does not have them")
+    train: str = Field("train", description="name of the training split")
+    dev: str = Field("validation", description="name of the split for selection")
+    test: str = Field("test", description="name of the test split")
 
 
 class ColumnsSection(Section):
-    """Which columns of a column file have the words and the tags, counted from 1."""
+    """Columns of words and tags in column files, counted from 1."""
 
-    word: int | None = Field(None, ge=1, description="empty: 1, or 2 where column 1 numbers the words")
+    word: int | None = Field(
+        None, ge=1, description="column of the words; empty: 1, or 2 if column 1 numbers the words"
+    )
     tag: int | None = Field(
         None,
         ge=1,
-        description="empty: the last one with tags; where column 1 numbers the words, the one after the word",
+        description="column of the tags; empty: the last one with tags; after numbers, the one after the word",
     )
 
     @model_validator(mode="after")
@@ -75,18 +77,17 @@ class ColumnsSection(Section):
 
 
 class CorpusSection(Section):
-    """The labelled corpora: `demo` (built in, synthetic), a folder `<lang>/{train,dev,test}.tsv`, or the Hub's."""
+    """The labelled corpus: `demo` (built in, synthetic), a folder `<lang>/{train,dev,test}.tsv`, or one of the Hub."""
 
-    path: str | None = Field("demo", description="folder or URL with one folder per language; `demo`: built in")
+    path: str | None = Field("demo", description="folder or URL with one folder per language, or `demo`")
     hub: HubCorpusSection | None = Field(None, description="a corpus of the Hub, in place of `path`")
     languages: Languages = Field((), description="language codes; empty: every language of the corpus")
     columns: ColumnsSection = ColumnsSection()
     types: Types = Field(
         (),
-        description="list: the entity types, and no others; mapping: types by new names, null for those to leave out; "
-        "empty: the types that the training tags have",
+        description="list: allowed types; mapping: new names, null: left out; empty: as in the training tags",
     )
-    train_sentences: int | None = Field(None, gt=0, description="largest number of training sentences per language")
+    train_sentences: int | None = Field(None, gt=0, description="most training sentences per language")
 
     @model_validator(mode="before")
     @classmethod
@@ -114,28 +115,26 @@ class CorpusSection(Section):
 class HubTextSection(Section):
     """A text column of a dataset of the Hugging Face Hub."""
 
-    id: str
-    revision: str = Field("main", description="branch, tag or commit; the report has the commit it was")
-    config: str = Field("{language}", description="configuration of a language; `{language}` stands for its code")
-    split: str = "train"
-    text: str = Field("text", description="column: sentences, or lists of words")
+    id: str = Field(description="dataset")
+    revision: str = Field("main", description="branch, tag or commit; the report names the commit")
+    config: str = Field("{language}", description="name of a language's configuration; `{language}` is its code")
+    split: str = Field("train", description="split to read")
+    text: str = Field("text", description="column of sentences, or of lists of words")
 
 
 class TransferSection(Section):
     """The unlabelled text that the teacher labels."""
 
-    training_text: bool = Field(True, description="use all labelled training sentences, without their tags")
+    training_text: bool = Field(True, description="include the labelled training sentences, without their tags")
     path: str | None = Field(
         None,
-        description="folder or URL with `<lang>.txt`, `.jsonl` or `.parquet`, or one such file; `demo`: built-in text",
+        description="folder or URL with `<lang>.txt`, `.jsonl` or `.parquet`; or one such file; or `demo`",
     )
-    text: str = Field("text", description="column of `.jsonl` and `.parquet` files: sentences, or lists of words")
+    text: str = Field("text", description="column of `.jsonl` and `.parquet` files with sentences, or lists of words")
     hub: HubTextSection | None = Field(None, description="a dataset of the Hub")
-    languages: Languages = Field(
-        (), description="empty: corpus.languages, and where that is empty too, those of the corpus and of the text"
-    )
+    languages: Languages = Field((), description="language codes; empty: corpus.languages, or all of corpus and text")
     sentences: int | None = Field(
-        None, gt=0, description="largest number of sentences per language beside the training text"
+        None, gt=0, description="most sentences per language, in addition to the training text"
     )
 
     @model_validator(mode="after")

@@ -10,18 +10,18 @@ from xtremedistil_ner.recipe.data_sections import Section
 
 
 class ShapeSection(Section):
-    """A transformer trained from scratch, of ModernBERT's architecture."""
+    """A transformer of ModernBERT's architecture, trained from scratch."""
 
-    layers: int = Field(4, gt=0)
-    hidden_width: int = Field(256, gt=0)
-    heads: int = Field(4, gt=0)
-    vocabulary: str | None = Field(None, description="WordPiece `vocab.txt`; empty: one is trained on the transfer set")
-    vocabulary_size: int = Field(8000, gt=0, description="pieces of a trained vocabulary")
+    layers: int = Field(4, gt=0, description="transformer layers")
+    hidden_width: int = Field(256, gt=0, description="width of the states; a multiple of twice `heads`")
+    heads: int = Field(4, gt=0, description="attention heads per layer")
+    vocabulary: str | None = Field(None, description="WordPiece `vocab.txt`; empty: learnt from the transfer set")
+    vocabulary_size: int = Field(8000, gt=0, description="pieces of a learnt vocabulary")
     min_piece_count: int = Field(
-        1, gt=0, description="pieces of `vocabulary` that occur fewer times in the transfer set are dropped"
+        1, gt=0, description="pieces of `vocabulary` with fewer occurrences in the transfer set are dropped"
     )
-    lowercase: bool = False
-    dropout: float = Field(0.1, ge=0, lt=1)
+    lowercase: bool = Field(False, description="whether the tokenizer lowercases text")
+    dropout: float = Field(0.1, ge=0, lt=1, description="dropout probability")
 
     @model_validator(mode="after")
     def _even_heads(self) -> ShapeSection:
@@ -30,28 +30,28 @@ class ShapeSection(Section):
         return self
 
 
-LABELS = "tag or type of the checkpoint → tag or type of the corpus, where names differ; null: `O`"
+LABELS = "checkpoint's tag or type → corpus's tag or type, if the names differ; null: `O`"
 
 
 class VoterSection(Section):
-    """One more teacher, fine-tuned already: the teachers' log-probabilities are averaged word by word."""
+    """Further teachers, already fine-tuned. The teachers' log-probabilities are averaged for every word."""
 
     checkpoint: str = Field(description="folder or Hub id of a token classifier, such as another run's `teacher`")
     revision: str | None = Field(None, description="branch, tag or commit of a Hub checkpoint")
     labels: dict[str, str | None] = Field({}, description=LABELS)
-    weight: float = Field(1.0, gt=0)
+    weight: float = Field(1.0, gt=0, description="weight in the average")
 
 
 class TeacherSection(Section):
-    """The teacher: a checkpoint (folder or Hub id), or a shape that is trained from scratch."""
+    """The teacher: a checkpoint (folder or Hub id), or a shape to train from scratch."""
 
-    checkpoint: str | None = Field(None, description="folder or Hub id of an encoder or of a token classifier")
+    checkpoint: str | None = Field(None, description="folder or Hub id of an encoder or token classifier")
     revision: str | None = Field(None, description="branch, tag or commit of a Hub checkpoint")
-    shape: ShapeSection | None = Field(None, description="train from scratch with this shape")
+    shape: ShapeSection | None = Field(None, description="shape of a teacher to train from scratch")
     labels: dict[str, str | None] = Field({}, description=LABELS)
-    max_pieces: int = Field(128, ge=8, description="longest window, special pieces included")
+    max_pieces: int = Field(128, ge=8, description="longest window in pieces, special pieces included")
     voters: Annotated[tuple[VoterSection, ...], Field(strict=False)] = ()
-    weight: float = Field(1.0, gt=0, description="of this teacher among `voters`")
+    weight: float = Field(1.0, gt=0, description="weight of this teacher in the average with `voters`")
 
     @model_validator(mode="after")
     def _one_origin(self) -> TeacherSection:
@@ -65,18 +65,18 @@ OWN_KINDS: tuple[str, ...] = get_args(OwnKind)
 
 
 class TransformerSection(Section):
-    """A student of the stock BERT architecture, saved so that `transformers` loads it with nothing of ours."""
+    """A student of the stock BERT architecture, which `transformers` loads without this package."""
 
-    layers: int = Field(4, gt=0)
-    hidden_width: int = Field(256, gt=0)
-    heads: int = Field(4, gt=0)
+    layers: int = Field(4, gt=0, description="transformer layers")
+    hidden_width: int = Field(256, gt=0, description="width of the states; a multiple of `heads`")
+    heads: int = Field(4, gt=0, description="attention heads per layer")
     start: Literal["scratch", "checkpoint", "teacher"] = Field(
-        "scratch", description="random weights, a small BERT `checkpoint`, or layers of a teacher that is a BERT"
+        "scratch", description="random weights, a small BERT, or layers of a BERT teacher"
     )
-    checkpoint: str | None = Field(None, description="folder or Hub id of a small BERT; it decides the shape")
+    checkpoint: str | None = Field(None, description="folder or Hub id of a small BERT, which decides the shape")
     revision: str | None = Field(None, description="branch, tag or commit of a Hub checkpoint")
     teacher_layers: Annotated[tuple[int, ...], Field(strict=False)] = Field(
-        (), description="layers to take, from 1; empty: `layers` of them, evenly spaced up to the last"
+        (), description="teacher layers to copy, from 1; empty: `layers` of them, evenly spaced to the last"
     )
 
     @model_validator(mode="after")
@@ -91,10 +91,10 @@ class TransformerSection(Section):
 
 
 class CnnSection(Section):
-    """Convolutions with residual sums; the pieces that layer i, from 0, looks at are 2**i apart."""
+    """Convolutions with residual sums. Layer i, counted from 0, reads pieces that are 2**i apart."""
 
-    layers: int = Field(3, gt=0, le=8)
-    kernel: int = Field(5, gt=1, description="pieces of a convolution, an odd number")
+    layers: int = Field(3, gt=0, le=8, description="convolutions")
+    kernel: int = Field(5, gt=1, description="pieces that a convolution reads; an odd number")
 
     @model_validator(mode="after")
     def _has_a_middle(self) -> CnnSection:
@@ -106,27 +106,28 @@ class CnnSection(Section):
 class StudentSection(Section):
     """The student: a BiLSTM ((50, 200) is the papers' 35x student, (300, 600) their best), a CNN or a transformer."""
 
-    kind: Literal[OwnKind, "transformer"] = "bilstm"
-    embedding_width: int = Field(50, gt=0)
-    hidden_width: int = Field(200, gt=0, description="of a BiLSTM per direction")
+    kind: Literal[OwnKind, "transformer"] = Field("bilstm", description="kind of network")
+    embedding_width: int = Field(50, gt=0, description="width of the piece embeddings")
+    hidden_width: int = Field(200, gt=0, description="width of the states; of a BiLSTM, per direction")
     head: Literal["projected", "direct"] = Field(
-        "projected", description="a projection to the teacher's width, or none"
+        "projected", description="classifier on a projection to the teacher's width, or on the states"
     )
-    crf: bool = Field(False, description="transition scores between tags, learnt with the gold labels")
+    crf: bool = Field(False, description="learn transition scores between tags from the gold labels")
     cnn: CnnSection = CnnSection()
     transformer: TransformerSection = TransformerSection()
-    dropout: float = Field(0.2, ge=0, lt=1)
+    dropout: float = Field(0.2, ge=0, lt=1, description="dropout probability")
     vocabulary: str | None = Field(
         None,
-        description="WordPiece `vocab.txt`, or folder or Hub id of a checkpoint with one; `trained`: learnt from the "
-        "training and transfer text; empty: the teacher's",
+        description="`vocab.txt`, checkpoint with WordPieces, or `trained`; empty: the teacher's",
     )
-    vocabulary_size: int = Field(30_000, gt=0, description="pieces of a trained vocabulary")
-    min_piece_count: int = Field(1, gt=0, description="pieces that occur fewer times are dropped when pruning")
-    lowercase: bool = False
-    prune_vocabulary: bool = Field(True, description="keep only the pieces that occur in training and transfer text")
-    embeddings: Literal["svd", "random"] = "svd"
-    max_pieces: int = Field(256, ge=8, description="longest window; longer sentences are cut at word borders")
+    vocabulary_size: int = Field(30_000, gt=0, description="pieces of a `trained` vocabulary")
+    min_piece_count: int = Field(1, gt=0, description="pruning drops pieces with fewer occurrences")
+    lowercase: bool = Field(False, description="whether the tokenizer lowercases text")
+    prune_vocabulary: bool = Field(True, description="keep only pieces that occur in training or transfer text")
+    embeddings: Literal["svd", "random"] = Field("svd", description="start from the teacher's embeddings, or random")
+    max_pieces: int = Field(
+        256, ge=8, description="longest window in pieces; longer sentences are split at word borders"
+    )
 
     @property
     def is_own(self) -> bool:

@@ -1,6 +1,6 @@
-"""The schema of a recipe: how a run computes, and the sections of data and models put together.
+"""The schema of a recipe: the sections on stages, and the whole recipe.
 
-Every field has its type, its bounds and its default. Defaults live in this room and nowhere else; `docs/recipes.md` is
+Every field has its type, its bounds and its default. Defaults are in this room and nowhere else; `docs/recipes.md` is
 generated from these classes.
 """
 
@@ -15,7 +15,7 @@ from xtremedistil_ner.recipe.model_sections import OWN_KINDS, StudentSection, Te
 
 Precision = Annotated[
     Literal["auto", "float32", "bf16"],
-    Field(description="`auto`: bf16 where the device has it natively, float32 elsewhere; `bf16` elsewhere is refused"),
+    Field(description="`auto`: native bf16, else float32; emulated bf16 is refused"),
 ]
 ExportFormat = Literal["hf", "onnx", "onnx-int8", "triton", "web"]
 Strategy = Literal["D0", "D0-S", "hard", "D1", "D2", "D3.1", "D3.2", "D4.1", "D4.2", "D4.2-control"]
@@ -24,80 +24,89 @@ Strategy = Literal["D0", "D0-S", "hard", "D1", "D2", "D3.1", "D3.2", "D4.1", "D4
 class MaskedLanguageModelSection(Section):
     """Masked-language-model training on the transfer set, before fine-tuning."""
 
-    updates: int = Field(0, ge=0, description="optimiser updates; 0: none")
-    learning_rate: float = Field(1e-4, gt=0)
-    batch_sentences: int = Field(64, gt=0)
-    mask_probability: float = Field(0.15, gt=0, lt=1)
+    updates: int = Field(0, ge=0, description="optimiser updates; 0 switches this training off")
+    learning_rate: float = Field(1e-4, gt=0, description="highest learning rate")
+    batch_sentences: int = Field(64, gt=0, description="sentences per update, over all processes")
+    mask_probability: float = Field(0.15, gt=0, lt=1, description="share of the pieces that are masked")
 
 
 class FinetuneSection(Section):
-    """Fine-tuning of the teacher on all languages jointly. `epochs: 0`: the checkpoint is the teacher as it is."""
+    """Fine-tuning of the teacher on all languages jointly."""
 
-    epochs: int = Field(3, ge=0)
-    learning_rate: float = Field(5e-5, gt=0)
-    batch_sentences: int = Field(32, gt=0)
-    warmup: float = Field(0.1, ge=0, lt=1, description="share of the updates")
-    weight_decay: float = Field(0.01, ge=0)
-    sampling_temperature: float = Field(1.0, ge=1.0, description="1: by corpus size; larger: towards uniform")
-    evaluations_per_epoch: int = Field(1, gt=0)
+    epochs: int = Field(3, ge=0, description="passes over the training text; 0 uses the checkpoint without fine-tuning")
+    learning_rate: float = Field(5e-5, gt=0, description="highest learning rate")
+    batch_sentences: int = Field(32, gt=0, description="sentences per update, over all processes")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the updates in which the learning rate rises")
+    weight_decay: float = Field(0.01, ge=0, description="of AdamW")
+    sampling_temperature: float = Field(
+        1.0, ge=1.0, description="1: languages by corpus size; larger: more equal shares"
+    )
+    evaluations_per_epoch: int = Field(1, gt=0, description="evaluations on dev per epoch")
     precision: Precision = "auto"
     masked_language_model: MaskedLanguageModelSection = MaskedLanguageModelSection()
 
 
 class PseudolabelSection(Section):
-    """Soft labels of the transfer set."""
+    """Labelling of the transfer set by the teacher."""
 
-    batch_pieces: int = Field(4096, gt=0, description="piece budget of a batch; on CPU at most 512 are used")
-    shard_sentences: int = Field(8192, gt=0)
+    batch_pieces: int = Field(4096, gt=0, description="most pieces per batch, padding included; on a CPU at most 512")
+    shard_sentences: int = Field(8192, gt=0, description="sentences per shard of the soft-label store")
     precision: Precision = "auto"
     runtime: Literal["torch", "onnx-int8"] = Field(
         "torch",
-        description="`onnx-int8`: int8 matrices on CPU, for teachers that are a BERT, RoBERTa or XLM-R; refused where "
-        "their labels leave those of float32",
+        description="`onnx-int8`: int8 on a CPU, for BERT, RoBERTa and XLM-R; see method.md",
     )
 
 
 class LossWeights(Section):
-    """Weights of losses that are added up in one stage."""
+    """Weights of the losses that one stage adds up."""
 
-    labels: float = Field(1.0, gt=0)
-    logits: float = Field(1.0, gt=0)
-    representation: float = Field(1.0, gt=0)
+    labels: float = Field(1.0, gt=0, description="of the loss on gold labels")
+    logits: float = Field(1.0, gt=0, description="of the loss on the teacher's logits")
+    representation: float = Field(1.0, gt=0, description="of the loss on the teacher's states")
 
 
 class TrainSection(Section):
     """Distillation: the strategy and its budget."""
 
-    strategy: Strategy = "D4.2"
+    strategy: Strategy = Field("D4.2", description="losses and their order; see method.md")
     logit_loss: Literal["mse", "soft_cross_entropy", "posterior"] = Field(
-        "mse", description="squared error, softened cross-entropy, or cross-entropy of posteriors under a linear chain"
+        "mse", description="loss on the teacher's logits; see method.md"
     )
-    temperature: float = Field(1.0, gt=0, description="of soft_cross_entropy and posterior")
-    representation_loss: Literal["mse", "cosine", "kld"] = "mse"
+    temperature: float = Field(1.0, gt=0, description="of `soft_cross_entropy` and `posterior`")
+    representation_loss: Literal["mse", "cosine", "kld"] = Field("mse", description="loss on the teacher's states")
     loss_weights: LossWeights = LossWeights()
-    updates: int = Field(10_000, gt=0, description="optimiser updates of all stages together, at most")
-    learning_rate: float = Field(1e-3, gt=0)
-    final_learning_rate: float = Field(1e-8, ge=0, description="end of the cosine schedule")
-    batch_sentences: int = Field(512, gt=0, description="sentences of an optimiser step, over all processes")
-    micro_batch_pieces: int = Field(65_536, gt=0, description="piece budget of one forward pass of one process")
-    evaluate_every: int = Field(250, gt=0, description="updates between looks at dev")
-    dev_sentences: int = Field(2000, gt=0, description="dev sentences per language that select; the report takes all")
-    patience: int = Field(6, gt=0, description="looks at dev without improvement that end a phase")
-    teacher_layer: int | None = Field(None, ge=0, description="layer of the representation loss; empty: the middle")
-    checkpoint_every_s: float = Field(120.0, ge=0, description="seconds between checkpoints; 0: after every update")
+    updates: int = Field(10_000, gt=0, description="most optimiser updates, all stages together")
+    learning_rate: float = Field(1e-3, gt=0, description="highest learning rate of the cosine schedule")
+    final_learning_rate: float = Field(1e-8, ge=0, description="last learning rate of the cosine schedule")
+    batch_sentences: int = Field(512, gt=0, description="sentences per update, over all processes")
+    micro_batch_pieces: int = Field(65_536, gt=0, description="most pieces in one forward pass of one process")
+    evaluate_every: int = Field(250, gt=0, description="updates between evaluations on dev")
+    dev_sentences: int = Field(
+        2000, gt=0, description="most dev sentences per language for selection; the report uses all"
+    )
+    patience: int = Field(6, gt=0, description="evaluations on dev without improvement after which a phase ends")
+    teacher_layer: int | None = Field(
+        None, ge=0, description="teacher layer of the representation loss; empty: the middle one"
+    )
+    checkpoint_every_s: float = Field(120.0, ge=0, description="seconds between checkpoints; 0: one after every update")
     precision: Precision = "auto"
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0, description="of AdamW")
 
 
 class EvaluateSection(Section):
     """Scores of the report."""
 
-    splits: Annotated[tuple[Literal["train", "dev", "test"], ...], Field(strict=False)] = ("dev", "test")
-    bootstrap: int = Field(1000, ge=0, description="resamples of the 95 % intervals")
-    protocol: Literal["strict", "paper"] = Field(
-        "strict", description="paper: the papers' scores beside the strict ones (32 pieces, conlleval's rules)"
+    splits: Annotated[tuple[Literal["train", "dev", "test"], ...], Field(strict=False)] = Field(
+        ("dev", "test"), description="splits to score"
     )
-    baselines: bool = Field(False, description="score a look-up of training names and a carrier-only tagger too")
+    bootstrap: int = Field(1000, ge=0, description="bootstrap resamples for the 95 % intervals")
+    protocol: Literal["strict", "paper"] = Field(
+        "strict", description="`paper` adds the papers' scores (32 pieces, conlleval's rules)"
+    )
+    baselines: bool = Field(
+        False, description="also score two baselines: a look-up of training names, and contexts alone"
+    )
 
     @model_validator(mode="after")
     def _some_split(self) -> EvaluateSection:
@@ -111,12 +120,15 @@ class ExportSection(Section):
 
     formats: Annotated[tuple[ExportFormat, ...], Field(strict=False)] = Field(
         ("hf", "onnx", "onnx-int8"),
-        description="`hf`: weights for transformers; `onnx`: graph in float32; `onnx-int8`: graph in int8, published "
-        "if macro-F1 on dev drops by at most 0.3 points; `triton`: a model repository; `web`: a page",
+        description="any of hf, onnx, onnx-int8, triton, web; see formats.md",
     )
-    onnxruntime_web: str | None = Field(None, description="folder of npm's onnxruntime-web, for the format `web`")
-    force_int8: bool = Field(False, description="publish the int8 graph whatever it costs")
-    licence: str = Field("other", description="licence named in the model card")
+    onnxruntime_web: str | None = Field(
+        None, description="folder of npm's onnxruntime-web, required by the format `web`"
+    )
+    force_int8: bool = Field(
+        False, description="publish the int8 graph even if it loses more than 0.3 F1 points on dev"
+    )
+    licence: str = Field("other", description="licence that the model card names")
 
     @model_validator(mode="after")
     def _some_format(self) -> ExportSection:
@@ -132,8 +144,12 @@ class ExportSection(Section):
 class Recipe(Section):
     """One run."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)
-    seed: int = Field(13, ge=0, lt=2**32)
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=100,
+        description="name of the run and of its folder in runs/",
+    )
+    seed: int = Field(13, ge=0, lt=2**32, description="seed of all random numbers")
     corpus: CorpusSection = CorpusSection()
     transfer: TransferSection = TransferSection()
     teacher: TeacherSection
