@@ -85,7 +85,7 @@ class CorpusSection(Section):
     columns: ColumnsSection = ColumnsSection()
     types: Types = Field(
         (),
-        description="list: allowed types; mapping: new names, null: left out; empty: as in the training tags",
+        description="list: allowed; mapping: new names, null: left out; empty: those of the tags",
     )
     train_sentences: int | None = Field(None, gt=0, description="most training sentences per language")
 

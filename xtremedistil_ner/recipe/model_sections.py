@@ -76,7 +76,7 @@ class TransformerSection(Section):
     checkpoint: str | None = Field(None, description="folder or Hub id of a small BERT, which decides the shape")
     revision: str | None = Field(None, description="branch, tag or commit of a Hub checkpoint")
     teacher_layers: Annotated[tuple[int, ...], Field(strict=False)] = Field(
-        (), description="teacher layers to copy, from 1; empty: `layers` of them, evenly spaced to the last"
+        (), description="layers to copy, from 1; empty: `layers` of them, evenly spaced"
     )
 
     @model_validator(mode="after")
