@@ -1,7 +1,7 @@
-"""What the command line shows: progress on standard error, scores as text tables.
+"""What the command line shows: progress on standard error, results as text tables.
 
-Progress is bars where standard error is a terminal and time-stamped lines elsewhere: every message, and of a stage's
-counts at most one line in ten seconds, so that a log of a day stays readable.
+If standard error is a terminal, progress is bars. Elsewhere it is time-stamped lines: one for every message, and at
+most one in ten seconds for the counts of a stage, so that the log of a whole day stays readable.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _SYNTHETIC = "synthetic: these numbers come from generated text and say nothing 
 
 
 class TerminalReporter:
-    """A reporter for one command; as a context manager it draws bars where standard error is a terminal.
+    """The reporter of one command. As a context manager it draws bars if standard error is a terminal.
 
-    A pickled copy writes lines: two processes cannot draw on one terminal.
+    A pickled copy writes lines, because two processes cannot draw on one terminal.
     """
 
     def __init__(self, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
@@ -92,9 +92,11 @@ class TerminalReporter:
 
 
 class TaggingProgress:
-    """How far a file is tagged: a bar where standard error is a terminal of its own, and a last line.
+    """Progress of tagging: a bar if only standard error is a terminal, and a summary at the end.
 
-    `total` counts bytes, None where nobody knows. Work of less than two seconds is not talked about.
+    Tagging of less than two seconds gets no summary.
+
+    Units: `total` in bytes; None if unknown.
     """
 
     def __init__(self, total: int | None) -> None:
@@ -119,7 +121,7 @@ class TaggingProgress:
             sys.stderr.write(f"{self._documents:,} texts, {self._words:,} words in {seconds:.1f} s, {speed}\n")
 
     def add(self, *, words: int, size: int) -> None:
-        """One text more: its words, and the bytes that were read for it."""
+        """Count one more text: its words, and its size in bytes."""
         self._documents += 1
         self._words += words
         self._bytes += size
