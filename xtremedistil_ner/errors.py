@@ -40,7 +40,6 @@ _EXTRAS = {
     "sentencepiece": "distil",
     "torch": "distil",
     "transformers": "distil",
-    "zstandard": "distil",
     "fastapi": "serve",
     "httptools": "serve",
     "prometheus_client": "serve",
