@@ -145,7 +145,7 @@ def test_two_files_for_one_split_are_refused(tmp_path):
     (tmp_path / "en").mkdir()
     (tmp_path / "en" / "dev.tsv").touch()
     (tmp_path / "en" / "dev.conll.gz").touch()
-    with pytest.raises(CorpusError, match=r"dev\.conll\.gz: dev\.tsv stands beside it"):
+    with pytest.raises(CorpusError, match=r"dev\.conll\.gz: dev\.tsv is also the dev split of en"):
         find_split(tmp_path, "en", "dev")
 
 

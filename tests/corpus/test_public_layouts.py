@@ -253,7 +253,7 @@ def test_a_split_is_told_by_the_name_of_its_file(names, split):
 def test_two_files_that_claim_a_split_are_both_named(tmp_path, first, second):
     for name in (first, second):
         place(tmp_path, name, b"")
-    with pytest.raises(CorpusError, match=rf"{first}: {second} stands beside it and is the"):
+    with pytest.raises(CorpusError, match=rf"{first}: {second} is also the"):
         find_split(tmp_path, "en", split_of(first))
     assert len(problems_of(tmp_path)) == 1
 

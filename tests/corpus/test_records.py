@@ -154,8 +154,8 @@ NO_JSON = {
     '"n": NaN': "1: NaN is no number in JSON",
     '"n": -Infinity': "1: -Infinity is no number in JSON",
     '"n": ' + "[" * 101 + "]" * 101: "1: nested too deeply",
-    '"n": 1, "n": 2': "1: the key 'n' stands there twice",
-    '"n": {"x": 1, "x": 1}': "1: the key 'x' stands there twice",
+    '"n": 1, "n": 2': "1: the key 'n' occurs twice",
+    '"n": {"x": 1, "x": 1}': "1: the key 'x' occurs twice",
     '"n": 01': "1:",
     '"n": "\t"': "1:",
 }
@@ -262,5 +262,5 @@ def test_two_formats_of_one_split_are_refused(tmp_path):
     (tmp_path / "en").mkdir()
     (tmp_path / "en" / "dev.jsonl.zst").touch()
     (tmp_path / "en" / "dev.parquet").touch()
-    with pytest.raises(CorpusError, match=r"dev\.jsonl\.zst: dev\.parquet stands beside it"):
+    with pytest.raises(CorpusError, match=r"dev\.jsonl\.zst: dev\.parquet is also the dev split of en"):
         find_split(tmp_path, "en", "dev")

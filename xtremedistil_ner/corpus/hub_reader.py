@@ -216,9 +216,7 @@ def _agreed_names(sources: Mapping[str, tuple[str, ...] | None], location: str, 
         )
     if len(set(given.values())) > 1:
         listed = "; ".join(f"{source}: {' '.join(names)}" for source, names in given.items())
-        raise CorpusError(
-            f"{location}: the names of {column!r} contradict each other. {listed}. Correct the wrong ones."
-        )
+        raise CorpusError(f"{location}: the names of {column!r} differ. {listed}. Correct the wrong ones.")
     return next(iter(given.values()))
 
 
