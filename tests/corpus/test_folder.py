@@ -99,7 +99,7 @@ def test_panx_words_lose_the_language_prefix_only_if_all_have_it(tmp_path):
 
 
 def test_a_panx_word_that_is_nothing_but_its_prefix_is_refused_with_its_sentence(tmp_path):
-    said = ["2: word 2 is empty behind en:. Leave it and its tag out."]
+    said = ["2: word 2 is empty after en:. Leave it and its tag out."]
     assert problems(tmp_path, "\nen:a\tO\nen:\tO\n\nen:b\tO\n") == said
 
 

@@ -130,9 +130,9 @@ def test_every_problem_of_a_file_is_reported_with_its_line_and_remedy(tmp_path):
         r"9: word 2, 'c\nd', has a line end",
         "10: 2 words but 1 tags",
         "11: 'PER' is no tag",
-        "12: tag 1 is a number, which does not tell what it stands for",
+        "12: tag 1 is a number without a name",
         "13: the tags are missing, not a list",
-        "14: a word has half a surrogate pair, which UTF-8 has not",
+        "14: a word has half a surrogate pair, which UTF-8 cannot have",
     ]
     assert all(problem.count(". ") for problem in found), "each says what to do"
 
