@@ -57,11 +57,11 @@ class LabelScheme:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "types", tuple(self.types))
-        for number, kind in enumerate(self.types):
-            if not is_type(kind):
-                raise UsageError(f"type {number + 1} is {quoted(kind)}. {TYPE_RULE}.")
-            if kind in self.types[:number]:
-                raise UsageError(f"type {kind!r} is given twice. Name every type once.")
+        for number, type_name in enumerate(self.types):
+            if not is_type(type_name):
+                raise UsageError(f"type {number + 1} is {quoted(type_name)}. {TYPE_RULE}.")
+            if type_name in self.types[:number]:
+                raise UsageError(f"type {type_name!r} is given twice. Name every type once.")
 
     @classmethod
     def from_tags(cls, tags: Iterable[str]) -> LabelScheme:
@@ -69,7 +69,7 @@ class LabelScheme:
 
         Raises: CorpusError for a tag that is neither `O` nor prefix, hyphen, type.
         """
-        return cls(tuple(sorted({kind for _, kind in map(split_tag, set(tags)) if kind})))
+        return cls(tuple(sorted({type_name for _, type_name in map(split_tag, set(tags)) if type_name})))
 
     @classmethod
     def from_ordered_tags(cls, tags: Iterable[str]) -> LabelScheme:
@@ -142,10 +142,10 @@ def split_tag(tag: str) -> tuple[str, str]:
     """
     if tag == OUTSIDE:
         return OUTSIDE, ""
-    prefix, kind = tag[:1], tag[2:]
-    if prefix not in tuple(_PREFIXES["BIOES"]) or tag[1:2] != "-" or not is_type(kind):
+    prefix, type_name = tag[:1], tag[2:]
+    if prefix not in tuple(_PREFIXES["BIOES"]) or tag[1:2] != "-" or not is_type(type_name):
         raise CorpusError(f"{quoted(tag)} is not a tag. A tag is O, or B- or I- and a type, such as B-LOC.")
-    return prefix, kind
+    return prefix, type_name
 
 
 def tag_format(sentences: Iterable[Sequence[str]]) -> TagFormat:
@@ -158,13 +158,13 @@ def tag_format(sentences: Iterable[Sequence[str]]) -> TagFormat:
     first_inside = first_begin = False
     for tags in sentences:
         previous = ""
-        for prefix, kind in map(split_tag, tags):
+        for prefix, type_name in map(split_tag, tags):
             if prefix in "ESLU":
                 return "BIOES"
-            if kind and kind != previous:
+            if type_name and type_name != previous:
                 first_begin |= prefix == "B"
                 first_inside |= prefix == "I"
-            previous = kind
+            previous = type_name
     return "IOB1" if first_inside and not first_begin else "IOB2"
 
 
@@ -179,13 +179,13 @@ def to_iob2(tags: Sequence[str], *, format: TagFormat) -> tuple[tuple[str, ...],
     repaired = 0
     open_type = ""
     for tag in tags:
-        prefix, kind = split_tag(tag)
-        if kind and prefix not in _PREFIXES[format]:
+        prefix, type_name = split_tag(tag)
+        if type_name and prefix not in _PREFIXES[format]:
             raise CorpusError(f"{tag!r} is not a tag of {format}, which has O and {', '.join(_PREFIXES[format])}.")
-        starts = bool(kind) and (prefix in _STARTS_ENTITY or kind != open_type)
+        starts = bool(type_name) and (prefix in _STARTS_ENTITY or type_name != open_type)
         repaired += starts and prefix not in _STARTS_ENTITY and format != "IOB1"
-        result.append(f"{'B' if starts else 'I'}-{kind}" if kind else OUTSIDE)
-        open_type = "" if prefix in _ENDS_ENTITY else kind
+        result.append(f"{'B' if starts else 'I'}-{type_name}" if type_name else OUTSIDE)
+        open_type = "" if prefix in _ENDS_ENTITY else type_name
     return tuple(result), repaired
 
 
@@ -341,7 +341,7 @@ def _legality(types: tuple[str, ...]) -> npt.NDArray[np.float64]:
 
 @lru_cache(maxsize=64)
 def _tags(types: tuple[str, ...]) -> tuple[str, ...]:
-    return (OUTSIDE, *(f"{prefix}-{kind}" for kind in types for prefix in "BI"))
+    return (OUTSIDE, *(f"{prefix}-{type_name}" for type_name in types for prefix in "BI"))
 
 
 @lru_cache(maxsize=64)

@@ -33,8 +33,8 @@ _MOST_BRACKETS = 500  # nested ones take the parser quadratic time, 8 s for 32,0
 _MOST_MESSAGE = 1800
 _MOST_PROBLEMS = 50
 _TAG = "tag:yaml.org,2002:"
-_VALUES = tuple(_TAG + kind for kind in ("null", "bool", "int", "float"))
-_TEXTS = tuple(_TAG + kind for kind in ("str", "timestamp", "value", "merge"))  # dates, `=` and `<<` of YAML 1.1
+_VALUES = tuple(_TAG + name for name in ("null", "bool", "int", "float"))
+_TEXTS = tuple(_TAG + name for name in ("str", "timestamp", "value", "merge"))  # dates, `=` and `<<` of YAML 1.1
 
 
 def load_recipe(source: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
