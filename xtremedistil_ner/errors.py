@@ -1,7 +1,7 @@
 """Every error that `xner` raises on purpose, with the exit code the command line gives it.
 
 A message says what is wrong, where, and what to do. Anything that is not an `XnerError` is a defect of this
-package and keeps its traceback. `docs/errors.md` draws the tree; a test holds the two equal.
+package and keeps its traceback. `docs/errors.md` draws the tree; a test compares the two.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import ClassVar
 
 from xtremedistil_ner.addresses import text_without_secrets
 
-_FULL = "Free some space and run the same command again; what is finished is kept."
-_WHAT_TO_DO = {
+_FULL = "Free some space and run the same command again; finished work is kept."
+_REMEDIES = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
     errno.EFBIG: "Raise the limit on the size of files (`ulimit -f`) and run the same command again.",
-    errno.EACCES: "Change its permissions, or give another place.",
-    errno.EPERM: "Change its permissions, or give another place.",
-    errno.EROFS: "Give a place that can be written.",
-    errno.ENOTDIR: "There is a file where a folder belongs. Move it away, or give another place.",
-    errno.EISDIR: "There is a folder where a file belongs. Move it away, or give another place.",
+    errno.EACCES: "Change its permissions, or give another path.",
+    errno.EPERM: "Change its permissions, or give another path.",
+    errno.EROFS: "Give a path that can be written.",
+    errno.ENOTDIR: "There is a file where a folder belongs. Move it away, or give another path.",
+    errno.EISDIR: "There is a folder where a file belongs. Move it away, or give another path.",
     errno.EMFILE: "Raise the limit on open files (`ulimit -n`).",
     errno.ENOMEM: "Free some memory, or lower the batch sizes.",
 }
@@ -40,7 +40,6 @@ _EXTRAS = {
     "sentencepiece": "distil",
     "torch": "distil",
     "transformers": "distil",
-    "zstandard": "distil",
     "fastapi": "serve",
     "httptools": "serve",
     "prometheus_client": "serve",
@@ -49,18 +48,18 @@ _EXTRAS = {
     "uvloop": "serve",
     "spacy": "spacy",
 }
-"""The extra of `pyproject.toml` that brings a module; a test holds the two equal."""
+"""The extra of `pyproject.toml` that installs a module; a test compares the two."""
 _MOST_QUOTED = 80
-_MOST_READ = 2000  # an address that is cut before its end may show a part of its secret
+_MOST_READ = 2000  # not fewer: an address that is cut before its end may show a part of its secret
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of a library says, short enough for a message of ours and without its full stop."""
+    """The first line of a library's error, without its full stop."""
     return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
 
 
 def quoted(value: object) -> str:
-    """A foreign value as a message repeats it: `repr`, 80 characters at most, without secrets."""
+    """A foreign value for a message: its `repr`, at most 80 characters, without secrets."""
     if isinstance(value, int) and abs(value) >= 10**_MOST_QUOTED:  # Python refuses to print 5,000 digits
         return "a number of more than 80 digits"
     text = text_without_secrets(repr(value[:_MOST_READ] if isinstance(value, str) else value))
@@ -119,13 +118,13 @@ class ResourceError(XnerError):
 
 
 class Interrupted(XnerError):
-    """Stopped by SIGINT or SIGTERM; of a run the state was saved, and the same command goes on."""
+    """Stopped by SIGINT or SIGTERM; the state of a run was saved, and the same command continues it."""
 
     exit_code = 130
 
 
 def lack_of_resource(error: BaseException) -> ResourceError | None:
-    """What an error of the operating system or of memory says to a user, whichever library raised it.
+    """The error for a user that an error of the operating system or of memory means, whichever library raised it.
 
     None for any other error, which is a defect.
     """
@@ -135,13 +134,13 @@ def lack_of_resource(error: BaseException) -> ResourceError | None:
     number = _error_number(error)
     if number is None:
         return None
-    place = getattr(error, "filename2", None) or getattr(error, "filename", None)
-    text = f"{os.fsdecode(place)}: " if isinstance(place, str | bytes | os.PathLike) else ""
-    return ResourceError(f"{text}{os.strerror(number)}. {_WHAT_TO_DO.get(number, '')}".rstrip())
+    path = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    prefix = f"{os.fsdecode(path)}: " if isinstance(path, str | bytes | os.PathLike) else ""
+    return ResourceError(f"{prefix}{os.strerror(number)}. {_REMEDIES.get(number, '')}".rstrip())
 
 
 def lack_of_extra(error: BaseException, command: str) -> UsageError | None:
-    """What a missing module says to a user of `command`, such as `distil`, if an extra of this package brings it.
+    """The error for a user of `command`, such as `distil`, that a missing module means, if an extra installs it.
 
     None for any other error, which is a defect.
     """
@@ -152,7 +151,7 @@ def lack_of_extra(error: BaseException, command: str) -> UsageError | None:
 
 
 def _error_number(error: BaseException) -> int | None:
-    """The number of an operating system's error; libraries in Rust write it, numpy keeps it to itself."""
+    """The number of an operating system's error; libraries in Rust have it only in the text, numpy not at all."""
     if isinstance(error, OSError):
         short_write = re.fullmatch(r"\d+ requested and \d+ written", str(error.args[0] if error.args else ""))
         return errno.ENOSPC if short_write else error.errno

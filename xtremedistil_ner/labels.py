@@ -1,9 +1,9 @@
-"""Tags and types: the label scheme, the forms that corpora write tags in, legal paths and decoding.
+"""Tags and types: the label scheme, the tag formats of corpora, legal paths and decoding.
 
-Inside the package every tag is IOB2: an entity starts with `B-X` and goes on with `I-X`. Corpora in IOB1, BIOES or
-BILOU are converted once, when they are read. An `I-X` that has nothing to go on from is no span (strict reading);
-where *gold* tags have one it is repaired and counted, where *logits* prefer one the decoder takes the best path
-without it. Decoding costs one argmax and a table look-up for every sentence whose argmax is legal already.
+Inside the package every tag is IOB2: an entity starts with `B-X` and continues with `I-X`. Corpora in IOB1, BIOES or
+BILOU are converted once, when they are read. An `I-X` that continues nothing is no entity (strict reading). In *gold*
+tags it is repaired and counted; where *logits* prefer one, the decoder takes the best path without it. If the argmax of
+a sentence is legal, decoding costs that argmax and a table look-up.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ Transitions = npt.NDArray[np.floating[Any]]
 """Scores of neighbouring tags. Shapes: (tags + 1, tags) [previous, next], row 0 for the start of a sentence."""
 
 TypeMapping = Mapping[str, str | None]
-"""Types and what they become, None for nothing; types that are not named stay as they are."""
+"""Types and their new types, None to leave a type out; types that are not named do not change."""
 
 OUTSIDE = "O"
 _OUTSIDE_ID = 0
-_NO_NUMBER = 1e30
-"""Stands for infinity where sums must stay finite: above any logit, far from float64's end."""
+_HUGE_LOGIT = 1e30
+"""Replaces infinity where sums must stay finite: larger than any logit, and far below float64's maximum."""
 _PREFIXES: dict[TagFormat, str] = {"IOB1": "BI", "IOB2": "BI", "BIOES": "BIESLU"}
-_STARTS_ONE = "BSU"
-_ENDS_ONE = "ESLU"
+_STARTS_ENTITY = "BSU"
+_ENDS_ENTITY = "ESLU"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +57,11 @@ class LabelScheme:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "types", tuple(self.types))
-        for number, kind in enumerate(self.types):
-            if not is_type(kind):
-                raise UsageError(f"type {number + 1} is {quoted(kind)}. {TYPE_RULE}.")
-            if kind in self.types[:number]:
-                raise UsageError(f"type {kind!r} is given twice. Name every type once.")
+        for number, type_name in enumerate(self.types):
+            if not is_type(type_name):
+                raise UsageError(f"type {number + 1} is {quoted(type_name)}. {TYPE_RULE}.")
+            if type_name in self.types[:number]:
+                raise UsageError(f"type {type_name!r} is given twice. Name every type once.")
 
     @classmethod
     def from_tags(cls, tags: Iterable[str]) -> LabelScheme:
@@ -69,13 +69,13 @@ class LabelScheme:
 
         Raises: CorpusError for a tag that is neither `O` nor prefix, hyphen, type.
         """
-        return cls(tuple(sorted({kind for _, kind in map(split_tag, set(tags)) if kind})))
+        return cls(tuple(sorted({type_name for _, type_name in map(split_tag, set(tags)) if type_name})))
 
     @classmethod
     def from_ordered_tags(cls, tags: Iterable[str]) -> LabelScheme:
-        """Make the scheme of tags that a model has in this order, by id.
+        """Make the scheme of a model's tags, given in the order of their ids.
 
-        Raises: UsageError when they are not those of a scheme.
+        Raises: UsageError if they are not the tags of a scheme in its order.
         """
         names = tuple(tags)
         scheme = cls(tuple(tag[2:] for tag in names[1::2]))
@@ -85,7 +85,7 @@ class LabelScheme:
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """All tags, by id: `O`, `B-X`, `I-X`, `B-Y`, …."""
+        """All tags in the order of their ids: `O`, `B-X`, `I-X`, `B-Y`, …."""
         return _tags(self.types)
 
     @property
@@ -98,7 +98,7 @@ class LabelScheme:
 
     @property
     def may_follow(self) -> npt.NDArray[np.bool_]:
-        """Whether the second tag may come right after the first.
+        """Whether one tag may directly follow another.
 
         Shapes: (tags, tags) bool [previous, next], read-only.
         """
@@ -138,72 +138,68 @@ class LabelScheme:
 def split_tag(tag: str) -> tuple[str, str]:
     """Prefix and type of a tag of any format; `O` gives ("O", "").
 
-    Raises: CorpusError for anything else than `O` or one of B I E S L U, a hyphen and a type.
+    Raises: CorpusError for anything but `O`, or one of B I E S L U, a hyphen and a type.
     """
     if tag == OUTSIDE:
         return OUTSIDE, ""
-    prefix, kind = tag[:1], tag[2:]
-    if prefix not in tuple(_PREFIXES["BIOES"]) or tag[1:2] != "-" or not is_type(kind):
+    prefix, type_name = tag[:1], tag[2:]
+    if prefix not in tuple(_PREFIXES["BIOES"]) or tag[1:2] != "-" or not is_type(type_name):
         raise CorpusError(f"{quoted(tag)} is not a tag. A tag is O, or B- or I- and a type, such as B-LOC.")
-    return prefix, kind
+    return prefix, type_name
 
 
 def tag_format(sentences: Iterable[Sequence[str]]) -> TagFormat:
-    """Find the format that the tags of a whole file are written in.
+    """Find the format in which the tags of a whole file are written.
 
-    E, S, L or U mean BIOES. IOB1 is a file whose entities all start with I, but for those right after an entity of
-    the same type; one B elsewhere makes it IOB2, whose stray I are then mistakes and counted as such.
-    Raises: CorpusError for a tag that is none.
+    E, S, L or U mean BIOES. In IOB1 entities start with I, except directly after an entity of the same type. So one B
+    elsewhere means IOB2, and entities that start with I are then counted as mistakes.
+    Raises: CorpusError for a text that is not a tag.
     """
     first_inside = first_begin = False
     for tags in sentences:
         previous = ""
-        for prefix, kind in map(split_tag, tags):
+        for prefix, type_name in map(split_tag, tags):
             if prefix in "ESLU":
                 return "BIOES"
-            if kind and kind != previous:
+            if type_name and type_name != previous:
                 first_begin |= prefix == "B"
                 first_inside |= prefix == "I"
-            previous = kind
+            previous = type_name
     return "IOB1" if first_inside and not first_begin else "IOB2"
 
 
 def to_iob2(tags: Sequence[str], *, format: TagFormat) -> tuple[tuple[str, ...], int]:
-    """Rewrite one sentence's tags as legal IOB2, and count the tags that were illegal in their own format.
+    """Rewrite one sentence's tags as legal IOB2, and count the tags that were illegal in their format.
 
-    What is repaired is an inside or end tag that nothing of its type precedes: it becomes `B-`. In IOB1 that is how
-    entities start, so nothing is counted. `format="BIOES"` reads BILOU as well.
+    An inside or end tag that continues no entity of its type is repaired: it becomes `B-`. In IOB1 entities start like
+    that, so nothing is counted. `format="BIOES"` reads BILOU as well.
     Raises: CorpusError for a tag that the format does not have.
     """
     result: list[str] = []
     repaired = 0
     open_type = ""
     for tag in tags:
-        prefix, kind = split_tag(tag)
-        if kind and prefix not in _PREFIXES[format]:
+        prefix, type_name = split_tag(tag)
+        if type_name and prefix not in _PREFIXES[format]:
             raise CorpusError(f"{tag!r} is not a tag of {format}, which has O and {', '.join(_PREFIXES[format])}.")
-        starts = bool(kind) and (prefix in _STARTS_ONE or kind != open_type)
-        repaired += starts and prefix not in _STARTS_ONE and format != "IOB1"
-        result.append(f"{'B' if starts else 'I'}-{kind}" if kind else OUTSIDE)
-        open_type = "" if prefix in _ENDS_ONE else kind
+        starts = bool(type_name) and (prefix in _STARTS_ENTITY or type_name != open_type)
+        repaired += starts and prefix not in _STARTS_ENTITY and format != "IOB1"
+        result.append(f"{'B' if starts else 'I'}-{type_name}" if type_name else OUTSIDE)
+        open_type = "" if prefix in _ENDS_ENTITY else type_name
     return tuple(result), repaired
 
 
 def map_types(tags: Sequence[str], types: TypeMapping) -> tuple[str, ...]:
-    """IOB2 tags with the types that a mapping gives; those of a type that it leaves out become `O`.
+    """IOB2 tags with mapped types; tags of a type that the mapping leaves out become `O`.
 
-    Borders stay: entities side by side whose types become one are still two.
+    Adjacent entities whose types become the same are still two entities.
     """
-    return tuple(_mapped_tag(tag, types) for tag in tags)
-
-
-def _mapped_tag(tag: str, types: TypeMapping) -> str:
-    kind = types.get(tag[2:], tag[2:])
-    return f"{tag[:2]}{kind}" if kind else OUTSIDE
+    mapped = ((tag[:2], types.get(tag[2:], tag[2:])) for tag in tags)
+    return tuple(f"{prefix}{new_type}" if new_type else OUTSIDE for prefix, new_type in mapped)
 
 
 def spans_of(tags: Sequence[str] | npt.NDArray[np.integer[Any]], scheme: LabelScheme | None = None) -> tuple[Span, ...]:
-    """Entities of one sentence, read strictly: `B-X` and the `I-X` right after it; a stray `I-X` is no entity.
+    """Entities of one sentence, read strictly: `B-X` and the `I-X` directly after it; other `I-X` are no entities.
 
     `tags` are IOB2 tags, or ids of `scheme`.
     """
@@ -222,9 +218,9 @@ def spans_of(tags: Sequence[str] | npt.NDArray[np.integer[Any]], scheme: LabelSc
 def decode_tags(
     word_logits: npt.NDArray[np.floating[Any]], scheme: LabelScheme, transitions: Transitions | None = None
 ) -> TagIds:
-    """Find the legal IOB2 path with the largest sum of logits and of transition scores, if there are any.
+    """Find the legal IOB2 path with the largest sum of logits, and of transition scores if they are given.
 
-    Without transitions it is the argmax wherever the argmax is legal.
+    Without transitions, this path is the argmax if that is legal.
 
     Shapes: word_logits (words, tags) float; transitions (tags + 1, tags) [previous, next], row 0 for the start, of
     which only the legal ones count; result (words,) int16.
@@ -237,7 +233,7 @@ def decode_tags(
         raise UsageError(f"transitions of shape {transitions.shape}, but the scheme has {n_tags} tags.")
     ids: TagIds = word_logits.argmax(axis=1).astype(np.int16)
     legal = len(ids) == 0 or bool(scheme.may_start[ids[0]] and scheme.may_follow[ids[:-1], ids[1:]].all())
-    if legal and (transitions is None or _outweighs(word_logits, ids, transitions, scheme)):
+    if legal and (transitions is None or _is_surely_best(word_logits, ids, transitions, scheme)):
         return ids
     return _best_legal_path(word_logits.astype(np.float64), _legal_scores(scheme.types, transitions))
 
@@ -248,42 +244,52 @@ def decode_sentences(
     scheme: LabelScheme,
     transitions: Transitions | None = None,
 ) -> TagIds:
-    """`decode_tags` of many sentences: all at once where the argmax is legal and there are no transitions.
+    """`decode_tags` of many sentences: all at once if there are no transitions and every argmax is legal.
 
     Shapes: word_logits (all words, tags) float; offsets (sentences + 1,); result (all words,) int16.
     """
     ids: TagIds = word_logits.argmax(axis=1).astype(np.int16)
     if transitions is None:
+        # Sentences of 2 and 3 words, offsets [0, 2, 5], argmax O I-X | B-X I-X O: only word 1 is illegal, because
+        # nothing precedes its I-X. `searchsorted` finds its sentence, 0, and only that one is decoded again.
         is_legal = np.ones(len(ids), dtype=bool)
         is_legal[1:] = scheme.may_follow[ids[:-1], ids[1:]]
-        first = offsets[:-1][np.diff(offsets) > 0]
-        is_legal[first] = scheme.may_start[ids[first]]
-        chosen = np.unique(np.searchsorted(offsets, np.flatnonzero(~is_legal), side="right") - 1)
+        first_words = offsets[:-1][np.diff(offsets) > 0]
+        is_legal[first_words] = scheme.may_start[ids[first_words]]
+        undecided = np.unique(np.searchsorted(offsets, np.flatnonzero(~is_legal), side="right") - 1)
     else:
-        chosen = np.flatnonzero(np.diff(offsets))
-    for start, stop in zip(offsets[chosen].tolist(), offsets[chosen + 1].tolist(), strict=True):
+        undecided = np.flatnonzero(np.diff(offsets))
+    for start, stop in zip(offsets[undecided].tolist(), offsets[undecided + 1].tolist(), strict=True):
         ids[start:stop] = decode_tags(word_logits[start:stop], scheme, transitions)
     return ids
 
 
 def legal_spans(ids: npt.NDArray[np.integer[Any]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Where the entities of many sentences, all tagged legally, begin and end, their words counted through.
+    """Starts and ends of the entities of many legally tagged sentences, whose words are numbered consecutively.
+
+    With the tags `O B-X I-X B-X`, ids 0 1 2 1, entities begin at the odd ids, words 1 and 3. Each ends at the first
+    border after it; borders are the words that are not `I-`, 0, 1 and 3, and the end, 4. So the ends are 3 and 4.
 
     Shapes: ids (all words,); result (entities,) int64 both, the ends exclusive.
     """
     begins = np.flatnonzero(ids % 2)
-    goes_on = (ids > 0) & (ids % 2 == 0)
-    borders = np.append(np.flatnonzero(~goes_on), len(ids)).astype(np.int64)
+    is_inside = (ids > 0) & (ids % 2 == 0)
+    borders = np.append(np.flatnonzero(~is_inside), len(ids)).astype(np.int64)
     return begins, borders[np.searchsorted(borders, begins, side="right")]
 
 
-def _outweighs(
+def _is_surely_best(
     logits: npt.NDArray[np.floating[Any]], ids: TagIds, transitions: Transitions, scheme: LabelScheme
 ) -> bool:
-    """Whether no transitions can make up for a logit below the argmax, so that the legal path `ids` is the best.
+    """Whether the legal argmax `ids` is the best path whatever the transitions of other paths.
 
-    Another path loses at least the margin of each word that it tags otherwise, and gains at most what the transitions
-    on both sides of these words fall short of the best one.
+    Another path loses at least the margin between the two best logits of each word that it tags otherwise. For that
+    word it gains at most the shortfalls of the two transitions on both sides of the word: the best legal transition
+    score minus the one that `ids` takes. If every margin covers its two shortfalls, no path is better.
+
+    Example: three words with margins 5, 1, 4. Every transition scores 0, except that the one between words 1 and 2
+    scores -2: the shortfalls before word 0, between the words and after word 2 are 0, 0, 2, 0. Word 1 has margin 1 but
+    may gain 0 + 2 with another tag, so the path must be searched. With a margin of 2 it would be kept.
     """
     if not len(ids) or len(scheme.tags) == 1:
         return True
@@ -291,31 +297,31 @@ def _outweighs(
     if not np.isfinite(best_two).all():
         return False
     pairs = transitions[1:]
-    shortfall = np.zeros(len(ids) + 1)
-    shortfall[0] = transitions[0][scheme.may_start].max() - transitions[0, ids[0]]
-    shortfall[1:-1] = pairs[scheme.may_follow].max() - pairs[ids[:-1], ids[1:]]
-    return bool((best_two[:, 1] - best_two[:, 0] >= shortfall[:-1] + shortfall[1:]).all())
+    shortfalls = np.zeros(len(ids) + 1)  # the last one is after the last word, where there is no transition
+    shortfalls[0] = transitions[0][scheme.may_start].max() - transitions[0, ids[0]]
+    shortfalls[1:-1] = pairs[scheme.may_follow].max() - pairs[ids[:-1], ids[1:]]
+    return bool((best_two[:, 1] - best_two[:, 0] >= shortfalls[:-1] + shortfalls[1:]).all())
 
 
 def _best_legal_path(logits: npt.NDArray[np.float64], scores: npt.NDArray[np.float64]) -> TagIds:
     """Viterbi. Shapes: scores (tags, tags + 1) [next, previous], the last column for the start, -inf where illegal.
 
-    Logits that are no finite numbers are replaced by such first, so that the path is legal for every input.
+    Infinite logits and NaN are first replaced by large finite ones, so that the path is legal for every input.
     """
     n_words, n_tags = logits.shape
     if not np.isfinite(logits).all():
-        logits = np.nan_to_num(logits, nan=-_NO_NUMBER, posinf=_NO_NUMBER, neginf=-_NO_NUMBER)
-    every = np.arange(n_tags)
-    pairs, best = np.ascontiguousarray(scores[:, :-1]), scores[:, -1] + logits[0]
-    came_from = np.empty((n_words, n_tags), dtype=np.int16)
+        logits = np.nan_to_num(logits, nan=-_HUGE_LOGIT, posinf=_HUGE_LOGIT, neginf=-_HUGE_LOGIT)
+    tags = np.arange(n_tags)
+    pairs, best = np.ascontiguousarray(scores[:, :-1]), scores[:, -1] + logits[0]  # best: of paths that end in each tag
+    previous = np.empty((n_words, n_tags), dtype=np.int16)
     for word in range(1, n_words):
         sums = pairs + best
-        came_from[word] = chosen = sums.argmax(axis=1)
-        best = sums[every, chosen] + logits[word]
+        previous[word] = best_previous = sums.argmax(axis=1)
+        best = sums[tags, best_previous] + logits[word]
     path = np.empty(n_words, dtype=np.int16)
     path[-1] = best.argmax()
     for word in range(n_words - 1, 0, -1):
-        path[word - 1] = came_from[word, path[word]]
+        path[word - 1] = previous[word, path[word]]
     return path
 
 
@@ -335,7 +341,7 @@ def _legality(types: tuple[str, ...]) -> npt.NDArray[np.float64]:
 
 @lru_cache(maxsize=64)
 def _tags(types: tuple[str, ...]) -> tuple[str, ...]:
-    return (OUTSIDE, *(f"{prefix}-{kind}" for kind in types for prefix in "BI"))
+    return (OUTSIDE, *(f"{prefix}-{type_name}" for type_name in types for prefix in "BI"))
 
 
 @lru_cache(maxsize=64)

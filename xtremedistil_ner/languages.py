@@ -1,6 +1,6 @@
-"""Language codes: the 41 of WikiANN's evaluation, and English names for tables that people read.
+"""Language codes: the 41 of WikiANN's evaluation, and English names for tables.
 
-A code is whatever a corpus calls its folder; nothing here restricts a corpus to these codes.
+A corpus may use other codes for its folders; these lists do not restrict it.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _NAMES = dict(
 
 
 def count_languages(number: int) -> str:
-    """Say how many languages."""
+    """A number of languages as text."""
     return f"{number} language{'s' * (number != 1)}"
 
 
 def language_name(code: str) -> str:
-    """Name a language in English; a code that is not known names itself."""
+    """The English name of a language, or the code itself if it is not known."""
     return _NAMES.get(code, code)

@@ -675,7 +675,7 @@ def test_a_foreign_file_in_an_artefact_that_is_due_is_named_and_stays(xner, copi
 def test_a_link_to_what_is_not_there_is_named_before_a_run(xner, copied_run, name):
     (copied_run / name).rename(copied_run / "away")
     (copied_run / name).symlink_to("/nowhere")
-    expect(xner("distil", copied_run), 5, f"{copied_run / name}: a link to what is not there")
+    expect(xner("distil", copied_run), 5, f"{copied_run / name}: a link whose target is missing")
 
 
 @pytest.mark.parametrize("setting", ["teacher.checkpoint={}", "teacher.voters=[{{checkpoint: {}}}]"])

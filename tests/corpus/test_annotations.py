@@ -178,7 +178,7 @@ def test_the_text_that_a_tool_noted_decides_between_the_two_counts(tmp_path):
         ({"PER": [0, 1]}, "label is {'PER': [0, 1]}, no list"),
         ([{"start": 0, "end": 1}], "None is no entity type"),
         ([{"start": 0, "end": 1, "labels": []}], "[] is no entity type"),
-        ([{"start": 0, "end": 1, "label": "A", "text": "x"}], "entity 0 to 1 should be 'x', but 'a' stands there"),
+        ([{"start": 0, "end": 1, "label": "A", "text": "x"}], "entity 0 to 1 should be 'x', but the text has 'a'"),
     ],
 )
 def test_an_entity_that_does_not_fit_its_text_is_named_with_its_line(tmp_path, spans, message):
@@ -198,7 +198,7 @@ def test_an_entity_that_does_not_fit_its_text_is_named_with_its_line(tmp_path, s
         ({"data": {"text": "x"}, "annotations": [{"result": [{"type": "labels", "value": 5}]}]}, "5 is no entity"),
         (
             {"data": {"text": "x"}, "annotations": [{"result": [{"type": "hypertextlabels"}]}]},
-            "hypertextlabels are not",
+            "hypertextlabels have no offsets",
         ),
         (5, "no JSON object"),
         ({"text": "x"}, "there is neither words nor tokens among text"),
@@ -272,7 +272,7 @@ def test_a_folder_of_brat_is_a_split_and_lines_that_are_no_entities_are_counted(
     [
         ("\nT1 PER 0 3 Ada\n", r"a\.ann:2: 'T1 PER 0 3 Ada' is no entity"),
         ("T1\tPER 0 99\tAda\n", r"a\.ann:1: entity 0 to 99 does not lie in its text"),
-        ("T1\tPER 1 4\tAda\n", r"a\.ann:1: entity 1 to 4 should be 'Ada', but 'da ' stands there"),
+        ("T1\tPER 1 4\tAda\n", r"a\.ann:1: entity 1 to 4 should be 'Ada', but the text has 'da '"),
         (f"T1\tPER 0 {'9' * 5000}\tAda\n", r"a\.ann:1: 'T1\\tPER 0 9{70}.*… is no entity"),
     ],
 )

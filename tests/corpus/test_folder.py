@@ -99,7 +99,7 @@ def test_panx_words_lose_the_language_prefix_only_if_all_have_it(tmp_path):
 
 
 def test_a_panx_word_that_is_nothing_but_its_prefix_is_refused_with_its_sentence(tmp_path):
-    said = ["2: word 2 is empty behind en:. Leave it and its tag out."]
+    said = ["2: word 2 is empty after en:. Leave it and its tag out."]
     assert problems(tmp_path, "\nen:a\tO\nen:\tO\n\nen:b\tO\n") == said
 
 
@@ -145,7 +145,7 @@ def test_two_files_for_one_split_are_refused(tmp_path):
     (tmp_path / "en").mkdir()
     (tmp_path / "en" / "dev.tsv").touch()
     (tmp_path / "en" / "dev.conll.gz").touch()
-    with pytest.raises(CorpusError, match=r"dev\.conll\.gz: dev\.tsv stands beside it"):
+    with pytest.raises(CorpusError, match=r"dev\.conll\.gz: dev\.tsv is also the dev split of en"):
         find_split(tmp_path, "en", "dev")
 
 

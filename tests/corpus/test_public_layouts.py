@@ -185,8 +185,8 @@ def test_lines_with_another_number_of_columns_are_named_all_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1\tO\n2\tO\n3\tB-X\n", "column 2 has tags, and no column was found for the words"),
-        ("B-X\tAda\nO\tran\n", "column 1 has tags, and no column was found for the words"),
+        ("1\tO\n2\tO\n3\tB-X\n", "column 2 has tags, and no column has words"),
+        ("B-X\tAda\nO\tran\n", "column 1 has tags, and no column has words"),
         (CONLLU.replace("NER=", "Typo="), "no word has NER= or NE= in its last column"),
         ("a\tO\n#\tPER\n", "'PER' is no tag"),
         ("a O\nb O\nc\td\tO\n", "3 columns, where the file has 2"),
@@ -253,7 +253,7 @@ def test_a_split_is_told_by_the_name_of_its_file(names, split):
 def test_two_files_that_claim_a_split_are_both_named(tmp_path, first, second):
     for name in (first, second):
         place(tmp_path, name, b"")
-    with pytest.raises(CorpusError, match=rf"{first}: {second} stands beside it and is the"):
+    with pytest.raises(CorpusError, match=rf"{first}: {second} is also the"):
         find_split(tmp_path, "en", split_of(first))
     assert len(problems_of(tmp_path)) == 1
 

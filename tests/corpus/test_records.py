@@ -130,9 +130,9 @@ def test_every_problem_of_a_file_is_reported_with_its_line_and_remedy(tmp_path):
         r"9: word 2, 'c\nd', has a line end",
         "10: 2 words but 1 tags",
         "11: 'PER' is no tag",
-        "12: tag 1 is a number, which does not tell what it stands for",
+        "12: tag 1 is a number without a name",
         "13: the tags are missing, not a list",
-        "14: a word has half a surrogate pair, which UTF-8 has not",
+        "14: a word has half a surrogate pair, which UTF-8 cannot have",
     ]
     assert all(problem.count(". ") for problem in found), "each says what to do"
 
@@ -154,8 +154,8 @@ NO_JSON = {
     '"n": NaN': "1: NaN is no number in JSON",
     '"n": -Infinity': "1: -Infinity is no number in JSON",
     '"n": ' + "[" * 101 + "]" * 101: "1: nested too deeply",
-    '"n": 1, "n": 2': "1: the key 'n' stands there twice",
-    '"n": {"x": 1, "x": 1}': "1: the key 'x' stands there twice",
+    '"n": 1, "n": 2': "1: the key 'n' occurs twice",
+    '"n": {"x": 1, "x": 1}': "1: the key 'x' occurs twice",
     '"n": 01': "1:",
     '"n": "\t"': "1:",
 }
@@ -262,5 +262,5 @@ def test_two_formats_of_one_split_are_refused(tmp_path):
     (tmp_path / "en").mkdir()
     (tmp_path / "en" / "dev.jsonl.zst").touch()
     (tmp_path / "en" / "dev.parquet").touch()
-    with pytest.raises(CorpusError, match=r"dev\.jsonl\.zst: dev\.parquet stands beside it"):
+    with pytest.raises(CorpusError, match=r"dev\.jsonl\.zst: dev\.parquet is also the dev split of en"):
         find_split(tmp_path, "en", "dev")

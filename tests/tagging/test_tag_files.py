@@ -150,7 +150,7 @@ BAD = [
     (
         "a.jsonl",
         b'{"text": "a"}\n{"text": "b", "x": 1, "x": 2}\n{"text": "b"}',
-        r":2: the key 'x' stands there twice",
+        r":2: the key 'x' occurs twice",
         2,
     ),
     ("a.conll", b"a\tO\n\nb\tO\n\tO\nc\tO\n\nd\tO\n", r":4:1: no word in column 1", 2),

@@ -21,68 +21,68 @@ from xtremedistil_ner.errors import CorpusError, quoted
 _SPAN_KEYS = ("spans", "label", "labels", "entities")
 _TYPE_KEYS = ("labels", "label", "type")
 _MARKS = ("answer", "annotation_id")
-"""Keys of Prodigy and of JSON-MIN that tell an annotated text without an entity, which has none of the keys above."""
+"""Keys of Prodigy and of JSON-MIN that mark an annotated text which has no entity, and so none of the keys above."""
 _TASK_KEYS = ("annotations", "completions")
-"""Of Label Studio, before and since its version 1.0."""
+"""Keys of Label Studio since and before its version 1.0."""
 
 
 def is_annotated(record: Mapping[str, Any]) -> bool:
-    """Whether an object is an annotation tool's, and not words with their tags."""
+    """Whether an object comes from an annotation tool, and is not a list of words with their tags."""
     if isinstance(record.get("data"), dict):
         return True
     return isinstance(record.get("text"), str) and any(key in record for key in (*_SPAN_KEYS, *_MARKS))
 
 
 def read_annotated(record: Mapping[str, Any], number: int, rows: SplitRows) -> AnnotatedText | None:
-    """The text of an object; None for one that was rejected or left open, which is counted.
+    """The annotated text of an object; None for one that was rejected or is unfinished, which is counted.
 
-    Raises: CorpusError that says what is wrong with it; the caller knows where.
+    Raises: CorpusError that says what is wrong; the caller adds the location.
     """
-    place = f"{rows.name}{rows.unit}{number}"
+    location = f"{rows.name}{rows.unit}{number}"
     if isinstance(data := record.get("data"), dict):
         results = _results(record, rows)
         text = _text_of(data)
-        spans = None if results is None else _task_spans(results, place, rows)
+        spans = None if results is None else _task_spans(results, location, rows)
     else:
         text = record["text"]
-        spans = _record_spans(record, place) if record.get("answer", "accept") == "accept" else None
+        spans = _record_spans(record, location) if record.get("answer", "accept") == "accept" else None
     if spans is None:
         rows.skipped_lines += 1
         return None
     return AnnotatedText(number, text, tuple(spans))
 
 
-def _record_spans(record: Mapping[str, Any], place: str) -> list[TextSpan]:
+def _record_spans(record: Mapping[str, Any], location: str) -> list[TextSpan]:
     given = [key for key in _SPAN_KEYS if record.get(key) is not None]
     key = next((key for key in given if record[key] != []), given[0] if given else None)
     entries = [] if key is None else record[key]
     if not isinstance(entries, list):
         raise CorpusError(f"{key} is {quoted(entries)}, no list. Give one entry for each entity.")
-    return [span for entry in entries for span in _spans_of(entry, place)]
+    return [span for entry in entries for span in _spans_of(entry, location)]
 
 
-def _spans_of(entry: object, place: str) -> Iterator[TextSpan]:
-    """A span of an entry, or several where it has several labels."""
+def _spans_of(entry: object, location: str) -> Iterator[TextSpan]:
+    """The spans of an entry, one for each of its labels."""
     if isinstance(entry, list) and len(entry) == 3:
-        yield make_span(entry[0], entry[1], entry[2], place)
+        yield make_span(entry[0], entry[1], entry[2], location)
     elif isinstance(entry, dict):
         start, end = (entry.get(name, entry.get(f"{name}_offset")) for name in ("start", "end"))
         labels = next((entry[name] for name in _TYPE_KEYS if name in entry), None)
         for label in labels if isinstance(labels, list) and labels else [labels]:
-            yield make_span(start, end, label, place, entry.get("text"))
+            yield make_span(start, end, label, location, entry.get("text"))
     else:
         raise CorpusError(f"{quoted(entry)} is no entity. Give [start, end, type], or an object with them.")
 
 
 def _results(task: Mapping[str, Any], rows: SplitRows) -> list[object] | None:
-    """What the first annotator marked who did not cancel, ground truth before all; the others' are counted."""
-    given: object = next((task[key] for key in _TASK_KEYS if key in task), [])
-    if not isinstance(given, list) or not all(isinstance(one, dict) for one in given):
-        raise CorpusError(f"the annotations are {quoted(given)}, no list of objects. Export the task again.")
-    finished = [one for one in given if not one.get("was_cancelled")]
+    """The results of the ground truth, or else of the first annotation that was not cancelled; others are counted."""
+    annotations: object = next((task[key] for key in _TASK_KEYS if key in task), [])
+    if not isinstance(annotations, list) or not all(isinstance(annotation, dict) for annotation in annotations):
+        raise CorpusError(f"the annotations are {quoted(annotations)}, no list of objects. Export the task again.")
+    finished = [annotation for annotation in annotations if not annotation.get("was_cancelled")]
     if not finished:
         return None
-    chosen = next((one for one in finished if one.get("ground_truth")), finished[0])
+    chosen = next((annotation for annotation in finished if annotation.get("ground_truth")), finished[0])
     rows.spans["other_annotators"] += len(finished) - 1
     results = chosen.get("result")
     if not isinstance(results, list):
@@ -90,14 +90,14 @@ def _results(task: Mapping[str, Any], rows: SplitRows) -> list[object] | None:
     return results
 
 
-def _task_spans(results: list[object], place: str, rows: SplitRows) -> list[TextSpan]:
+def _task_spans(results: list[object], location: str, rows: SplitRows) -> list[TextSpan]:
     spans: list[TextSpan] = []
     for result in results:
-        kind = result.get("type") if isinstance(result, dict) else None
-        if kind in ("hypertextlabels", "paragraphlabels"):
-            raise CorpusError(f"{kind} are not places in a text. Label plain text.")
-        if isinstance(result, dict) and kind == "labels":
-            spans += _spans_of(result.get("value"), place)
+        result_type = result.get("type") if isinstance(result, dict) else None
+        if result_type in ("hypertextlabels", "paragraphlabels"):
+            raise CorpusError(f"{result_type} have no offsets in a plain text. Label plain text.")
+        if isinstance(result, dict) and result_type == "labels":
+            spans += _spans_of(result.get("value"), location)
         else:
             rows.spans["other"] += 1
     return spans

@@ -1,7 +1,7 @@
 """Labelled splits in the files of brat and of spaCy: entities by character offsets, but not as JSON.
 
-brat keeps a `.ann` beside each `.txt` of a folder. Its lines with `T` are entities; relations, events, attributes and
-notes are passed over and counted. spaCy's `.spacy` is read by spaCy itself, which only those need who have such files.
+brat keeps a `.ann` file beside each `.txt` file of a folder. Its lines with `T` are entities; relations, events,
+attributes and notes are skipped and counted. spaCy reads its own `.spacy` files, so that only their users need it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ENTITY = re.compile(r"T\S*\t(\S+) (\d{1,15} \d{1,15}(?:;\d{1,15} \d{1,15})*)\t(
 
 
 def is_brat_folder(path: Path) -> bool:
-    """Whether a folder has annotations of brat."""
+    """Whether a path is a folder with annotations of brat."""
     return path.is_dir() and next(path.glob(f"*{ANNOTATION}"), None) is not None
 
 
@@ -38,7 +38,7 @@ def brat_hash(folder: Path) -> str:
 
 
 def read_brat(folder: Path, *, language: str) -> LabelledSplit:
-    """Read the annotated texts of a folder, in the order of their names.
+    """Read the annotated texts of a folder, in the order of their file names.
 
     Raises: CorpusError with the first problems of its files, each as `file:line`.
     """
@@ -47,18 +47,20 @@ def read_brat(folder: Path, *, language: str) -> LabelledSplit:
     texts: list[AnnotatedText] = []
     for number, text in enumerate(path for path in files if path.suffix == TEXT):
         try:
-            content = _without_mark(read_whole(text))
+            content = read_whole(text)
+            if content.startswith("\ufeff"):  # brat counts a byte order mark, as editors do
+                content = f" {content[1:]}"
             texts.append(AnnotatedText(number, content, tuple(_brat_spans(text, rows))))
         except CorpusError as error:
             rows.problems.append(str(error))
-    lonely = [path for path in files if path.suffix == ANNOTATION and path.with_suffix(TEXT) not in files]
-    rows.problems += [f"{path}: no {path.stem}{TEXT} beside it. Put the text there." for path in lonely]
+    textless = [path for path in files if path.suffix == ANNOTATION and path.with_suffix(TEXT) not in files]
+    rows.problems += [f"{path}: no {path.stem}{TEXT} beside it. Put the text there." for path in textless]
     add_annotated(rows, texts)
     return rows.finish(language)
 
 
 def read_spacy(path: Path, *, language: str) -> LabelledSplit:
-    """Read the documents of a `DocBin`: their texts and `ents`, whatever spaCy's tokens are.
+    """Read the documents of a `DocBin`: their texts and `ents`, but not spaCy's tokens.
 
     Raises: CorpusError for a damaged file; ModuleNotFoundError without spaCy.
     """
@@ -83,40 +85,35 @@ def _brat_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.suffix in (ANNOTATION, TEXT) and path.is_file())
 
 
-def _without_mark(text: str) -> str:
-    """The text with a byte order mark made a space: editors, and brat, count it."""
-    return text.replace("\ufeff", " ", 1) if text.startswith("\ufeff") else text
-
-
 def _brat_spans(text: Path, rows: SplitRows) -> Iterator[TextSpan]:
     path = text.with_suffix(ANNOTATION)
     if not path.is_file():
         raise CorpusError(f"{text}: no {path.name} beside it. Annotate the text, or leave an empty file.")
     for number, line in enumerate(open_text(path), start=1):
-        place = f"{path}{LINE}{number}"
+        location = f"{path}{LINE}{number}"
         try:
-            span = _brat_span(line, place, rows)
+            span = _brat_span(line, location, rows)
         except CorpusError as error:
-            rows.problems.append(f"{place}: {error}")
+            rows.problems.append(f"{location}: {error}")
         else:
             if span:
                 yield span
 
 
-def _brat_span(line: str, place: str, rows: SplitRows) -> TextSpan | None:
-    """The entity of a line; None for what is none, which is counted."""
+def _brat_span(line: str, location: str, rows: SplitRows) -> TextSpan | None:
+    """The entity of a line; None for a line that has none and for a discontinuous entity, which are counted."""
     if not line.startswith("T"):
         rows.skipped_lines += bool(line.strip())
         return None
-    found = _ENTITY.fullmatch(line)
-    if found is None:
-        raise CorpusError(f"{quoted(line)} is no entity. Write T1, type and places, and text, with tabs between.")
-    kind, places, content = found.groups()
-    if ";" in places:
+    match = _ENTITY.fullmatch(line)
+    if match is None:
+        raise CorpusError(f"{quoted(line)} is no entity. Write T1, type and offsets, and text, separated by tabs.")
+    entity_type, offsets, content = match.groups()
+    if ";" in offsets:
         rows.spans["discontinuous"] += 1
         return None
-    start, end = map(int, places.split(" "))
-    return make_span(start, end, kind, place, content)
+    start, end = map(int, offsets.split(" "))
+    return make_span(start, end, entity_type, location, content)
 
 
 def _spacy_docs(path: Path) -> list[Doc]:
@@ -125,5 +122,5 @@ def _spacy_docs(path: Path) -> list[Doc]:
 
     try:
         return list(DocBin().from_disk(path).get_docs(spacy.blank("xx").vocab))
-    except Exception as error:  # of zlib, msgpack, numpy and spaCy
-        raise CorpusError(f"{path}: no file of spaCy ({quoted(first_line(error))}). Write a DocBin again.") from error
+    except Exception as error:  # zlib, msgpack, numpy or spaCy raised it
+        raise CorpusError(f"{path}: no file of spaCy ({quoted(first_line(error))}). Write the DocBin again.") from error

@@ -1,11 +1,11 @@
-"""A look at a corpus before a run: whether it is sound, and what is in it."""
+"""A check of a corpus before a run: whether it can be read, and what it has."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from xtremedistil_ner.corpus.annotation_files import is_brat_folder
@@ -21,7 +21,7 @@ from xtremedistil_ner.corpus.labelled import count_mapped, map_split, open_reade
 from xtremedistil_ner.corpus.places import local_folder
 from xtremedistil_ner.corpus.raw_text import read_text
 from xtremedistil_ner.corpus.reader import CorpusReader
-from xtremedistil_ner.corpus.split import SPLITS, LabelledSplit
+from xtremedistil_ner.corpus.split import SPLITS
 from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.labels import TypeMapping, spans_of
 from xtremedistil_ner.recipe.data_sections import ColumnsSection, CorpusSection
@@ -29,9 +29,9 @@ from xtremedistil_ner.recipe.data_sections import ColumnsSection, CorpusSection
 
 @dataclass(frozen=True, slots=True)
 class SplitStats:
-    """What one labelled file holds; `entities` by type, `mapped` by each type that has become another or none.
+    """What one labelled file has: `entities` by type, `mapped` by each type that is renamed or left out.
 
-    `note` says how it was read where that is not plain.
+    `note` says how the file was read if that is not obvious.
     """
 
     language: str
@@ -48,7 +48,7 @@ class SplitStats:
 
 @dataclass(frozen=True, slots=True)
 class CorpusCheck:
-    """Problems of a corpus, and the numbers of the labelled files that have none.
+    """Problems of a corpus, and the statistics of the labelled files that have none.
 
     `texts` are the languages with raw text; `unread` are the files that no run reads, because of their names.
     """
@@ -65,29 +65,28 @@ def check_corpus(
     """Read every file of a corpus folder, of a URL or of `demo`, raw text included, and collect what is wrong.
 
     `types` maps entity types.
-    Raises: CorpusError if `path` is no folder; ResourceError if a URL is out of reach.
+    Raises: CorpusError if `path` is not a folder; ResourceError if a URL cannot be reached.
     """
     unread: set[str] = set()
 
     def is_read(name: str) -> bool:
-        if not _is_corpus_file(name) and not name.rpartition("/")[2].startswith("."):
+        is_named_right = is_split_file(name) or is_text_file(name)
+        if not is_named_right and not name.rpartition("/")[2].startswith("."):
             unread.add(name)
-        return _is_corpus_file(name)
+        return is_named_right
 
     folder = local_folder(str(path), is_read)
     labelled, texts = languages_of(folder), text_languages(folder)
-    unread |= {name for name in _file_names(folder) if is_read(name) and not _is_there(folder / name)}
+    unread |= {name for name in _file_names(folder) if is_read(name) and not _is_readable(folder / name)}
     problems: list[str] = []
     stats: list[SplitStats] = []
     if not labelled and not texts:
         problems.append(f"{path}: no labelled and no raw text. Put files such as en/train.tsv or en.txt there.")
-    if labelled:
-        reader = _reader(path, columns)
-        for language, split in _splits(reader):
-            try:
-                stats += _stats(reader, language, split, types or {})
-            except CorpusError as error:
-                problems.append(str(error))
+    for reader, language, split in _splits(path, columns) if labelled else ():
+        try:
+            stats += _stats(reader, language, split, types or {})
+        except CorpusError as error:
+            problems.append(str(error))
     for language in texts:
         try:
             _read_raw_text(folder, language)
@@ -99,58 +98,50 @@ def check_corpus(
 def corpus_stats(
     path: str | Path, *, columns: ColumnsSection | None = None, types: TypeMapping | None = None
 ) -> tuple[SplitStats, ...]:
-    """Numbers of every labelled file of a corpus folder, of a URL or of `demo`, by language and split.
+    """Statistics of every labelled file of a corpus folder, of a URL or of `demo`, by language and split.
 
     `types` maps entity types.
-    Raises: CorpusError for the first file that cannot be read; ResourceError if a URL is out of reach.
+    Raises: CorpusError for the first file that cannot be read; ResourceError if a URL cannot be reached.
     """
-    reader = _reader(path, columns)
-    return tuple(stats for language, split in _splits(reader) for stats in _stats(reader, language, split, types or {}))
+    return tuple(stats for source in _splits(path, columns) for stats in _stats(*source, types or {}))
 
 
-def _reader(path: str | Path, columns: ColumnsSection | None) -> CorpusReader:
-    return open_reader(CorpusSection(path=str(path), columns=columns or ColumnsSection()))
-
-
-def _is_corpus_file(name: str) -> bool:
-    return is_split_file(name) or is_text_file(name)
-
-
-def _splits(reader: CorpusReader) -> Iterator[tuple[str, str]]:
-    return ((language, split) for language in reader.languages for split in SPLITS)
+def _splits(path: str | Path, columns: ColumnsSection | None) -> Iterator[tuple[CorpusReader, str, str]]:
+    reader = open_reader(CorpusSection(path=str(path), columns=columns or ColumnsSection()))
+    return ((reader, language, split) for language in reader.languages for split in SPLITS)
 
 
 def _stats(reader: CorpusReader, language: str, split: str, types: TypeMapping) -> list[SplitStats]:
-    found = reader.read(language, split)
-    if found is None:
+    """The statistics of a split; none if the language lacks it."""
+    written = reader.read(language, split)
+    if written is None:
         return []
-    return [replace(_count(map_split(found, types), language, split), mapped=count_mapped(found, types))]
-
-
-def _count(found: LabelledSplit, language: str, split: str) -> SplitStats:
-    entities = Counter(span.type for sentence in found.sentences for span in spans_of(sentence.tags or ()))
-    return SplitStats(
+    sentences = map_split(written, types).sentences
+    entities = Counter(span.type for sentence in sentences for span in spans_of(sentence.tags or ()))
+    stats = SplitStats(
         language=language,
         split=split,
-        sentences=len(found.sentences),
-        words=sum(len(sentence.words) for sentence in found.sentences),
+        sentences=len(sentences),
+        words=sum(len(sentence.words) for sentence in sentences),
         entities=dict(sorted(entities.items())),
-        tag_format=found.tag_format,
-        repaired_tags=found.repaired_tags,
-        skipped_lines=found.skipped_lines,
-        note=found.note,
+        tag_format=written.tag_format,
+        repaired_tags=written.repaired_tags,
+        skipped_lines=written.skipped_lines,
+        note=written.note,
+        mapped=count_mapped(written, types),
     )
+    return [stats]
 
 
 def _file_names(folder: Path) -> Iterator[str]:
-    """Relative paths of all files of a folder; none of hidden folders."""
-    for place, folders, files in os.walk(folder):
+    """Relative paths of all files of a folder, except those in hidden folders."""
+    for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from ((Path(place) / name).relative_to(folder).as_posix() for name in files)
+        yield from ((Path(parent) / name).relative_to(folder).as_posix() for name in files)
 
 
-def _is_there(path: Path) -> bool:
-    """Whether a file that is named right is one, and not a link to nothing or a text of a folder that is not brat's."""
+def _is_readable(path: Path) -> bool:
+    """Whether a path with the name of a corpus file is no broken link, and no text in a folder without brat's files."""
     in_split_folder = split_of(path.parent.name) is not None and is_split_file(f"x/{path.parent.name}/{path.name}")
     return path.is_file() and (not in_split_folder or is_brat_folder(path.parent))
 

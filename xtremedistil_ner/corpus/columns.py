@@ -1,7 +1,7 @@
-"""Text in columns: one word a line, with its tag in a corpus, and a blank line between sentences.
+"""Text in columns: one word a line, in a corpus with its tag, and a blank line between sentences.
 
-One reader serves labelled corpora and `xner tag`, so that both skip the same lines and refuse the same lines. About
-2 µs a word. Problems are reported as `file:line:column`.
+One reader serves labelled corpora and `xner tag`, so that both skip and refuse the same lines. It takes about 2 µs a
+word, and reports problems as `file:line:column`.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _MOST_WORDS = 100_000
 _NO_BLANK_LINE = f"more than {_MOST_WORDS:,} words without a blank line. Put one between sentences."
 _NO_MISC_TAG = "no word has NER= or NE= in its last column. Name corpus.columns.tag if the tags are elsewhere."
 _PLAIN = Layout("\t", 2, word=0, tag=1)
-_LOOK_CLOSER = ("", " ", "-", "#")
-"""Beginnings of lines that take a closer look: nothing, a space, perhaps a document mark, perhaps a comment."""
+_NOT_PLAIN = ("", " ", "-", "#")
+"""Beginnings of lines that may be no plain word: nothing, a space, that of a document mark, that of a comment."""
 
 
 @dataclass(slots=True)
 class ColumnSentence:
-    """Words of a sentence, their tags as written (none where the file has none), its first line and its problems.
+    """Words of a sentence, their tags as written (empty where the file has none), its first line and its problems.
 
-    Units: `size` counts the bytes read since the sentence before.
+    Units: `size` counts the bytes read since the previous sentence.
     """
 
     line: int = 0
@@ -50,16 +50,16 @@ class ColumnSentence:
         self.tags.append(tag)
 
     def report(self, problem: str) -> None:
-        """Note a problem, of many the first."""
+        """Note a problem, unless 20 are noted already."""
         if len(self.problems) < MAX_PROBLEMS:
             self.problems.append(problem)
 
 
 class ColumnReader:
-    """Sentences of a column file, with their problems: whoever reads them decides what a problem ends.
+    """Sentences of a column file, with their problems; the caller decides whether a problem ends the reading.
 
-    `skipped_lines` counts comments and document marks, `tag_lines` has the line in which each tag stands first.
-    `labelled`: every word must have a tag. `is_terminal`: somebody types the lines, and only the first sentence decides
+    `skipped_lines` counts comments and document marks, `tag_lines` has the line in which each tag first occurs.
+    `labelled`: every word must have a tag. `is_terminal`: a person types the lines, so the first sentence alone decides
     the layout.
     """
 
@@ -82,7 +82,7 @@ class ColumnReader:
         self._is_plain = labelled and self.layout == _PLAIN
 
     def __iter__(self) -> Iterator[ColumnSentence]:
-        """The sentences in order; one with problems may lack words."""
+        """The sentences in order; a sentence with problems may lack words."""
         layout, sentence = self.layout, ColumnSentence()
         if layout.problem:
             yield ColumnSentence(problems=[f"{self._path}:1:1: {layout.problem}"])
@@ -103,42 +103,37 @@ class ColumnReader:
             yield sentence
 
     def _read(self, raw: bytes, number: int, sentence: ColumnSentence) -> bool:
-        """Take a line into a sentence, or say that the sentence ends there."""
+        """Add a line to a sentence; whether the sentence ends there."""
         try:
             line = decode_line(raw, self._path, number)
         except CorpusError as error:
             sentence.report(str(error))
             return False
         word, _, tag = line.partition("\t")
-        if self._is_plain and tag in self.tag_lines and word[:1] not in _LOOK_CLOSER and "\r" not in word:
+        if self._is_plain and tag in self.tag_lines and word[:1] not in _NOT_PLAIN and "\r" not in word:
             sentence.add(word, tag, number)  # nearly every line
-        elif self._ends_sentence(line):
-            return bool(sentence.words or sentence.problems)
-        else:
-            self._read_line(line, number, sentence)
-        return False
-
-    def _ends_sentence(self, line: str) -> bool:
+            return False
         is_mark = line.startswith(DOCUMENT_MARK)
         self.skipped_lines += is_mark
-        return is_mark or not line.strip()
+        if is_mark or not line.strip():
+            return bool(sentence.words or sentence.problems)
+        self._read_row(line, number, sentence)
+        return False
 
-    def _read_line(self, line: str, number: int, sentence: ColumnSentence) -> None:
+    def _read_row(self, line: str, number: int, sentence: ColumnSentence) -> None:
         row = self.layout.cut(line)
         if self.layout.is_skipped(line, row):
             self.skipped_lines += 1
-            return
-        problem = self._problem(line, row)
-        if problem is None:
+        elif problem := self._problem(line, row):
+            column, message = problem
+            sentence.report(f"{self._path}:{number}:{column + 1}: {message}")
+        else:
             tag = "" if self.layout.tag is None else self.layout.tag_of(row)
             self.tag_lines.setdefault(tag, number)
             sentence.add(row[self.layout.word], tag, number)
-        else:
-            column, message = problem
-            sentence.report(f"{self._path}:{number}:{column + 1}: {message}")
 
     def _problem(self, line: str, row: Row) -> tuple[int, str] | None:
-        """What is wrong with a line, and where it begins, from 0."""
+        """What is wrong with a line, and the character from which on it is wrong, counted from 0."""
         layout = self.layout
         if "\r" in line:
             return line.index("\r"), "a carriage return inside a line. End lines with a line feed."
@@ -154,7 +149,7 @@ class ColumnReader:
 
 
 def read_columns(path: Path, *, language: str, columns: ColumnNumbers = SHOWN_BY_FILE) -> LabelledSplit:
-    """Read a labelled column file; `columns` says where words and tags stand if the file does not show it.
+    """Read a labelled column file; `columns` names the columns of words and tags if the file does not show them.
 
     Raises: CorpusError with the first problems of the file.
     """
@@ -170,13 +165,13 @@ def read_columns(path: Path, *, language: str, columns: ColumnNumbers = SHOWN_BY
 
 
 def _other_number(line: str, row: Row, layout: Layout) -> str:
-    found = "1 column" if len(row) == 1 else f"{len(row)} columns"
+    actual = "1 column" if len(row) == 1 else f"{len(row)} columns"
     expected, separator = layout.n_columns, "a tab" if layout.separator == "\t" else "spaces"
-    return f"{found}, where the file has {expected}: {quoted(line)}. Write {expected}, separated by {separator}."
+    return f"{actual}, where the file has {expected}: {quoted(line)}. Write {expected}, separated by {separator}."
 
 
 def _take_sample(lines: Iterator[bytes], *, one_sentence: bool) -> list[bytes]:
-    """The first lines; comments do not count."""
+    """The first lines of a file, up to a number of rows; comments do not count as rows."""
     sample: list[bytes] = []
     rows = size = 0
     for raw in lines:

@@ -1,8 +1,8 @@
 """A folder of labelled text, `<lang>/{train,dev,test}.tsv`, and of raw text, `<lang>.txt`, in any of their formats.
 
-A labelled file has columns, or records in `.jsonl` or `.json`; raw text is `.txt` or `.jsonl`; all may be compressed,
-and either may be `.parquet`. A split may also be a `.spacy` or a folder of brat. Labelled files are read as a whole,
-raw text is streamed.
+A labelled file has columns, or records in `.jsonl` or `.json`; raw text is `.txt` or `.jsonl`; all of these may be
+compressed, and both may be `.parquet` instead. A split may also be a `.spacy` file or a folder of brat. Labelled files
+are read as a whole; raw text is streamed.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ _SPLIT_ENDINGS = (*COLUMN_ENDINGS, ".txt", *_READERS)
 _SPLIT_OF = {"train": "train", "test": "test", "testb": "test"} | dict.fromkeys(
     ("dev", "validation", "valid", "val", "testa"), "dev"
 )
-TEXT_ENDINGS = (*(f"{kind}{packed}" for kind in (".txt", ".jsonl") for packed in COMPRESSIONS), ".parquet")
+TEXT_ENDINGS = (*(f"{ending}{packed}" for ending in (".txt", ".jsonl") for packed in COMPRESSIONS), ".parquet")
 
 
 def languages_of(path: Path) -> tuple[str, ...]:
     """Languages of a corpus folder, sorted: its folders with at least one split.
 
-    Raises: CorpusError if `path` is no folder.
+    Raises: CorpusError if `path` is not a folder.
     """
     if not path.is_dir():
         raise CorpusError(f"{path}: no such folder. Give a folder with one folder per language.")
     folders = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-    found = [name for name in folders if any(_files_of(path, name, split) for split in SPLITS)]
-    return tuple(admit_language(name, path) for name in found)
+    languages = [name for name in folders if any(_files_of(path, name, split) for split in SPLITS)]
+    return tuple(admit_language(name, path) for name in languages)
 
 
 def find_split(path: Path, language: str, split: str) -> Path | None:
-    """Find the file of a split, or its folder of brat's, whatever its name, format and compression; None without one.
+    """Find the file of a split, or its folder of brat, under any of its names and endings; None if there is none.
 
     Raises: CorpusError if there are two.
     """
@@ -53,16 +53,14 @@ def find_split(path: Path, language: str, split: str) -> Path | None:
 
 
 def split_of(file_name: str) -> str | None:
-    """The split of a labelled file by its name, such as `validation.conll.gz`, `train` or `eng.testa`; else None."""
-    path = Path(file_name)
-    name = path.stem if path.suffix in COMPRESSIONS[1:] and path.stem else file_name
-    stem = Path(name)
-    bare = stem.stem if stem.suffix in _SPLIT_ENDINGS else name
-    return _SPLIT_OF.get(bare.rpartition(".")[2])
+    """The split that a file name such as `validation.conll.gz`, `train` or `eng.testa` tells; None if it tells none."""
+    path = _uncompressed(Path(file_name))
+    name = path.stem if path.suffix in _SPLIT_ENDINGS else path.name
+    return _SPLIT_OF.get(name.rpartition(".")[2])
 
 
 def find_text(path: Path, language: str) -> Path | None:
-    """Find the raw text of a language, whatever its format and compression; None if there is none.
+    """Find the raw text of a language, in any format and compression; None if there is none.
 
     Raises: CorpusError if there are two.
     """
@@ -71,7 +69,7 @@ def find_text(path: Path, language: str) -> Path | None:
 
 
 def text_languages(path: Path) -> tuple[str, ...]:
-    """Languages of which a folder has raw text, sorted."""
+    """Languages in which a folder has raw text, sorted."""
     names = [entry.name for entry in path.iterdir() if entry.is_file() and is_text_file(entry.name)]
     codes = {name.removesuffix(end) for name in names for end in TEXT_ENDINGS if name.endswith(end)}
     return tuple(admit_language(code, path) for code in sorted(codes))
@@ -81,8 +79,8 @@ def is_split_file(name: str) -> bool:
     """Whether a corpus folder's file of this relative path is a labelled split."""
     language, _, file = name.partition("/")
     folder, _, rest = file.partition("/")
-    is_brats = "/" not in rest and rest.endswith((ANNOTATION, TEXT))
-    return language[:1] not in ("", ".") and split_of(folder) is not None and (not rest or is_brats)
+    is_of_brat = "/" not in rest and rest.endswith((ANNOTATION, TEXT))
+    return language[:1] not in ("", ".") and split_of(folder) is not None and (not rest or is_of_brat)
 
 
 def is_text_file(name: str) -> bool:
@@ -91,22 +89,22 @@ def is_text_file(name: str) -> bool:
 
 
 def read_split(path: Path, *, language: str, columns: ColumnNumbers = SHOWN_BY_FILE) -> LabelledSplit:
-    """Read one labelled file; `columns` says where the words and tags of a column file are.
+    """Read one labelled file; `columns` names the columns of words and tags in a column file.
 
-    Words with the prefix `<language>:` throughout, as PAN-X has them, lose it.
+    If all words have the prefix `<language>:`, as in PAN-X, it is removed.
 
     Raises: CorpusError with the first problems of the file, each with its line or row.
     """
     if path.is_dir():
         return read_brat(path, language=language)
-    reader = _READERS.get(_ending(path))
+    reader = _READERS.get(_uncompressed(path).suffix)
     return reader(path, language=language) if reader else read_columns(path, language=language, columns=columns)
 
 
 def folder_reader(
     path: Path, *, name: str, columns: ColumnNumbers = SHOWN_BY_FILE, synthetic: bool = False
 ) -> CorpusReader:
-    """The labelled text of a folder; `name` is what the recipe calls it.
+    """The labelled text of a folder; `name` is its path in the recipe.
 
     Raises: CorpusError if there is none.
     """
@@ -129,7 +127,7 @@ def folder_reader(
 
 
 def folder_texts(path: Path, *, column: str) -> TextReader:
-    """The raw text of a folder with one file per language; `column` has the text of tables."""
+    """The raw text of a folder with one file per language; in tables, `column` has the text."""
 
     def read(language: str) -> Iterator[Sentence]:
         file = find_text(path, language)
@@ -143,22 +141,22 @@ def folder_texts(path: Path, *, column: str) -> TextReader:
 
 
 def file_texts(path: Path, *, column: str, named: tuple[str, ...]) -> TextReader:
-    """The raw text of one file: of the languages of its column `language`, or of the one language that is `named`.
+    """The raw text of one file, in the languages of its column `language`, or in the one language that is `named`.
 
-    Raises: CorpusError if the file does not tell its language and the recipe does not name just one.
+    Raises: CorpusError if the file does not tell its languages and the recipe does not name exactly one.
     """
-    found = languages_in(path)
-    if found is None and len(named) != 1:
+    in_file = languages_in(path)
+    if in_file is None and len(named) != 1:
         raise CorpusError(
             f"{path}: which language is this? Name one language in transfer.languages, give the records of a .jsonl "
             "or .parquet a column language, or put one file per language into a folder."
         )
-    languages = named if found is None else found
+    languages = named if in_file is None else in_file
 
     def read(language: str) -> Iterator[Sentence]:
         if language not in languages:
             return iter(())
-        return read_text(path, language=language, column=column, mixed=found is not None)
+        return read_text(path, language=language, column=column, mixed=in_file is not None)
 
     def hash_text(language: str) -> str | None:
         return _text_hash(path, column) if language in languages else None
@@ -167,11 +165,19 @@ def file_texts(path: Path, *, column: str, named: tuple[str, ...]) -> TextReader
 
 
 def _labelled_hash(path: Path, columns: ColumnNumbers) -> str:
-    """SHA-256 of what decides the sentences of a file: its bytes, and its columns where the recipe names them."""
+    """SHA-256 of what decides the sentences of a file: its bytes, and its columns if the recipe names them."""
     if path.is_dir():
         return brat_hash(path)
-    if columns == SHOWN_BY_FILE or _ending(path) in _READERS:
-        return file_hash(path)
+    is_named = columns != SHOWN_BY_FILE and _uncompressed(path).suffix not in _READERS
+    return _hash_of(path, columns) if is_named else file_hash(path)
+
+
+def _text_hash(path: Path, column: str) -> str:
+    """SHA-256 of what decides the sentences of a file: its bytes, and for a table also the column."""
+    return _hash_of(path, column) if is_table(path) else file_hash(path)
+
+
+def _hash_of(path: Path, columns: object) -> str:
     return hashlib.sha256(f"{file_hash(path)} {columns}".encode()).hexdigest()
 
 
@@ -183,23 +189,16 @@ def _files_of(path: Path, language: str, split: str) -> list[Path]:
     return sorted(file for file in named if file.suffix or file.is_file() or is_brat_folder(file))
 
 
-def _ending(path: Path) -> str:
-    """The ending that tells a file's format, without that of its compression."""
-    return Path(path.stem).suffix if path.suffix in COMPRESSIONS[1:] else path.suffix
+def _uncompressed(path: Path) -> Path:
+    """A path without the ending of its compression, so that its suffix tells the format of the file."""
+    return path.with_suffix("") if path.suffix in COMPRESSIONS[1:] else path
 
 
-def _text_hash(path: Path, column: str) -> str:
-    """SHA-256 of what decides the sentences of a file: its bytes, and for a table the column too."""
-    if not is_table(path):
-        return file_hash(path)
-    return hashlib.sha256(f"{file_hash(path)} {column}".encode()).hexdigest()
-
-
-def _only(found: list[Path], what: str) -> Path | None:
-    if len(found) > 1:
-        others = ", ".join(file.name for file in found[1:])
-        raise CorpusError(f"{found[0]}: {others} stands beside it and is the {what} as well. Keep one of them.")
-    if found and found[0].exists() and not (found[0].is_file() or is_brat_folder(found[0])):
-        kind = "folder" if found[0].is_dir() else "pipe or device"
-        raise CorpusError(f"{found[0]}: a {kind} where a file belongs. Write one file.")
-    return found[0] if found else None
+def _only(files: list[Path], role: str) -> Path | None:
+    if len(files) > 1:
+        others = ", ".join(file.name for file in files[1:])
+        raise CorpusError(f"{files[0]}: {others} is also the {role}. Keep one of them.")
+    if files and files[0].exists() and not (files[0].is_file() or is_brat_folder(files[0])):
+        actual = "folder" if files[0].is_dir() else "pipe or device"
+        raise CorpusError(f"{files[0]}: a {actual} where a file belongs. Write one file.")
+    return files[0] if files else None

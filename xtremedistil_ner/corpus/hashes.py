@@ -1,6 +1,7 @@
-"""What is computed from a file's bytes, once while the file stays as it is.
+"""Values computed from a file's bytes, remembered while the file does not change.
 
-A run asks for the same hashes hundreds of times: every language's transfer set depends on every held-out file.
+A run asks for the same hashes hundreds of times, because the transfer set of each language depends on all held-out
+files.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from xtremedistil_ner.run_folder.files import sha256_file
 
 _Value = TypeVar("_Value")
 _SETTLED_S = 2.0
-"""A younger file may change again without a change of size or time: file systems keep time in steps."""
+"""A file may change twice without a change of size or time, because file systems store times in coarse steps."""
 
 
 def once_per_file(function: Callable[[Path], _Value]) -> Callable[[Path], _Value]:

@@ -1,7 +1,7 @@
 """Labelled splits and raw text of Hub datasets: columns are checked by name and type, tags are read by name.
 
-What the numbers of a tag column stand for is looked up, never assumed: in README.md, in the files, in the recipe. Where
-two of them speak, they must agree.
+The names of numbered tags are looked up, never assumed: in README.md, in the files and in the recipe. If several of
+these name them, the names must agree.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from xtremedistil_ner.corpus.hub import HubDataset, configs_by_language, fetch_s
 from xtremedistil_ner.corpus.raw_text import is_parquet, sentences_of
 from xtremedistil_ner.corpus.reader import CorpusReader, TextReader
 from xtremedistil_ner.corpus.records import (
-    ColumnKind,
+    ColumnContent,
+    Table,
     add_tables,
     class_names,
-    column_kind,
+    column_content,
     parquet_batches,
     parquet_schema,
     shown,
@@ -40,19 +41,19 @@ _BATCH_ROWS = 1024
 
 
 def hub_reader(section: HubCorpusSection, languages: Sequence[str]) -> CorpusReader:
-    """The labelled text of a dataset, whose files are fetched now: of `languages`, all of which must be there.
+    """The labelled text of a dataset in `languages`, all of which it must have; its files are fetched at once.
 
-    Without any, of those of `section.languages` that the dataset has, or of all that it has.
+    Without `languages`: in those of `section.languages` that the dataset has, or in all that it has.
 
-    Raises: CorpusError if the dataset, a language or a file is missing; ResourceError if the Hub is out of reach.
+    Raises: CorpusError if the dataset, a language or a file is missing; ResourceError if the Hub cannot be reached.
     """
     dataset = open_dataset(section.id, section.revision)
     named = languages or section.languages
-    there = configs_by_language(dataset, section.config, named, option="corpus.hub")
-    missing = [language for language in named if language not in there]
+    available = configs_by_language(dataset, section.config, named, option="corpus.hub")
+    missing = [language for language in named if language not in available]
     if missing and (languages or len(missing) == len(named)):
-        raise CorpusError(f"{dataset.id}: no language {', '.join(missing)}. There are: {', '.join(there)}.")
-    configs = {language: there[language] for language in named or there if language in there}
+        raise CorpusError(f"{dataset.id}: no language {', '.join(missing)}. There are: {', '.join(available)}.")
+    configs = {language: available[language] for language in named or available if language in available}
     names = {"train": section.train, "dev": section.dev, "test": section.test}
     fetch_splits(dataset, [(config, names[split]) for config in configs.values() for split in SPLITS])
 
@@ -80,9 +81,9 @@ def hub_reader(section: HubCorpusSection, languages: Sequence[str]) -> CorpusRea
 
 
 def hub_texts(section: HubTextSection, named: Sequence[str]) -> TextReader:
-    """The text column of a dataset, by language; files of a language are fetched when they are read.
+    """The text column of a dataset, by language; the files of a language are fetched when they are read.
 
-    Raises: CorpusError if there is no such dataset; ResourceError if the Hub is out of reach.
+    Raises: CorpusError if there is no such dataset; ResourceError if the Hub cannot be reached.
     """
     dataset = open_dataset(section.id, section.revision)
     configs = configs_by_language(dataset, section.config, named, option="transfer.hub")
@@ -93,7 +94,7 @@ def hub_texts(section: HubTextSection, named: Sequence[str]) -> TextReader:
         fetch_splits(dataset, [(configs[language], section.split)])
         files = split_files(dataset, configs[language], section.split)
         if not files:
-            raise CorpusError(f"{_place(dataset, configs[language], section.split)}: no such split.")
+            raise CorpusError(f"{dataset.location(configs[language], section.split)}: no such split.")
         return files
 
     def read(language: str) -> Iterator[Sentence]:
@@ -111,7 +112,7 @@ def hub_texts(section: HubTextSection, named: Sequence[str]) -> TextReader:
 
 
 def pin_revisions(recipe: Recipe) -> Recipe:
-    """The recipe with the commits that its branches and tags of datasets stand for now: all stages read the same."""
+    """The recipe with the current commits in place of branches and tags, so that all stages read the same rows."""
     changes: dict[str, object] = {}
     for name, section in (("corpus", recipe.corpus), ("transfer", recipe.transfer)):
         if section.hub is not None:
@@ -123,22 +124,21 @@ def pin_revisions(recipe: Recipe) -> Recipe:
 
 
 def _read_split(dataset: HubDataset, section: HubCorpusSection, config: str, split: str) -> SplitRows:
-    place = _place(dataset, config, split)
+    location = dataset.location(config, split)
     files = split_files(dataset, config, split)
     schema = _schema(files)
-    _check_column(schema, section.words, place, option="corpus.hub.words", kinds=("lists of texts",))
-    kind = _check_column(
-        schema, section.tags, place, option="corpus.hub.tags", kinds=("lists of texts", "lists of numbers")
+    _check_column(schema, section.words, location, "lists of texts", option="corpus.hub.words")
+    content = _check_column(
+        schema, section.tags, location, "lists of texts", "lists of numbers", option="corpus.hub.tags"
     )
     tag_names = None
-    if kind == "lists of numbers":
+    if content == "lists of numbers":
         declared = {"README.md": dataset.class_names(config, section.tags), "corpus.hub.tag_names": section.tag_names}
-        embedded = {
-            file.name: class_names(parquet_schema(file), section.tags, place) for file in files if is_parquet(file)
-        }
-        tag_names = _agreed_names({**declared, **embedded}, place, section.tags)
-    rows = SplitRows(place, split, ROW)
-    tables = read_tables(files, (section.words, section.tags))
+        schemas = {file.name: parquet_schema(file) for file in files if is_parquet(file)}
+        embedded = {name: class_names(schema, section.tags, location) for name, schema in schemas.items()}
+        tag_names = _agreed_names({**declared, **embedded}, location, section.tags)
+    rows = SplitRows(location, split, ROW)
+    tables = _read_tables(files, (section.words, section.tags))
     add_tables(rows, tables, words=section.words, tags=section.tags, tag_names=tag_names)
     return rows
 
@@ -146,17 +146,17 @@ def _read_split(dataset: HubDataset, section: HubCorpusSection, config: str, spl
 def _read_text(
     dataset: HubDataset, section: HubTextSection, config: str, files: Sequence[Path], language: str
 ) -> Iterator[Sentence]:
-    place = _place(dataset, config, section.split)
-    _check_column(_schema(files), section.text, place, option="transfer.hub.text", kinds=("texts", "lists of texts"))
-    for number, (text,) in table_rows(read_tables(files, (section.text,)), (section.text,), place):
+    location = dataset.location(config, section.split)
+    _check_column(_schema(files), section.text, location, "texts", "lists of texts", option="transfer.hub.text")
+    for number, (text,) in table_rows(_read_tables(files, (section.text,)), (section.text,), location):
         try:
             yield from sentences_of(text, f"{section.split}:{number}", language)
         except CorpusError as error:
-            raise CorpusError(f"{place}{ROW}{number}: {error}") from error
+            raise CorpusError(f"{location}{ROW}{number}: {error}") from error
 
 
-def read_tables(files: Sequence[Path], columns: Sequence[str] | None) -> Iterator[pyarrow.RecordBatch | pyarrow.Table]:
-    """Rows of some columns (None: of all), a thousand at a time, whatever the format of the files.
+def _read_tables(files: Sequence[Path], columns: Sequence[str] | None) -> Iterator[Table]:
+    """Rows of some columns (None: of all), in batches, from files of any format.
 
     Raises: CorpusError for a damaged file and for a format that cannot be read.
     """
@@ -177,53 +177,47 @@ def read_tables(files: Sequence[Path], columns: Sequence[str] | None) -> Iterato
         rows = load_dataset(reader, data_files={"rows": [str(file) for file in files]}, split="rows", streaming=True)
         for table in rows.with_format("arrow").iter(_BATCH_ROWS):
             yield table if columns is None else table.select(list(columns))
-    except StopIteration as error:  # what `datasets` raises of a file that is empty
+    except StopIteration as error:  # `datasets` raises it for an empty file
         raise CorpusError(f"{files[0]}: no rows. Remove it or fill it.") from error
-    except Exception as error:  # of a dozen parsers
-        raise CorpusError(f"{files[0]}: cannot be read ({first_line(error)}). Mend it, or write parquet.") from error
+    except Exception as error:  # one of a dozen parsers raised it
+        raise CorpusError(f"{files[0]}: cannot be read ({first_line(error)}). Correct it, or write parquet.") from error
 
 
 def _schema(files: Sequence[Path]) -> pyarrow.Schema:
     if is_parquet(files[0]):
         return parquet_schema(files[0])
-    first = next(read_tables(files, None), None)
+    first = next(_read_tables(files, None), None)
     if first is None:
         raise CorpusError(f"{files[0]}: no rows. Remove it or fill it.")
     return first.schema
 
 
 def _check_column(
-    schema: pyarrow.Schema, column: str, place: str, *, option: str, kinds: Sequence[ColumnKind]
-) -> ColumnKind:
+    schema: pyarrow.Schema, column: str, location: str, *expected: ColumnContent, option: str
+) -> ColumnContent:
     if column not in schema.names:
-        raise CorpusError(f"{place}: no column {column!r} among {shown(schema.names)}. Name it in {option}.")
-    kind = column_kind(schema, column)
-    if kind not in (*kinds, "nulls"):
+        raise CorpusError(f"{location}: no column {column!r} among {shown(schema.names)}. Name it in {option}.")
+    content = column_content(schema, column)
+    if content not in (*expected, "nulls"):
         raise CorpusError(
-            f"{place}: column {column!r} is {schema.field(column).type}, not {' or '.join(kinds)}. "
+            f"{location}: column {column!r} is {schema.field(column).type}, not {' or '.join(expected)}. "
             f"Name another column in {option}."
         )
-    return kind
+    return content
 
 
-def _agreed_names(given: Mapping[str, tuple[str, ...] | None], place: str, column: str) -> tuple[str, ...]:
-    """The names of numbered tags, by who gives them; all must say the same."""
-    found = {origin: names for origin, names in given.items() if names}
-    if not found:
+def _agreed_names(sources: Mapping[str, tuple[str, ...] | None], location: str, column: str) -> tuple[str, ...]:
+    """The names of numbered tags, which must be the same in every source that has them."""
+    given = {source: names for source, names in sources.items() if names}
+    if not given:
         raise CorpusError(
-            f"{place}: column {column!r} has numbers, and nothing says what they stand for. Name them in their order "
-            "in corpus.hub.tag_names, such as [O, B-PER, I-PER]."
+            f"{location}: column {column!r} has numbers, and nothing names them. List the names in the order of the "
+            "numbers in corpus.hub.tag_names, such as [O, B-PER, I-PER]."
         )
-    if len(set(found.values())) > 1:
-        said = "; ".join(f"{origin}: {' '.join(names)}" for origin, names in found.items())
-        raise CorpusError(
-            f"{place}: the names of {column!r} contradict each other. {said}. Correct those in the wrong."
-        )
-    return next(iter(found.values()))
-
-
-def _place(dataset: HubDataset, config: str, split: str) -> str:
-    return f"{dataset.id}, config {config}, split {split}"
+    if len(set(given.values())) > 1:
+        listed = "; ".join(f"{source}: {' '.join(names)}" for source, names in given.items())
+        raise CorpusError(f"{location}: the names of {column!r} differ. {listed}. Correct the wrong ones.")
+    return next(iter(given.values()))
 
 
 def _digest(*parts: object) -> str:

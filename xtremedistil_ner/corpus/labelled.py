@@ -1,6 +1,6 @@
 """A labelled corpus: the languages and splits of a folder, a URL or the Hub, under one label scheme.
 
-Files are read when they are asked for and not kept: one language at a time is what a large corpus leaves room for.
+Splits are read when they are asked for and not kept, because memory may hold only one language of a large corpus.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from xtremedistil_ner.recipe.data_sections import CorpusSection
 
 HELD_OUT_SPLITS = ("dev", "test")
 _tags_of_hash: dict[str, frozenset[str]] = {}
-"""Tags as written, by the hash of the split: a run opens its corpus once per stage, and tags are few."""
+"""Tags as written, by the hash of their split: every stage of a run opens the corpus and needs its tags."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledCorpus:
-    """A place with labelled text and the part of it that a recipe names.
+    """Labelled text, and the part of it that a recipe names.
 
-    `has_every_language`: the recipe named none. `types` is what becomes of types before anybody sees them.
+    `has_every_language`: the recipe names no languages. `types` maps types when sentences are read.
     """
 
     reader: CorpusReader
@@ -43,7 +43,7 @@ class LabelledCorpus:
 
     @property
     def name(self) -> str:
-        """What messages call the corpus: its folder, or its id on the Hub."""
+        """The name of the corpus in messages: its folder, or its id on the Hub."""
         return self.reader.name
 
     @property
@@ -53,7 +53,7 @@ class LabelledCorpus:
 
     @property
     def synthetic(self) -> bool:
-        """Whether this is the built-in demo, whose numbers say nothing about real text."""
+        """Whether this is the built-in demo, whose scores say nothing about real text."""
         return self.reader.synthetic
 
     def has(self, language: str, split: str) -> bool:
@@ -65,26 +65,26 @@ class LabelledCorpus:
 
         Raises: CorpusError for a broken file, and for a tag outside the scheme with its line or row.
         """
-        found = self._whole_split(language, split)
-        return found[: self.train_sentences] if split == "train" else found
+        sentences = self._whole_split(language, split)
+        return sentences[: self.train_sentences] if split == "train" else sentences
 
     def repairs(self, language: str, splits: Iterable[str]) -> tuple[int, int, Counter[str]]:
-        """Of some splits, how many tags were repaired and lines skipped, and what became of annotated entities."""
-        found = [split for name in splits if (split := self.reader.read(language, name))]
-        spans = sum((Counter(split.spans) for split in found), Counter())
-        return sum(split.repaired_tags for split in found), sum(split.skipped_lines for split in found), spans
+        """Of some splits: the number of repaired tags, that of skipped lines, and the changes to annotated entities."""
+        read = [split for name in splits if (split := self.reader.read(language, name))]
+        spans = sum((Counter(split.spans) for split in read), Counter())
+        return sum(split.repaired_tags for split in read), sum(split.skipped_lines for split in read), spans
 
     def mapped_entities(self, splits: Iterable[str]) -> Counter[str]:
-        """How many entities of some splits have a type that `types` names, by that type."""
+        """Entities of some splits whose type `types` names, counted by that type."""
         counts = Counter(dict.fromkeys(self.types, 0))
-        for split in splits if self.types else ():
+        for name in splits if self.types else ():
             for language in self.languages:
-                if found := self.reader.read(language, split):
-                    counts.update(count_mapped(found, self.types))
+                if split := self.reader.read(language, name):
+                    counts.update(count_mapped(split, self.types))
         return counts
 
     def training_text(self, language: str) -> tuple[Sentence, ...]:
-        """All training sentences without their tags, those beyond `train_sentences` too."""
+        """All training sentences without their tags, including those beyond `train_sentences`."""
         return tuple(Sentence(s.id, language, s.words) for s in self._whole_split(language, "train"))
 
     def training_text_hash(self, language: str) -> str:
@@ -95,53 +95,52 @@ class LabelledCorpus:
         """SHA-256 of what decides the sentences of a split, as hexadecimal text; of nothing if there is no split."""
         digest = hashlib.sha256((self.reader.file_hash(language, split) or "").encode())
         if self.types:
-            there = {tag[2:] for tag in _tags_of(self.reader, language, split)}
-            if changes := sorted((old, new or "") for old, new in self.types.items() if old in there and new != old):
+            present = {tag[2:] for tag in _tags_of(self.reader, language, split)}
+            if changes := sorted((old, new or "") for old, new in self.types.items() if old in present and new != old):
                 digest.update(f"types {changes}".encode())
         if split == "train" and self.train_sentences is not None:
             digest.update(f"first {self.train_sentences}".encode())
         return digest.hexdigest()
 
     def held_out(self) -> Iterator[tuple[str, str]]:
-        """Every (language, split) to be kept out of the transfer set: dev and test of all languages that are here.
+        """Every (language, split) to be kept out of the transfer set: dev and test of all languages of the reader.
 
-        Of a folder those are its languages outside the recipe too, of a Hub dataset the recipe's, because no others
-        are fetched.
+        A folder includes its languages outside the recipe. A Hub dataset has only the recipe's, because no others are
+        fetched.
         """
         pairs = ((language, split) for language in self.reader.languages for split in HELD_OUT_SPLITS)
         return (pair for pair in pairs if self.reader.has(*pair))
 
-    def _whole_split(self, language: str, split: str) -> tuple[Sentence, ...]:
-        found = self.reader.read(language, split)
-        if found is None:
+    def _whole_split(self, language: str, name: str) -> tuple[Sentence, ...]:
+        split = self.reader.read(language, name)
+        if split is None:
             return ()
-        self._check_types(found)
-        return map_split(found, self.types).sentences
+        self._check_types(split)
+        return map_split(split, self.types).sentences
 
-    def _check_types(self, found: LabelledSplit) -> None:
+    def _check_types(self, split: LabelledSplit) -> None:
         known = {None, "", *self.scheme.types}
         foreign: dict[str, tuple[int, str]] = {}
-        for tag, line in found.tag_lines.items():
+        for tag, line in split.tag_lines.items():
             if self.types.get(tag[2:], tag[2:]) not in known:
                 foreign[tag[2:]] = min(foreign.get(tag[2:], (line, tag)), (line, tag))
-        if foreign:
-            raise CorpusError(
-                "\n".join(
-                    f"{found.place}{line}: tag {tag!r}: the types are {', '.join(self.scheme.types)}. Map {kind}, or "
-                    f"leave it out with corpus.types: {{{kind}: null}} (of `xner evaluate`: --types {kind}=), or add "
-                    "it to corpus.types before training."
-                    for kind, (line, tag) in sorted(foreign.items(), key=lambda item: item[1])
-                )
-            )
+        problems = [
+            f"{split.location}{line}: tag {tag!r}: the types are {', '.join(self.scheme.types)}. Map {name}, or leave "
+            f"it out with corpus.types: {{{name}: null}} (of `xner evaluate`: --types {name}=), or add it to "
+            "corpus.types before training."
+            for name, (line, tag) in sorted(foreign.items(), key=lambda item: item[1])
+        ]
+        if problems:
+            raise CorpusError("\n".join(problems))
 
 
 def open_corpus(section: CorpusSection, *, scheme: LabelScheme | None = None) -> LabelledCorpus:
-    """Open the corpus that a recipe names, under the scheme of its `types`, or under another that is given.
+    """Open the corpus that a recipe names, under `scheme`, or under the scheme of the recipe's types.
 
-    Where the recipe does not list its types, the training splits are read once for theirs.
+    If the recipe does not list its types, the training splits are read once to collect them.
 
     Raises: CorpusError if the corpus, a language or every labelled file is missing; ResourceError if a URL or the Hub
-    is out of reach.
+    cannot be reached.
     """
     reader = open_reader(section)
     missing = [language for language in section.languages if language not in reader.languages]
@@ -155,28 +154,28 @@ def open_corpus(section: CorpusSection, *, scheme: LabelScheme | None = None) ->
     return LabelledCorpus(reader, languages, scheme, section.train_sentences, not section.languages, mapping)
 
 
-def map_split(found: LabelledSplit, types: TypeMapping) -> LabelledSplit:
-    """A split whose sentences have other types; `tag_lines` still says what is written."""
+def map_split(split: LabelledSplit, types: TypeMapping) -> LabelledSplit:
+    """A split whose sentences have mapped types; `tag_lines` keeps the tags as written."""
     if not types:
-        return found
-    sentences = tuple(replace(sentence, tags=map_types(sentence.tags or (), types)) for sentence in found.sentences)
-    return replace(found, sentences=sentences)
+        return split
+    sentences = tuple(replace(sentence, tags=map_types(sentence.tags or (), types)) for sentence in split.sentences)
+    return replace(split, sentences=sentences)
 
 
-def count_mapped(found: LabelledSplit, types: TypeMapping) -> Counter[str]:
-    """Entities of a split that has not been mapped yet, by each type that a mapping names."""
-    spans = (span for sentence in found.sentences for span in spans_of(sentence.tags or ()))
+def count_mapped(split: LabelledSplit, types: TypeMapping) -> Counter[str]:
+    """Entities of a split before it is mapped, by each type that the mapping names."""
+    spans = (span for sentence in split.sentences for span in spans_of(sentence.tags or ()))
     return Counter(span.type for span in spans if span.type in types)
 
 
 def format_mapping(types: TypeMapping, counts: Mapping[str, int]) -> str:
-    """What became of how many entities; nothing where there is no mapping."""
+    """How many entities of each type were mapped, and to what; empty if there is no mapping."""
     parts = (f"{old} {f'as {new}' if new else 'left out'}: {counts[old]:,}" for old, new in types.items())
     return f"Entities of mapped types: {', '.join(parts)}." if types else ""
 
 
 def open_reader(section: CorpusSection) -> CorpusReader:
-    """The reader of the place that a recipe names.
+    """The reader of the folder, URL or dataset that a recipe names.
 
     Raises: as `open_corpus`.
     """
@@ -190,17 +189,17 @@ def open_reader(section: CorpusSection) -> CorpusReader:
 
 
 def _scheme_of(reader: CorpusReader, languages: tuple[str, ...], mapping: TypeMapping) -> LabelScheme:
-    """Collect the types of the training tags, or of all tags where no language has a training split.
+    """Collect the mapped types of the training tags, or of all tags if no language has a training split.
 
-    They are mapped; a type that a mapping names as new is one whether or not it occurs.
+    The new types of a mapping are always included, even those that do not occur.
     """
     tags: set[str] = set()
     for splits in (SPLITS[:1], SPLITS[1:]):
         tags = {tag for language in languages for split in splits for tag in _tags_of(reader, language, split)}
         if tags:
             break
-    found = {*(mapping.get(kind, kind) for kind in LabelScheme.from_tags(tags).types), *mapping.values()}
-    types = tuple(sorted(kind for kind in found if kind))
+    written = LabelScheme.from_tags(tags).types
+    types = tuple(sorted(filter(None, {*(mapping.get(old, old) for old in written), *mapping.values()})))
     if not types:
         raise CorpusError(
             f"{reader.name}: every tag is O{', mapped by corpus.types' if mapping else ''}. Name corpus.types, or add "
@@ -214,6 +213,6 @@ def _tags_of(reader: CorpusReader, language: str, split: str) -> frozenset[str]:
     if key is None:
         return frozenset()
     if key not in _tags_of_hash:
-        found = reader.read(language, split)
-        _tags_of_hash[key] = frozenset(found.tag_lines if found else ())
+        labelled = reader.read(language, split)
+        _tags_of_hash[key] = frozenset(labelled.tag_lines if labelled else ())
     return _tags_of_hash[key]

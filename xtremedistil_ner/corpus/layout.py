@@ -1,7 +1,7 @@
-"""How the lines of a column file are cut: what separates columns, how many there are, which have words and tags.
+"""The layout of a column file: what separates the columns, how many there are, and which have words and tags.
 
-The first lines of a file decide it for the whole file. So a comment is told from the word `#`, and a word with a space
-in it from two columns, by the number of columns that the other lines have.
+The first lines of a file decide it for the whole file. So the number of columns distinguishes a comment from the word
+`#`, and a word that has a space from two columns.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ DOCUMENT_MARK = "-DOCSTART-"
 _CONLLU_COLUMNS = 10
 _NAMED_COMMENT = re.compile(r"# [^\s=]+ =")
 _NUMBER = re.compile(r"(\d{1,9})[.:)]?")
-_NO_WORD_OF_ITS_OWN = re.compile(r"\d+(-\d+|\.\d+)")
-"""The numbers that CoNLL-U gives to several words written as one, and to words that are not written."""
+_RANGE_OR_EMPTY_NODE = re.compile(r"\d+(-\d+|\.\d+)")
+"""In CoNLL-U, the numbers of several words that are written as one, and of words that are not written."""
 _MISC_TAG = re.compile(r"(?:^|\|)(?:NER|NE)=([^|]*)", flags=re.IGNORECASE)
 _NUMBERED_SHARE = 0.8
 Row = list[str]
@@ -26,7 +26,7 @@ Row = list[str]
 
 @dataclass(frozen=True, slots=True)
 class ColumnNumbers:
-    """The columns of the words and of the tags, counted from 1; None where the file is to show it."""
+    """The columns of the words and of the tags, counted from 1; None if the file must show it."""
 
     word: int | None = None
     tag: int | None = None
@@ -39,9 +39,9 @@ SHOWN_BY_FILE = ColumnNumbers()
 class Layout:
     """The columns of a file; `word` and `tag` count from 0, and `tag` is None where no column has tags.
 
-    `is_numbered`: column 0 numbers the words. `has_misc`: the tags are those of CoNLL-U's last column, `NER=` or `NE=`.
-    `note` says what was found other than usual, `problem` why the file cannot be read. `types` are the entity types of
-    the first lines that are no comments; `O` has the empty one.
+    `is_numbered`: column 0 numbers the words. `has_misc`: the tags are in CoNLL-U's last column, as `NER=` or `NE=`.
+    `note` describes an unusual layout, `problem` says why the file cannot be read. `types` are the entity types of the
+    first lines that are not comments; that of `O` is empty.
     """
 
     separator: str
@@ -55,39 +55,39 @@ class Layout:
     types: frozenset[str] = field(default=frozenset(), compare=False)
 
     def cut(self, line: str) -> Row:
-        """The columns of a line; empty ones behind the last are left out."""
+        """The columns of a line, without empty ones after the last."""
         row = _cut(line, self.separator)
         while len(row) > self.n_columns and not row[-1].strip(" "):
             row.pop()
         return row
 
     def is_skipped(self, line: str, row: Row) -> bool:
-        """Whether a line is a comment, or of CoNLL-U one that has no word of its own."""
-        if self.is_numbered and _NO_WORD_OF_ITS_OWN.fullmatch(row[0]):
+        """Whether a line is a comment, or a line of CoNLL-U that is not one written word."""
+        if self.is_numbered and _RANGE_OR_EMPTY_NODE.fullmatch(row[0]):
             return True
         if not line.startswith("#"):
             return False
         if len(row) != self.n_columns or self.is_numbered or _NAMED_COMMENT.match(line):
             return True
         if self.tag is None:
-            return row[0].startswith("# ")  # of tabs; between spaces it is the word `#`
+            return row[0].startswith("# ")  # between tabs; where spaces separate columns, it is the word `#`
         tag = self.tag_of(row)
         return line.startswith("# ") and not (is_tag(tag) and tag[2:] in self.types)  # `# U-Bahn` has no type Bahn
 
     def tag_of(self, row: Row) -> str:
-        """The tag of a row as it is written; O where MISC has none."""
+        """The tag of a row as it is written; O if MISC has none."""
         assert self.tag is not None
         text = row[self.tag].strip(" ")
         if not self.has_misc:
             return text
-        found = _MISC_TAG.search(text)
-        return found[1] if found else "O"
+        match = _MISC_TAG.search(text)
+        return match[1] if match else "O"
 
 
 def find_layout(lines: Sequence[str], columns: ColumnNumbers, *, labelled: bool) -> Layout:
-    """The layout that the first lines of a file show; `columns` overrules what they show of words and tags.
+    """The layout that the first lines of a file show; `columns` overrides what they show.
 
-    `labelled`: the file must have tags, so that its last column is taken for them where no column looks like it.
+    `labelled`: the file must have tags, so that its last column is taken for them if no column looks like tags.
     """
     sentences = _sentences_of_rows(lines)
     separator = _separator(sentences)
@@ -99,10 +99,10 @@ def find_layout(lines: Sequence[str], columns: ColumnNumbers, *, labelled: bool)
     is_pair = n_columns == 2 and shares[1] > 1 / 2
     counts = n_columns > 1 and columns.word != 1 and _numbers_words(whole, is_pair=is_pair)
     word = columns.word - 1 if columns.word else int(counts)
-    found = columns.tag - 1 if columns.tag else _tag_column(shares, word, is_numbered=counts)
-    has_misc = counts and n_columns == _CONLLU_COLUMNS and found in (None, n_columns - 1)
-    tag = n_columns - 1 if found is None and (labelled or has_misc) else found
-    if problem := _problem(shares, columns, word, found, tag):
+    shown_tag = columns.tag - 1 if columns.tag else _tag_column(shares, word, is_numbered=counts)
+    has_misc = counts and n_columns == _CONLLU_COLUMNS and shown_tag in (None, n_columns - 1)
+    tag = n_columns - 1 if shown_tag is None and (labelled or has_misc) else shown_tag
+    if problem := _problem(shares, columns, word, shown_tag, tag):
         return Layout(separator, n_columns, problem=problem)
     note = "" if columns.word and columns.tag else _note(n_columns, word, tag, is_numbered=counts, has_misc=has_misc)
     layout = Layout(separator, n_columns, word, tag, counts, has_misc, note)
@@ -118,7 +118,7 @@ def _cut(line: str, separator: str) -> Row:
 
 
 def _sentences_of_rows(lines: Sequence[str]) -> list[list[str]]:
-    """Lines that have words, by sentence; those that begin like a comment count only where there are no others."""
+    """Lines that have words, by sentence; lines that begin like a comment count only if there are no others."""
     tests: tuple[Callable[[str], bool], ...] = (
         lambda line: not line.startswith("#"),
         lambda line: not line.startswith("# "),
@@ -131,8 +131,8 @@ def _sentences_of_rows(lines: Sequence[str]) -> list[list[str]]:
                 sentences.append([])
             elif is_row(line):
                 sentences[-1].append(line)
-        if found := [sentence for sentence in sentences if sentence]:
-            return found
+        if filled := [sentence for sentence in sentences if sentence]:
+            return filled
     return []
 
 
@@ -142,7 +142,7 @@ def _separator(sentences: Sequence[Sequence[str]]) -> str:
 
 
 def _number_of_columns(rows: Sequence[Row]) -> int:
-    """The number that most rows have, the smaller one in a tie; without last columns that are empty everywhere."""
+    """The number that most rows have, or the smaller one in a tie, without last columns that are always empty."""
     counts = Counter(map(len, rows))
     number = min(counts, key=lambda count: (-counts[count], count), default=0)
     while number > 1 and not any(row[number - 1].strip(" ") for row in rows if len(row) >= number):
@@ -157,14 +157,14 @@ def _share_of_tags(rows: Sequence[Row], column: int) -> float:
 def _numbers_words(sentences: Sequence[Sequence[Row]], *, is_pair: bool) -> bool:
     """Whether column 0 counts words or sentences.
 
-    `is_pair`: beside it there are only tags. So it must count further than to 2, for the words may be numbers.
+    `is_pair`: the only other column has tags. Then the numbers may be the words, unless they count beyond 2.
     """
     numbers = [
-        [int(found[1]) if (found := _NUMBER.fullmatch(row[0])) else None for row in sentence]
-        for sentence in ([row for row in rows if not _NO_WORD_OF_ITS_OWN.fullmatch(row[0])] for rows in sentences)
+        [int(match[1]) if (match := _NUMBER.fullmatch(row[0])) else None for row in sentence]
+        for sentence in ([row for row in rows if not _RANGE_OR_EMPTY_NODE.fullmatch(row[0])] for rows in sentences)
     ]
     total = sum(map(len, numbers))
-    steps = (0, 1) if not is_pair else (1,)
+    steps = (1,) if is_pair else (0, 1)
     hits = longest = 0
     for sentence in numbers:
         run, previous = 0, None
@@ -180,11 +180,11 @@ def _numbers_words(sentences: Sequence[Sequence[Row]], *, is_pair: bool) -> bool
 
 
 def _tag_column(shares: Sequence[float], word: int, *, is_numbered: bool) -> int | None:
-    """The column that has tags: the last one, but behind a number and a word the next (GermEval has a second layer)."""
-    found = [column for column, share in enumerate(shares) if share > 1 / 2 and column != word]
-    if is_numbered and word + 1 in found:
+    """The last column that has tags, or after a number and a word the next one (GermEval has a second layer)."""
+    candidates = [column for column, share in enumerate(shares) if share > 1 / 2 and column != word]
+    if is_numbered and word + 1 in candidates:
         return word + 1
-    return found[-1] if found else None
+    return candidates[-1] if candidates else None
 
 
 def _note(n_columns: int, word: int, tag: int | None, *, is_numbered: bool, has_misc: bool) -> str:
@@ -196,13 +196,13 @@ def _note(n_columns: int, word: int, tag: int | None, *, is_numbered: bool, has_
     return f"words are read in column {word + 1}{tags} of {n_columns}" if tag not in (None, n_columns - 1) else ""
 
 
-def _problem(shares: Sequence[float], columns: ColumnNumbers, word: int, found: int | None, tag: int | None) -> str:
-    """Why a file cannot be read; `found` is None where no column has tags."""
-    asked = max(columns.word or 0, columns.tag or 0)
-    if 0 < len(shares) < asked:
-        return f"there are {len(shares)} columns, and corpus.columns or --columns names column {asked}. Change it."
-    has_tags = columns.word is None and found is None and len(shares) > word and shares[word] > 1 / 2
+def _problem(shares: Sequence[float], columns: ColumnNumbers, word: int, shown_tag: int | None, tag: int | None) -> str:
+    """Why a file cannot be read, if it cannot; `shown_tag` is None if no column looks like tags."""
+    highest = max(columns.word or 0, columns.tag or 0)
+    if 0 < len(shares) < highest:
+        return f"there are {len(shares)} columns, and corpus.columns or --columns names column {highest}. Change it."
+    has_tags = columns.word is None and shown_tag is None and len(shares) > word and shares[word] > 1 / 2
     if len(shares) > 1 and (has_tags or word == tag):
-        found_none = f"column {word + 1} has tags, and no column was found for the words"
-        return f"{found_none}. Name both in corpus.columns or --columns."
+        problem = f"column {word + 1} has tags, and no column has words"
+        return f"{problem}. Name both in corpus.columns or --columns."
     return ""

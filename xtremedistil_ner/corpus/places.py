@@ -1,8 +1,10 @@
-"""Where on this machine the text is that a recipe's path means: the built-in demo, a folder, the files of a URL.
+"""The local folder or file that a recipe's path names: the built-in demo, a folder, or a cached copy of a URL.
 
-Files of a URL are fetched once through fsspec, kept in a cache, and read like a folder from there. A file is fetched
-again when its address says that it changed (`ukey` of fsspec, ETag and date of a web server). A process looks at a URL
-once, so that it reads the same text throughout. Messages have URLs without passwords and tokens.
+Files at a URL are fetched once through fsspec and kept in a cache, which is read like any folder. A file is fetched
+again when the server says that it changed. fsspec's own `filecache` cannot do this: its keys for a web server leave out
+ETag and date, so it misses changes, and it stores files under other names, but a corpus is read by the names of its
+files. A process lists a URL once, so that it reads the same text throughout. Messages show URLs without passwords and
+tokens.
 """
 
 from __future__ import annotations
@@ -20,24 +22,26 @@ from xtremedistil_ner.errors import CorpusError, ResourceError, XnerError, first
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _DEMO = (_PACKAGE / "_data" / "demo", _PACKAGE.parent / "data" / "demo")  # in a wheel, in a checkout
-_WEB_SERVERS_KEYS = ("size", "ETag", "Content-MD5", "Last-Modified")
+_DEPTH = 3
+_VERSION_KEYS = ("size", "ETag", "Content-MD5", "Last-Modified")
+"""What a web server says of the state of a file; other protocols have it in fsspec's `ukey`."""
 
 
 def demo_path() -> Path:
-    """Folder of the demo corpus: labelled splits by language, and `<lang>.txt.bz2`. `data/README.md` has its making.
+    """Folder of the demo corpus: labelled splits by language, and `<lang>.txt.bz2`; `data/README.md` describes it.
 
     Raises: ResourceError if the installation lacks it.
     """
-    for place in _DEMO:
-        if place.is_dir():
-            return place
+    for folder in _DEMO:
+        if folder.is_dir():
+            return folder
     raise ResourceError(f"{_DEMO[0]}: the demo corpus is missing. Install the package again.")
 
 
 def local_folder(path: str, needed: Callable[[str], bool]) -> Path:
-    """The folder that a path means: `demo`, a folder, or a URL, of which the `needed` files are fetched.
+    """The folder that a path names: `demo`, a folder, or a URL, from which the `needed` files are fetched.
 
-    Raises: as `mirror_folder`; a folder of this machine need not be there.
+    Raises: as `mirror_folder`. A local folder need not exist.
     """
     if path == "demo":
         return demo_path()
@@ -51,7 +55,7 @@ def is_url(path: str) -> bool:
 
 @lru_cache(maxsize=64)
 def mirror_folder(url: str, needed: Callable[[str], bool]) -> Path:
-    """Local copy of those files of a remote folder whose relative path is `needed`.
+    """Local copy of a remote folder, with only those files whose relative path is `needed`.
 
     Raises: CorpusError if there is no such folder; ResourceError if it cannot be reached.
     """
@@ -59,16 +63,16 @@ def mirror_folder(url: str, needed: Callable[[str], bool]) -> Path:
         filesystem, root = _open(url)
         if _is_local(filesystem):
             return Path(root)
-        folder = _place(url)
-        found = ((path.removeprefix(root).lstrip("/"), path) for path in _files(filesystem, root))
-        wanted = {name: path for name, path in found if needed(name)}
-        for name, path in wanted.items():
-            _fetch(filesystem, path, folder / name)
+        folder = _mirror_of(url)
         folder.mkdir(parents=True, exist_ok=True)
-        for file in [file for file in folder.rglob("*") if file.is_file()]:
-            name = file.relative_to(folder).as_posix()
-            if needed(name) and name not in wanted:
-                file.unlink()
+        levels = filesystem.walk(root, maxdepth=_DEPTH, detail=True, on_error="raise")
+        paths = [entry["name"] for _, _, files in levels for entry in files.values()]
+        remote = {path.removeprefix(root).lstrip("/"): path for path in paths}
+        for name in filter(needed, remote):
+            _fetch(filesystem, remote[name], folder / name)
+        local = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
+        for name in filter(needed, local.keys() - remote):
+            local[name].unlink()
     return folder
 
 
@@ -82,13 +86,13 @@ def mirror_file(url: str) -> Path:
         filesystem, path = _open(url)
         if _is_local(filesystem):
             return Path(path)
-        target = _place(url) / file_name(url)
+        target = _mirror_of(url) / file_name(url)
         _fetch(filesystem, path, target)
     return target
 
 
 def file_name(path: str) -> str:
-    """The last part of a path or URL, which says what a file is; a URL's query is no part of it."""
+    """The last part of a path or URL, without the query of a URL."""
     return (without_secrets(path) if is_url(path) else path).rpartition("/")[2]
 
 
@@ -105,31 +109,21 @@ def _open(url: str) -> tuple[Any, str]:
     return filesystem, root.rstrip("/")
 
 
-def _files(filesystem: Any, root: str, depth: int = 3) -> Iterator[str]:  # noqa: ANN401
-    """Files of a folder and of its folders, `depth` deep; `find` would leave out what it fails to list."""
-    for entry in filesystem.ls(root, detail=True):
-        if entry["type"] != "directory":
-            yield entry["name"]
-        elif depth > 1:
-            yield from _files(filesystem, entry["name"], depth - 1)
-
-
 def _is_local(filesystem: Any) -> bool:  # noqa: ANN401 - fsspec has no types
     from fsspec.implementations.local import LocalFileSystem
 
     return isinstance(filesystem, LocalFileSystem)
 
 
-def _place(url: str) -> Path:
+def _mirror_of(url: str) -> Path:
     return cache_folder() / hashlib.sha256(url.rstrip("/").encode()).hexdigest()[:16]
 
 
 def _fetch(filesystem: Any, path: str, target: Path) -> None:  # noqa: ANN401
-    """Copy a file unless the copy is of the same state; it appears whole or not at all."""
-    about = filesystem.info(path)
-    state = hashlib.sha256(
-        repr([filesystem.ukey(path), *(about.get(key) for key in _WEB_SERVERS_KEYS)]).encode()
-    ).hexdigest()
+    """Copy a file, unless the copy has the same state already; it appears whole or not at all."""
+    info = filesystem.info(path)
+    version = repr([filesystem.ukey(path), *(info.get(key) for key in _VERSION_KEYS)])
+    state = hashlib.sha256(version.encode()).hexdigest()
     note = target.with_name(f".{target.name}.state")
     if target.is_file() and note.is_file() and note.read_text(encoding="utf-8") == state:
         return
@@ -145,13 +139,13 @@ def _fetch(filesystem: Any, path: str, target: Path) -> None:  # noqa: ANN401
 
 @contextlib.contextmanager
 def _border(url: str) -> Iterator[None]:
-    """Say in our terms what a remote file system says in its own: every protocol raises errors of its library."""
+    """Turn errors of a remote file system into ours: each protocol raises those of its library."""
     try:
         yield
     except XnerError:
         raise
     except Exception as error:
-        # what a library says of an address with a password may have the password in any form
+        # a library's message may repeat the password of an address, in any form
         raise _explain(url, error) from (error if without_secrets(url) == url else None)
 
 
@@ -165,10 +159,10 @@ def _explain(url: str, error: Exception) -> XnerError:
         return CorpusError(f"{shown}: unknown protocol. Give a folder, or a URL such as s3://bucket/corpus.")
     status = getattr(error, "status", None)  # aiohttp's, of an answer
     reason = first_line(error) if shown == url else status
-    what = ": ".join(str(part) for part in (type(error).__name__, reason) if part)
+    cause = ": ".join(str(part) for part in (type(error).__name__, reason) if part)
     refused = status in (401, 403) or isinstance(error, PermissionError)
     return ResourceError(
-        f"{shown}: cannot be fetched ({what}). Check the address, the network and the disk, or fetch the files "
+        f"{shown}: cannot be fetched ({cause}). Check the address, the network and the disk, or fetch the files "
         "yourself and give their folder."
         + (" A run folder keeps no password and no token of an address: give it again with --set." if refused else "")
     )

@@ -1,4 +1,4 @@
-"""What a place with text can do, as values made of functions: `folder.py`, `hub_reader.py` and `transfer.py` make them.
+"""Readers of labelled and of raw text, as values made of functions: `folder.py` and `hub_reader.py` make them.
 
 So the labelled corpus and the transfer set do not know whether they read a folder, a URL or the Hub.
 """
@@ -16,8 +16,8 @@ from xtremedistil_ner.corpus.split import LabelledSplit
 class CorpusReader:
     """Labelled text by language and split (`train`, `dev`, `test`).
 
-    `name` is for messages, `source` for the report. `read` and `file_hash` give None where the language lacks the
-    split; `file_hash` is the SHA-256 of the bytes that decide its sentences. `synthetic`: it is the built-in demo.
+    `name` is for messages, `source` for the report. `read` and `file_hash` return None if the language lacks the
+    split; `file_hash` is the SHA-256 of what decides its sentences. `synthetic`: it is the built-in demo.
     """
 
     name: str
@@ -31,7 +31,7 @@ class CorpusReader:
 
 @dataclass(frozen=True, slots=True)
 class TextReader:
-    """Unlabelled text by language: streamed, nothing for a language that it lacks, whose `file_hash` is None."""
+    """Unlabelled text by language, streamed. For a language that it lacks, there is no text and `file_hash` is None."""
 
     languages: Callable[[], tuple[str, ...]]
     read: Callable[[str], Iterator[Sentence]]

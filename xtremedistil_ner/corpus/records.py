@@ -1,8 +1,8 @@
 """Records of `.jsonl`, `.json` and `.parquet` files, and labelled splits made of them.
 
 A record has the words of one sentence (`words` or `tokens`) and its tags (`tags` or `ner_tags`) by name, or is an
-annotation tool's (`annotated_records.py`); what else it has is left alone. pyarrow reads parquet files 64 rows
-at a time, and is imported by who needs it: 0.1 s.
+annotation tool's (`annotated_records.py`); other keys are ignored. pyarrow reads parquet files 64 rows at a time; it is
+imported only where it is needed, because that takes 0.1 s.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from xtremedistil_ner.corpus.annotated_records import is_annotated, read_annotated
 from xtremedistil_ner.corpus.annotations import AnnotatedText, add_annotated
@@ -23,15 +23,16 @@ from xtremedistil_ner.errors import CorpusError, first_line, quoted
 if TYPE_CHECKING:
     import pyarrow
 
-ColumnKind = Literal["texts", "lists of texts", "lists of numbers", "nulls", "others"]
+ColumnContent = Literal["texts", "lists of texts", "lists of numbers", "nulls", "others"]
+Table: TypeAlias = "pyarrow.RecordBatch | pyarrow.Table"
 WORD_COLUMNS = ("words", "tokens")
 TAG_COLUMNS = ("tags", "ner_tags")
 _BATCH_ROWS = 64
-"""A dictionary of one word of 1 MB takes 300 MB with 64 rows, 2.4 GB with 1,024, and no more time."""
+"""A column with one word of 1 MB in a dictionary takes 300 MB with 64 rows and 2.4 GB with 1,024, in the same time."""
 _BUFFER_BYTES = 1 << 20
 _MOST_EXPANDED_BYTES = 1 << 28
 _MOST_ROWS, _MOST_ROWS_PER_BYTE = 1 << 20, 10
-_MOST_NAMES, _LONGEST_NAME = 10, 40
+_MOST_NAMES, _LONGEST_NAME = 10, 80
 
 
 def read_jsonl(path: Path, *, language: str) -> LabelledSplit:
@@ -45,9 +46,9 @@ def read_jsonl(path: Path, *, language: str) -> LabelledSplit:
 
 
 def read_json(path: Path, *, language: str) -> LabelledSplit:
-    """Read a labelled file that is a JSON list of objects, or has one object a line after all.
+    """Read a labelled file that is a JSON list of objects, or one that has an object on each line after all.
 
-    Raises: CorpusError with the first problems of the file, each with its place in the list.
+    Raises: CorpusError with the first problems of the file, each with its position in the list.
     """
     text = read_whole(path).removeprefix("\ufeff")
     if not text.lstrip().startswith("["):
@@ -64,7 +65,7 @@ def read_json(path: Path, *, language: str) -> LabelledSplit:
 
 
 def read_parquet(path: Path, *, language: str) -> LabelledSplit:
-    """Read a labelled table. Numbered tags are read where `datasets` wrote their names into the file.
+    """Read a labelled table. Numbered tags need their names, which `datasets` writes into the file.
 
     Raises: CorpusError with the first problems of the file, each with its row.
     """
@@ -74,10 +75,10 @@ def read_parquet(path: Path, *, language: str) -> LabelledSplit:
     except CorpusError as error:
         raise CorpusError(f"{path}: {error}") from error
     tag_names = class_names(schema, tags, str(path))
-    if tag_names is None and column_kind(schema, tags) == "lists of numbers":
+    if tag_names is None and column_content(schema, tags) == "lists of numbers":
         raise CorpusError(
-            f"{path}: column {tags} has numbers, and the file does not name them. Write tags such as B-LOC, or read "
-            "the folder as corpus.hub.id and name corpus.hub.tag_names."
+            f"{path}: column {tags} has numbers, and the file does not name them. Write tags such as B-LOC, or give "
+            "the folder as corpus.hub.id with corpus.hub.tag_names."
         )
     rows = SplitRows(str(path), path.name, ROW)
     add_tables(rows, parquet_batches(path, (words, tags)), words=words, tags=tags, tag_names=tag_names)
@@ -85,17 +86,12 @@ def read_parquet(path: Path, *, language: str) -> LabelledSplit:
 
 
 def add_tables(
-    rows: SplitRows,
-    tables: Iterable[pyarrow.RecordBatch | pyarrow.Table],
-    *,
-    words: str,
-    tags: str,
-    tag_names: Sequence[str] | None,
+    rows: SplitRows, tables: Iterable[Table], *, words: str, tags: str, tag_names: Sequence[str] | None
 ) -> None:
-    """Take the sentences of consecutive tables, until too much is wrong."""
+    """Take the sentences of consecutive tables until too many problems are noted."""
     try:
-        for number, (some_words, some_tags) in table_rows(tables, (words, tags), rows.name):
-            rows.add_record(number, some_words, some_tags, tag_names=tag_names)
+        for number, (sentence, tagging) in table_rows(tables, (words, tags), rows.name):
+            rows.add_record(number, sentence, tagging, tag_names=tag_names)
             if rows.are_hopeless:
                 return
     except CorpusError as error:
@@ -103,11 +99,11 @@ def add_tables(
 
 
 def table_rows(
-    tables: Iterable[pyarrow.RecordBatch | pyarrow.Table], columns: Sequence[str], place: str
+    tables: Iterable[Table], columns: Sequence[str], location: str
 ) -> Iterator[tuple[int, tuple[object, ...]]]:
     """Rows of consecutive tables, numbered from 0, as the values of some columns.
 
-    Raises: CorpusError naming `place` and the first row that has no value in Python.
+    Raises: CorpusError that names `location` and the first row without a value in Python.
     """
     number = 0
     for table in tables:
@@ -116,45 +112,44 @@ def table_rows(
                 yield number, values
                 number += 1
         except CorpusError as error:
-            raise CorpusError(f"{place}{ROW}{number}: {error}") from error
+            raise CorpusError(f"{location}{ROW}{number}: {error}") from error
 
 
-def _column_values(table: pyarrow.RecordBatch | pyarrow.Table, column: str) -> Iterable[object]:
-    if column not in table.schema.names:  # of a second file
-        raise CorpusError(f"no column {column!r} in this file of several. Give all the same columns.")
+def _column_values(table: Table, column: str) -> Iterable[object]:
+    if column not in table.schema.names:  # the second file of a split may lack it
+        raise CorpusError(f"no column {column!r} in this file of several. Give all files the same columns.")
     values = table.column(column)
     try:
-        found: list[object] = values.to_pylist()
+        return list(values.to_pylist())
     except Exception:  # text that is not UTF-8, dates beyond Python's, …: find the row
         return (_value(scalar, column) for scalar in values)
-    return found
 
 
 def _value(scalar: pyarrow.Scalar, column: str) -> object:
     try:
         return scalar.as_py()
     except Exception as error:
-        what = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else f"cannot be read ({first_line(error)})"
-        raise CorpusError(f"column {column!r} {what}. Write the column again, as text in UTF-8.") from error
+        problem = "is not UTF-8" if isinstance(error, UnicodeDecodeError) else f"cannot be read ({first_line(error)})"
+        raise CorpusError(f"column {column!r} {problem}. Write the column again, as text in UTF-8.") from error
 
 
 def choose_column(present: Collection[str], names: Sequence[str]) -> str:
-    """The one of some column names that is present.
+    """The one of several column names that is present.
 
-    Raises: CorpusError where none or several are; the caller knows where.
+    Raises: CorpusError if none or more than one is; the caller adds the location.
     """
-    found = [name for name in names if name in present]
-    if len(found) != 1:
-        missing = f"both {' and '.join(found)}" if found else f"neither {' nor '.join(names)}"
-        raise CorpusError(f"there is {missing} among {shown(present)}. Give one of them.")
-    return found[0]
+    matches = [name for name in names if name in present]
+    if len(matches) != 1:
+        problem = f"both {' and '.join(matches)}" if matches else f"neither {' nor '.join(names)}"
+        raise CorpusError(f"there is {problem} among {shown(present)}. Give one of them.")
+    return matches[0]
 
 
 def shown(names: Collection[str]) -> str:
-    """Names of columns as a message lists them, the first ten."""
+    """Foreign names as a message lists them: at most ten, each cut after 80 characters."""
     more = [f"{len(names) - _MOST_NAMES} more"] if len(names) > _MOST_NAMES else []
     first = (name[:_LONGEST_NAME] for name in islice(names, _MOST_NAMES))
-    return ", ".join([*(name if name.isprintable() else repr(name) for name in first), *more]) or "no columns"
+    return ", ".join([*(name if name.isprintable() else repr(name) for name in first), *more]) or "none"
 
 
 def parquet_schema(path: Path) -> pyarrow.Schema:
@@ -169,7 +164,7 @@ def parquet_schema(path: Path) -> pyarrow.Schema:
         names = schema.names
     except FileNotFoundError as error:
         raise CorpusError(f"{path}: no such file. Give a parquet file.") from error
-    except Exception as error:  # of a parser in C++: its own errors, and those of text that is not UTF-8
+    except Exception as error:  # the parser in C++ raises its own errors, and others for text that is not UTF-8
         raise _damaged(path, error) from error
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
@@ -190,15 +185,15 @@ def parquet_batches(path: Path, columns: Sequence[str] | None) -> Iterator[pyarr
             yield from file.iter_batches(_BATCH_ROWS, columns=columns and list(columns), use_threads=False)
     except CorpusError:
         raise
-    except Exception as error:  # of a parser in C++
+    except Exception as error:  # the parser in C++ raises its own errors
         raise _damaged(path, error) from error
 
 
 def _check_expansion(path: Path, metadata: pyarrow.parquet.FileMetaData) -> None:
-    """Refuse a file of a few kilobytes that would fill the memory."""
-    most_rows = max(_MOST_ROWS, _MOST_ROWS_PER_BYTE * path.stat().st_size)
-    if metadata.num_rows > most_rows:  # run lengths and dictionaries count as not packed
-        raise CorpusError(f"{path}: {metadata.num_rows:,} rows in {path.stat().st_size:,} bytes, which text never has.")
+    """Refuse a small file that would fill the memory."""
+    size = path.stat().st_size
+    if metadata.num_rows > max(_MOST_ROWS, _MOST_ROWS_PER_BYTE * size):  # run lengths do not count as compression below
+        raise CorpusError(f"{path}: {metadata.num_rows:,} rows in {size:,} bytes, which text never has.")
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for chunk in map(group.column, range(metadata.num_columns)):
             packed, whole = chunk.total_compressed_size, chunk.total_uncompressed_size
@@ -209,13 +204,13 @@ def _check_expansion(path: Path, metadata: pyarrow.parquet.FileMetaData) -> None
                 )
 
 
-def column_kind(schema: pyarrow.Schema, column: str) -> ColumnKind:
-    """What the values of a column are, as far as texts and tags are concerned; `nulls` where it has none at all."""
+def column_content(schema: pyarrow.Schema, column: str) -> ColumnContent:
+    """What a column has, so far as words and tags are concerned; `nulls` if it has no values at all."""
     import pyarrow
 
-    kind = schema.field(column).type
-    is_list = isinstance(kind, pyarrow.ListType | pyarrow.LargeListType | pyarrow.FixedSizeListType)
-    value = kind.value_type if is_list else kind
+    column_type = schema.field(column).type
+    is_list = isinstance(column_type, pyarrow.ListType | pyarrow.LargeListType | pyarrow.FixedSizeListType)
+    value = column_type.value_type if is_list else column_type
     if pyarrow.types.is_null(value):
         return "nulls"
     if pyarrow.types.is_string(value) or pyarrow.types.is_large_string(value):
@@ -223,10 +218,10 @@ def column_kind(schema: pyarrow.Schema, column: str) -> ColumnKind:
     return "lists of numbers" if is_list and pyarrow.types.is_integer(value) else "others"
 
 
-def class_names(schema: pyarrow.Schema, column: str, place: str) -> tuple[str, ...] | None:
-    """Names of a column's numbers, in order, where `datasets` wrote them into the file; else None.
+def class_names(schema: pyarrow.Schema, column: str, location: str) -> tuple[str, ...] | None:
+    """Names of a column's numbers, in order, if `datasets` wrote them into the file; else None.
 
-    Raises: CorpusError naming `place` where what it wrote cannot be read.
+    Raises: CorpusError that names `location` if they cannot be read.
     """
     if b"huggingface" not in (schema.metadata or {}):
         return None
@@ -234,33 +229,32 @@ def class_names(schema: pyarrow.Schema, column: str, place: str) -> tuple[str, .
 
     try:
         return feature_names(Features.from_arrow_schema(schema).get(column))
-    except Exception as error:  # whatever the metadata makes `datasets` stumble over
+    except Exception as error:  # `datasets` checks little of the metadata
         raise CorpusError(
-            f"{place}: column {column!r}: the metadata `huggingface`, which names tags, cannot be read "
+            f"{location}: column {column!r}: the metadata `huggingface`, which names tags, cannot be read "
             f"({quoted(first_line(error))}). Write the file again."
         ) from error
 
 
 def feature_names(feature: Any) -> tuple[str, ...] | None:  # noqa: ANN401 - one of many classes of `datasets`
-    """Names of a list of class labels, in order; None for any other feature of `datasets`."""
+    """Names of class labels in a list column, in order; None for any other feature of `datasets`."""
     names = getattr(getattr(feature, "feature", None), "names", None)
     return tuple(names) if names else None
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, object]]:
-    """Objects of a file by line, and errors in their stead."""
+    """Objects of a file by line; an error takes the place of an object that cannot be read."""
     for number, raw in enumerate(open_raw(path), start=1):
         try:
-            record = parse_record(raw, path, number)
+            record: object = parse_record(raw, path, number)
         except CorpusError as error:
-            yield number, error
-        else:
-            if record is not None:
-                yield number, record
+            record = error
+        if record is not None:
+            yield number, record
 
 
 def _add_records(rows: SplitRows, records: Iterable[tuple[int, object]]) -> None:
-    """Take the sentences of numbered objects until too much is wrong."""
+    """Take the sentences of numbered objects until too many problems are noted."""
     annotated: list[AnnotatedText] = []
     for number, record in records:
         if isinstance(record, CorpusError):
@@ -268,22 +262,23 @@ def _add_records(rows: SplitRows, records: Iterable[tuple[int, object]]) -> None
         elif not isinstance(record, dict):
             rows.report(number, "no JSON object. Write a list of objects.")
         else:
-            _add_record(rows, number, record, annotated)
+            try:
+                annotated += _add_record(rows, number, record)
+            except CorpusError as error:
+                rows.report(number, str(error))
         if rows.are_hopeless:
             return
     add_annotated(rows, annotated)
 
 
-def _add_record(rows: SplitRows, number: int, record: dict[str, Any], annotated: list[AnnotatedText]) -> None:
-    try:
-        if is_annotated(record) and not any(name in record for name in TAG_COLUMNS):
-            text = read_annotated(record, number, rows)
-            annotated += [text] if text else []
-        else:
-            words, tags = (choose_column(record, names) for names in (WORD_COLUMNS, TAG_COLUMNS))
-            rows.add_record(number, record[words], record[tags])
-    except CorpusError as error:
-        rows.report(number, str(error))
+def _add_record(rows: SplitRows, number: int, record: dict[str, Any]) -> list[AnnotatedText]:
+    """Take a sentence; an annotated text is returned, because its file decides how its offsets count."""
+    if is_annotated(record) and not any(name in record for name in TAG_COLUMNS):
+        text = read_annotated(record, number, rows)
+        return [text] if text else []
+    words, tags = (choose_column(record, names) for names in (WORD_COLUMNS, TAG_COLUMNS))
+    rows.add_record(number, record[words], record[tags])
+    return []
 
 
 def _damaged(path: Path, error: Exception) -> CorpusError:

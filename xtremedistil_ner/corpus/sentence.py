@@ -11,7 +11,7 @@ from xtremedistil_ner.errors import CorpusError
 class Sentence:
     """One sentence in the words of its corpus; `tags` are IOB2, or None where there are none.
 
-    Raises: CorpusError for an empty word, or for tags that do not match the words in number.
+    Raises: CorpusError for an empty word, and if there are more or fewer tags than words.
     """
 
     id: str

@@ -1,7 +1,7 @@
-"""One labelled split: what was read of it, and the checks and conversions that every format shares.
+"""One labelled split, and the checks and conversions that all formats share.
 
-Readers are strict, because a corpus that is silently misread costs a training run: the first 20 problems of a split
-are reported at once. Lines of text count from 1, rows of tables from 0, as in `pandas` and `datasets`.
+Readers are strict, because a corpus that is silently misread costs a training run. They report the first 20 problems
+of a split at once. Lines of text count from 1, rows of tables from 0, as in `pandas` and `datasets`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from xtremedistil_ner.names import is_type
 SPLITS = ("train", "dev", "test")
 MAX_PROBLEMS = 20
 LINE, ROW = ":", ", row "
-"""What stands in a message between the name of a split and a number: `en/dev.tsv:7`, `en/dev.parquet, row 7`."""
+"""What a message writes between the name of a split and a number: `en/dev.tsv:7`, `en/dev.parquet, row 7`."""
 SPAN_FATES = {
     "widened": "widened to whole words",
     "trimmed": "trimmed of white space",
@@ -31,20 +31,20 @@ SPAN_FATES = {
     "other_annotators": "by a further annotator left out",
     "utf16": "counted in UTF-16 units",
 }
-"""What may become of an annotation by character offsets, and how that is said."""
+"""What may become of an annotation by character offsets, and how messages say it."""
 _TAG = re.compile(r"[BIESLU]-\S+")
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledSplit:
-    """What one labelled split holds; the tags of its sentences are IOB2 whatever the files have.
+    """One labelled split; the tags of its sentences are IOB2, whatever format its files have.
 
     `repaired_tags` counts inside tags that continued no entity and now begin one, `skipped_lines` comments, document
-    marks and rows without a word; `tag_lines` says in which line or row each tag, as written, stands first; `place`
-    is what messages put before such a number; `note` says how the file was read where that is not plain.
+    marks and rows without a word. `tag_lines` gives the line or row in which each tag, as written, first occurs;
+    messages write `location` before that number. `note` says how the file was read if that is not obvious.
     """
 
-    place: str
+    location: str
     sentences: tuple[Sentence, ...]
     tag_format: str
     repaired_tags: int
@@ -56,11 +56,11 @@ class LabelledSplit:
 
 @dataclass(slots=True)
 class SplitRows:
-    """What has been read of a split so far, and what is wrong with it.
+    """The part of a split that has been read so far, and its problems.
 
-    `name` is the split's in messages, `short_name` in the ids of its sentences. `sentences` have their first line or
-    row, their words, and their tags as written. Each word is kept once, and each sequence of tags, in `taggings`: 30 MB
-    instead of 100 for a file of 10 MB.
+    `name` is the name of the split in messages, `short_name` in the ids of its sentences. `sentences` have their first
+    line or row, their words, and their tags as written. Equal words are stored once, and so are equal sequences of
+    tags, in `taggings`: a file of 10 MB then takes 30 MB instead of 100.
     """
 
     name: str
@@ -76,7 +76,7 @@ class SplitRows:
 
     @property
     def are_hopeless(self) -> bool:
-        """Whether so much is wrong that reading on tells nobody more."""
+        """Whether as many problems are noted as a message can have, so that reading can stop."""
         return len(self.problems) >= MAX_PROBLEMS
 
     def report(self, number: int, message: str) -> None:
@@ -89,9 +89,9 @@ class SplitRows:
         self.sentences.append((number, tuple(map(intern, words)), self.taggings.setdefault(tagging, tagging)))
 
     def add_record(self, number: int, words: object, tags: object, *, tag_names: Sequence[str] | None = None) -> None:
-        """Take a sentence as a table or a JSON object has it, or note why that is impossible.
+        """Take a sentence from a table or a JSON object, or note why that is impossible.
 
-        `tag_names`: what numbered tags are called; None where tags are text. A row without words is skipped.
+        `tag_names`: the names of numbered tags; None if tags are text. A row without words is skipped.
         """
         if words == [] and tags == []:
             self.skipped_lines += 1
@@ -107,19 +107,20 @@ class SplitRows:
         self.add(number, checked, written)
 
     def finish(self, language: str) -> LabelledSplit:
-        """Convert the tags to IOB2; words with the prefix `<language>:` throughout, as PAN-X has them, lose it.
+        """Convert the tags to IOB2. If all words have the prefix `<language>:`, as in PAN-X, it is removed.
 
-        Raises: CorpusError with the problems noted so far, and where no sentence was read.
+        Raises: CorpusError with the problems noted so far, and if no sentence was read.
         """
-        prefix = self._panx_prefix(language)
+        prefix = f"{language}:"
+        if not all(word.startswith(prefix) for _, words, _ in self.sentences for word in words):
+            prefix = ""
         for number, words, _ in self.sentences if prefix else ():
             if prefix in words:
-                self.report(
-                    number, f"word {words.index(prefix) + 1} is empty behind {prefix}. Leave it and its tag out."
-                )
+                position = words.index(prefix) + 1
+                self.report(number, f"word {position} is empty after {prefix}. Leave it and its tag out.")
         if not self.problems and not self.sentences:
-            place = f"{self.name}:1:1" if self.unit == LINE else self.name
-            self.problems.append(f"{place}: no sentence in this file. Remove it or fill it.")
+            start = f"{self.name}:1:1" if self.unit == LINE else self.name
+            self.problems.append(f"{start}: no sentence in this file. Remove it or fill it.")
         if self.problems:
             raise CorpusError("\n".join(self.problems[:MAX_PROBLEMS]))
         scheme = tag_format(sorted(self.taggings))  # far fewer than sentences
@@ -127,33 +128,26 @@ class SplitRows:
         sentences: list[Sentence] = []
         repaired = 0
         self.sentences.reverse()
-        while self.sentences:  # not held twice: short sentences of 10 MB take 400 MB
+        while self.sentences:  # so that memory never has all of them twice: short sentences of 10 MB take 400 MB
             number, words, tags = self.sentences.pop()
             iob2, repairs = converted[tags]
             repaired += repairs
             cut = tuple([word[len(prefix) :] for word in words]) if prefix else words
             sentences.append(Sentence(f"{self.short_name}:{number}", language, cut, iob2))
-        place = f"{self.name}{self.unit}"
         return LabelledSplit(
-            place,
-            tuple(sentences),
-            scheme,
-            repaired,
-            self.skipped_lines,
-            dict(self.tag_lines),
-            self.note,
-            dict(+self.spans),
+            location=f"{self.name}{self.unit}",
+            sentences=tuple(sentences),
+            tag_format=scheme,
+            repaired_tags=repaired,
+            skipped_lines=self.skipped_lines,
+            tag_lines=dict(self.tag_lines),
+            note=self.note,
+            spans=dict(+self.spans),
         )
-
-    def _panx_prefix(self, language: str) -> str:
-        """`<language>:` if every word of the split begins so, else nothing."""
-        prefix = f"{language}:"
-        words = (word for _, words, _ in self.sentences for word in words)
-        return prefix if all(word.startswith(prefix) for word in words) else ""
 
 
 def format_spans(counts: Mapping[str, int]) -> str:
-    """What became of annotations by character offsets; nothing where they are taken as they are."""
+    """What became of annotations by character offsets; empty if all were taken as they are."""
     return ", ".join(f"{counts[fate]:,} {meaning}" for fate, meaning in SPAN_FATES.items() if counts.get(fate))
 
 
@@ -165,26 +159,26 @@ def is_tag(text: str) -> bool:
 def check_words(words: object) -> list[str]:
     """The words of one sentence, if they are words.
 
-    Raises: CorpusError that says what they are instead; the caller knows where.
+    Raises: CorpusError that says what they are instead; the caller adds the location.
     """
     if not isinstance(words, list):
-        raise CorpusError(f"the words are {_kind(words)}, not a list. Give one text per word.")
+        raise CorpusError(f"the words are {_describe(words)}, not a list. Give one text per word.")
     for position, word in enumerate(words, start=1):
         if not isinstance(word, str):
-            raise CorpusError(f"word {position} is {_kind(word)}, not a text. Give one text per word.")
+            raise CorpusError(f"word {position} is {_describe(word)}, not a text. Give one text per word.")
         if not word:
             raise CorpusError(f"word {position} is empty. Leave it out, and its tag too.")
         if "\n" in word or "\r" in word:
             raise CorpusError(f"word {position}, {quoted(word)}, has a line end. Split it into words.")
     text = "".join(words)
     if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise CorpusError("a word has half a surrogate pair, which UTF-8 has not. Write the whole character.")
+        raise CorpusError("a word has half a surrogate pair, which UTF-8 cannot have. Write the whole character.")
     return words
 
 
 def _check_tags(tags: object, n_words: int, tag_names: Sequence[str] | None) -> list[str]:
     if not isinstance(tags, list):
-        raise CorpusError(f"the tags are {_kind(tags)}, not a list. Give one tag per word.")
+        raise CorpusError(f"the tags are {_describe(tags)}, not a list. Give one tag per word.")
     if len(tags) != n_words:
         raise CorpusError(f"{n_words} words but {len(tags)} tags. Give one tag per word.")
     return [_check_tag(tag) if tag_names is None else _named(tag, tag_names) for tag in tags]
@@ -192,8 +186,7 @@ def _check_tags(tags: object, n_words: int, tag_names: Sequence[str] | None) -> 
 
 def _check_tag(tag: object) -> str:
     if isinstance(tag, int):
-        number = f"tag {quoted(tag)} is a number, which does not tell what it stands for"
-        raise CorpusError(f"{number}. Write names such as B-LOC.")
+        raise CorpusError(f"tag {quoted(tag)} is a number without a name. Write names such as B-LOC.")
     if not isinstance(tag, str) or not is_tag(tag):
         raise CorpusError(f"{quoted(tag)} is no tag. Write O, or B- or I- and an entity type.")
     return tag
@@ -207,6 +200,6 @@ def _named(tag: object, names: Sequence[str]) -> str:
     return _check_tag(names[tag])
 
 
-def _kind(value: object) -> str:
+def _describe(value: object) -> str:
     names = {type(None): "missing", str: "a text", dict: "an object", list: "a list", bool: "true or false"}
     return names.get(type(value), "a number" if isinstance(value, int | float) else type(value).__name__)

@@ -1,8 +1,8 @@
 """Lines of a text file, plain or compressed, in strict UTF-8.
 
-A line ends at a line feed and nowhere else (`str.splitlines` also cuts at U+0085 and U+2028, which are characters of
-words here). Lines are decoded one by one, so that an error can name its line and column; that costs 0.2 µs a line.
-A line has at most 1 MiB, and a compressed file expands at most 300 times, so that a small file cannot fill the memory.
+A line ends only at a line feed (`str.splitlines` also cuts at U+0085 and U+2028, which belong to words here). Lines are
+decoded one by one, so that an error can name its line and column; that costs 0.2 µs a line. A line may have 1 MiB, and
+a compressed file may expand to 300 times its size, so that a small file cannot fill the memory.
 """
 
 from __future__ import annotations
@@ -21,22 +21,20 @@ from typing import TYPE_CHECKING, BinaryIO
 from xtremedistil_ner.errors import CorpusError
 
 if TYPE_CHECKING:
-    import zstandard
+    import pyarrow
     from _typeshed import WriteableBuffer as Buffer
 
 COMPRESSIONS = ("", ".gz", ".xz", ".bz2", ".zst")
 LONGEST_LINE_BYTES = 1 << 20
 _MOST_EXPANSION = 300
-"""Text expands 3 to 30 times; a file of nothing but one repeated sentence some 250 times with gzip."""
+"""Text expands to 3 to 30 times its size; one sentence repeated throughout, packed with gzip, to some 250 times."""
 _SMALL_BYTES = 1 << 22
-"""Of sentences of one word, 4 MiB take 170 MB of memory."""
-_ZSTANDARD_BYTES = 256
-"""Read at once: four bytes may stand for 128 KiB."""
+"""What every file may expand to. 4 MiB of one-word sentences take 170 MB of memory once they are read."""
 _DAMAGE = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
 
 
 def open_text(path: Path) -> Iterator[str]:
-    """Lines of a text file without their line ends; the file name says how it is compressed.
+    """Lines of a text file without their line ends; the ending of its name tells the compression.
 
     Raises: CorpusError for a missing or damaged file, and `file:line:column` for invalid UTF-8.
     """
@@ -45,16 +43,16 @@ def open_text(path: Path) -> Iterator[str]:
 
 
 def open_raw(path: Path) -> Iterator[bytes]:
-    """Undecoded lines of a text file, with their line feeds; of a line that is too long its beginning.
+    """Undecoded lines of a text file, with their line feeds; a line that is too long is cut off.
 
-    Raises: CorpusError for a missing or damaged file, and for one that expands to hundreds of times its size.
+    Raises: CorpusError for a missing or damaged file, and for one that expands to more than 300 times its size.
     """
     with _opened(path) as stream:
         yield from read_lines(stream)
 
 
 def read_whole(path: Path) -> str:
-    """The text of a file as it stands, with its byte order mark and its line ends, however long its lines are.
+    """The unchanged text of a file, with its byte order mark and its line ends; lines may have any length.
 
     Raises: as `open_text`.
     """
@@ -63,13 +61,11 @@ def read_whole(path: Path) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        before = data[: error.start]
-        column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8")) + 1
-        raise _not_utf8(path, before.count(b"\n") + 1, column, data[error.start]) from error
+        raise _not_utf8(path, error) from error
 
 
 def read_lines(stream: BinaryIO) -> Iterator[bytes]:
-    """Undecoded lines of a stream, with their line feeds; of a line that is too long its beginning."""
+    """Undecoded lines of a stream, with their line feeds; a line that is too long is cut off."""
     read = partial(stream.readline, LONGEST_LINE_BYTES + 1)
     for line in iter(read, b""):
         yield line
@@ -78,18 +74,17 @@ def read_lines(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def decode_line(raw: bytes, path: Path, number: int) -> str:
-    """One line as text, without its line end; the first line also loses a byte order mark.
+    """One line as text, without its line end; the first line also loses its byte order mark.
 
-    Raises: CorpusError naming `path`, the line `number` and the column of the first byte that is not UTF-8; for a line
-    of more than 1 MiB.
+    Raises: CorpusError that names `path`, the line `number` and the column of the first byte that is not UTF-8; also
+    for a line of more than 1 MiB.
     """
     if len(raw) > LONGEST_LINE_BYTES:
         raise CorpusError(f"{path}:{number}: this line is longer than 1 MiB. Cut it into several lines.")
     try:
         line = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        column = len(raw[: error.start].decode("utf-8")) + 1
-        raise _not_utf8(path, number, column, raw[error.start]) from error
+        raise _not_utf8(path, error, first_line=number) from error
     if number == 1:
         line = line.removeprefix("\ufeff")
     if line.endswith("\n"):
@@ -107,13 +102,16 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     except _DAMAGE as error:
         raise _damaged(path, error) from error
     except OSError as error:
-        if error.errno is None:  # bz2 reports bad data so
+        if error.errno is None:  # bad data, as bz2 and pyarrow report it
             raise _damaged(path, error) from error
         raise CorpusError(f"{path}: cannot be read: {error.strerror}.") from error
 
 
-def _not_utf8(path: Path, number: int, column: int, byte: int) -> CorpusError:
-    return CorpusError(f"{path}:{number}:{column}: byte 0x{byte:02x} is not UTF-8. Save the file as UTF-8.")
+def _not_utf8(path: Path, error: UnicodeDecodeError, *, first_line: int = 1) -> CorpusError:
+    before = error.object[: error.start].decode("utf-8")
+    line, column = first_line + before.count("\n"), len(before) - before.rfind("\n")
+    byte = error.object[error.start]
+    return CorpusError(f"{path}:{line}:{column}: byte 0x{byte:02x} is not UTF-8. Save the file as UTF-8.")
 
 
 def _open_binary(path: Path) -> BinaryIO:
@@ -121,15 +119,15 @@ def _open_binary(path: Path) -> BinaryIO:
         ".gz": gzip.GzipFile,
         ".xz": lzma.LZMAFile,
         ".bz2": bz2.BZ2File,
-        ".zst": _ZstandardFile,
+        ".zst": _open_zstandard,
     }
     opener = openers.get(path.suffix)
-    # A second buffer makes reading line by line several times faster: GzipFile.readline is Python.
+    # The second buffer makes reading by line several times faster, because GzipFile.readline is written in Python.
     return path.open("rb") if opener is None else io.BufferedReader(_ExpandedFile(opener(path), path))
 
 
 class _ExpandedFile(io.RawIOBase):
-    """Decompressed bytes of a file, as long as they are not absurdly more than it has."""
+    """Decompressed bytes of a file, up to a multiple of its size."""
 
     def __init__(self, inner: io.BufferedIOBase | io.RawIOBase, path: Path) -> None:
         self._inner, self._path = inner, path
@@ -144,8 +142,8 @@ class _ExpandedFile(io.RawIOBase):
         self._bytes += count
         if self._bytes > self._most_bytes:
             raise CorpusError(
-                f"{self._path}: it expands to more than {_MOST_EXPANSION} times its size, which text never does. "
-                "Decompress it yourself if it is what you want."
+                f"{self._path}: expands to more than {_MOST_EXPANSION} times its size, which text never does. "
+                "If it is the right file, decompress it yourself."
             )
         return count
 
@@ -154,51 +152,10 @@ class _ExpandedFile(io.RawIOBase):
         super().close()
 
 
-class _ZstandardFile(io.RawIOBase):
-    """Decompressed bytes of a .zst file of one or more frames.
+def _open_zstandard(path: Path) -> pyarrow.NativeFile:
+    import pyarrow  # unlike the package zstandard, it raises an error for a file that is cut short
 
-    The package's own stream reader takes a file that is cut short for a shorter one; this one raises EOFError.
-    """
-
-    def __init__(self, path: Path) -> None:
-        import zstandard  # of an extra
-
-        self._zstandard = zstandard
-        self._file = path.open("rb")
-        self._frame = self._new_frame()
-        self._unread = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Buffer) -> int:
-        target = memoryview(buffer).cast("B")
-        while not self._unread and self._decompress():
-            pass
-        piece, self._unread = self._unread[: len(target)], self._unread[len(target) :]
-        target[: len(piece)] = piece
-        return len(piece)
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-    def _decompress(self) -> bool:
-        """Fill `_unread` from the next chunk of the file; False at its end."""
-        packed = self._frame.unused_data if self._frame.eof else b""
-        packed = packed or self._file.read(_ZSTANDARD_BYTES)
-        if self._frame.eof and packed:
-            self._frame = self._new_frame()
-        if not packed and not self._frame.eof:
-            raise EOFError("the last frame has no end")
-        try:
-            self._unread = memoryview(self._frame.decompress(packed) if packed else b"")
-        except self._zstandard.ZstdError as error:
-            raise EOFError(str(error)) from error
-        return bool(packed)
-
-    def _new_frame(self) -> zstandard.ZstdDecompressionObj:
-        return self._zstandard.ZstdDecompressor().decompressobj()
+    return pyarrow.CompressedInputStream(path.open("rb"), "zstd")
 
 
 def _damaged(path: Path, error: Exception) -> CorpusError:

@@ -1,7 +1,7 @@
-"""The transfer set: unlabelled sentences that the teacher labels, free of duplicates and of held-out text.
+"""The transfer set: unlabelled sentences that the teacher labels, without duplicates and held-out text.
 
-Sentences are compared by normalised text (NFKC, case folded, without white space), as 8-byte digests: two different
-sentences of ten million share one with probability 3e-6, and memory is some 90 bytes a sentence (estimated).
+Sentences are compared by 8-byte digests of their normalised text (NFKC, case folded, without white space). The chance
+that two of ten million different sentences share a digest is 3e-6; memory is about 90 bytes a sentence (estimated).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from xtremedistil_ner.recipe.data_sections import TransferSection
 
 @dataclass(slots=True)
 class TransferCounts:
-    """What became of the sentences read; `iter_transfer` counts while it goes."""
+    """What became of the sentences that were read; `iter_transfer` updates it with each sentence."""
 
     read: int = 0
     duplicates: int = 0
@@ -35,7 +35,7 @@ class TransferCounts:
 
 
 def sentence_key(words: Iterable[str]) -> bytes:
-    """Digest of a sentence's normalised text: equal for sentences that differ in case, spacing or splitting only."""
+    """Digest of a sentence's normalised text: equal if sentences differ only in case, spacing or word splitting."""
     text = "".join("".join(words).split())
     if not text.isascii():
         text = "".join(unicodedata.normalize("NFKC", text).split())
@@ -43,37 +43,37 @@ def sentence_key(words: Iterable[str]) -> bytes:
 
 
 def held_out_keys(corpus: LabelledCorpus) -> set[bytes]:
-    """Keys of every dev and test sentence of the corpus; of a folder, those of languages outside the recipe too.
+    """Keys of every dev and test sentence of the corpus, in a folder also of languages outside the recipe.
 
-    With them the transfer set of a language does not change when a recipe takes in one language more.
+    So the transfer set of a language does not change when a language is added to the recipe.
     """
     keys: set[bytes] = set()
     for language, split in corpus.held_out():
         try:
-            found = corpus.reader.read(language, split)
+            labelled = corpus.reader.read(language, split)
         except CorpusError:
             if language in corpus.languages:
                 raise
             continue  # what cannot be read cannot be scored either
-        if found:
-            keys.update(sentence_key(sentence.words) for sentence in found.sentences)
+        if labelled:
+            keys.update(sentence_key(sentence.words) for sentence in labelled.sentences)
     return keys
 
 
 def transfer_languages(corpus: LabelledCorpus, section: TransferSection) -> tuple[str, ...]:
     """Languages of the transfer set, sorted: those that the recipe names, or all of the corpus and of the text.
 
-    Raises: CorpusError for text that has none of them: it would be left out without a word.
+    Raises: CorpusError for text that has none of them, because it would silently be left out.
     """
     texts = {name: set(text.languages()) for name, text in _open_texts(corpus, section)}
     languages = set(section.languages or corpus.languages)
     if corpus.has_every_language and not section.languages:
         languages = languages.union(*texts.values())
     require_distinct(languages, "The transfer set")
-    for name, found in texts.items():
-        if not languages & found:
-            there = f"It has {', '.join(sorted(found))}." if found else "Put files such as en.txt there."
-            raise CorpusError(f"{name}: no text of {', '.join(sorted(languages))}. {there}")
+    for name, available in texts.items():
+        if not languages & available:
+            hint = f"It has {', '.join(sorted(available))}." if available else "Put files such as en.txt there."
+            raise CorpusError(f"{name}: no text of {', '.join(sorted(languages))}. {hint}")
     return tuple(sorted(languages))
 
 
@@ -85,10 +85,10 @@ def iter_transfer(
     held_out: Set[bytes],
     counts: TransferCounts | None = None,
 ) -> Iterator[Sentence]:
-    """Sentences of the transfer set without tags: first training text, then raw text, each in its own order.
+    """Sentences of the transfer set without tags: first training text, then raw text, both in the order of their files.
 
-    `counts`, if given, is filled on the way. Raw text is streamed.
-    Raises: CorpusError for a missing folder and for broken files; ResourceError if a URL or the Hub is out of reach.
+    `counts`, if given, is updated with each sentence. Raw text is streamed.
+    Raises: CorpusError for a missing folder and for broken files; ResourceError if a URL or the Hub cannot be reached.
     """
     counts = TransferCounts() if counts is None else counts
     seen: set[bytes] = set()
@@ -107,10 +107,10 @@ def iter_transfer(
 
 def transfer_hash(corpus: LabelledCorpus, section: TransferSection, language: str) -> str:
     """SHA-256 of what decides the transfer set of a language: its text, its limits, and all held-out splits."""
-    texts = [found for _, text in _open_texts(corpus, section) if (found := text.file_hash(language))]
+    hashes = list(filter(None, (text.file_hash(language) for _, text in _open_texts(corpus, section))))
     parts = [
         corpus.training_text_hash(language) if section.training_text else "none",
-        f"{' '.join(texts)} first {section.sentences}" if texts else "none",
+        f"{' '.join(hashes)} first {section.sentences}" if hashes else "none",
         *sorted(corpus.reader.file_hash(*pair) or "" for pair in corpus.held_out()),
     ]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -124,7 +124,7 @@ def _all_text(corpus: LabelledCorpus, section: TransferSection, language: str) -
 
 
 def _open_texts(corpus: LabelledCorpus, section: TransferSection) -> list[tuple[str, TextReader]]:
-    """Every source of raw text that the recipe names, with its name, in the order of its sentences."""
+    """The sources of raw text that the recipe names, each with its name, in the order in which they are read."""
     named = section.languages or corpus.languages
     texts = []
     if section.path is not None:
@@ -136,11 +136,11 @@ def _open_texts(corpus: LabelledCorpus, section: TransferSection) -> list[tuple[
 
 def _path_texts(path: str, *, column: str, named: tuple[str, ...]) -> TextReader:
     is_file = is_url(path) and file_name(path).endswith(TEXT_ENDINGS)
-    place = mirror_file(path) if is_file else local_folder(path, is_text_file)
-    if place.is_dir():
-        return folder_texts(place, column=column)
-    if not place.is_file():
-        raise CorpusError(f"{place}: no such folder. Give transfer.path a folder with files such as en.txt, or a file.")
-    if not place.name.endswith(TEXT_ENDINGS):
-        raise CorpusError(f"{place}: not raw text by its name. A file ends with {', '.join(TEXT_ENDINGS)}.")
-    return file_texts(place, column=column, named=named)
+    local = mirror_file(path) if is_file else local_folder(path, is_text_file)
+    if local.is_dir():
+        return folder_texts(local, column=column)
+    if not local.is_file():
+        raise CorpusError(f"{local}: no such folder. Give transfer.path a folder with files such as en.txt, or a file.")
+    if not local.name.endswith(TEXT_ENDINGS):
+        raise CorpusError(f"{local}: not raw text by its name. A file ends with {', '.join(TEXT_ENDINGS)}.")
+    return file_texts(local, column=column, named=named)

@@ -188,7 +188,7 @@ def _has_hours_ahead(steps: Sequence[Step]) -> bool:
 def _require_own_files(job: _Job, steps: Sequence[Step]) -> None:
     for step in steps:
         if step.state in (*_DUE, "taken") and step.name != "evaluate":
-            require_own_files(artefact_of(job.run, step.name))
+            require_own_files(job.run, artefact_of(job.run, step.name))
 
 
 def _check_early(job: _Job, corpus: LabelledCorpus) -> None:

@@ -1,8 +1,8 @@
 """The recipe: one YAML file that says everything about one run, read strictly.
 
-YAML 1.2 through ruamel.yaml, because PyYAML reads `no` (Norwegian) as `False`, `3e-4` as text, and accepts
-repeated keys. Anchors, aliases and tags are refused: a kilobyte of them can stand for gigabytes. All problems of a
-file are reported at once, each with its line and its path.
+YAML 1.2 through ruamel.yaml, because PyYAML reads `no` (Norwegian) as `False` and `3e-4` as text, and accepts repeated
+keys. Anchors, aliases and tags are refused, because a kilobyte of them can expand to gigabytes. All problems of a file
+are reported at once, each with its line and its path.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from xtremedistil_ner.errors import RecipeError, first_line, quoted
 from xtremedistil_ner.recipe.schema import Recipe
 
 _NO_KEYS = ("function-", "union-")
-"""What pydantic puts between the keys of a problem's place: validators, and the form of `corpus.types`."""
-_MOST_BYTES = 32_000  # ten times the longest recipe of this package, and a second's work for the parser
+"""Parts of a pydantic location that are not keys: validators, and the form of `corpus.types`."""
+_MOST_BYTES = 32_000  # ten times the longest recipe of this package, and a second of work for the parser
 _MOST_BRACKETS = 500  # nested ones take the parser quadratic time, 8 s for 32,000
 _MOST_MESSAGE = 1800
 _MOST_PROBLEMS = 50
 _TAG = "tag:yaml.org,2002:"
-_VALUES = tuple(_TAG + kind for kind in ("null", "bool", "int", "float"))
-_TEXTS = tuple(_TAG + kind for kind in ("str", "timestamp", "value", "merge"))  # dates, `=` and `<<` of YAML 1.1
+_VALUES = tuple(_TAG + name for name in ("null", "bool", "int", "float"))
+_TEXTS = tuple(_TAG + name for name in ("str", "timestamp", "value", "merge"))  # dates, `=` and `<<` of YAML 1.1
 
 
 def load_recipe(source: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
@@ -61,8 +61,8 @@ def load_recipe(source: str | Path, *, overrides: Sequence[str] = ()) -> Recipe:
 def read_recipe(text: str, *, origin: str = "<recipe>", overrides: Sequence[str] = ()) -> Recipe:
     """Parse the text of a recipe; `origin` names it in error messages.
 
-    A value for a text field in `overrides` is taken as it stands, `null` for one that may be empty clears it; other
-    values are YAML.
+    In `overrides`, the value of a text field is taken literally, but `null` clears a field that may be empty; values of
+    other fields are YAML.
 
     Raises: RecipeError, listing every problem with its line.
     """
@@ -127,7 +127,7 @@ def _parse(text: str, origin: str) -> Node | None:
 
 
 def _plain(node: Node | None, origin: str) -> Any:  # noqa: ANN401 - a YAML document can be anything
-    """The plain Python values of a document. No alias is followed: what it stands for has an anchor."""
+    """The plain Python values of a document. Aliases need no check of their own: each needs an anchor."""
     if node is None:
         return None
     where = f"{origin}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
@@ -160,12 +160,12 @@ def _construct(node: ScalarNode, where: str) -> Any:  # noqa: ANN401
             raise ValueError
         return YAML(typ="safe", pure=True).constructor.construct_object(node)
     except (ValueError, LookupError, ArithmeticError) as error:
-        kind = str(node.tag).removeprefix(_TAG)
-        raise RecipeError(f"{where}: {quoted(node.value)} is no {kind}. Write another value.") from error
+        yaml_type = str(node.tag).removeprefix(_TAG)
+        raise RecipeError(f"{where}: {quoted(node.value)} is no {yaml_type}. Write another value.") from error
 
 
 def _override(plain: dict[str, Any], override: str, problems: list[str]) -> str:
-    """Set one value in place; its path, or nothing when the override itself is wrong."""
+    """Set one value, and return its path; an empty one if the override itself is wrong."""
     path, equals, value = override.partition("=")
     keys = path.split(".")
     shown = text_without_secrets(override)  # before it is cut
@@ -182,9 +182,9 @@ def _override(plain: dict[str, Any], override: str, problems: list[str]) -> str:
             problems.append(f"--set {shown}: {key[:80]} is not a section.")
             return ""
         target = nested
-    kinds = _kinds_at(keys)
-    if kinds and all(kind in (str, type(None)) or get_origin(kind) is Literal for kind in kinds):
-        target[keys[-1]] = None if value == "null" and type(None) in kinds else value
+    types = _types_at(keys)
+    if types and all(member in (str, type(None)) or get_origin(member) is Literal for member in types):
+        target[keys[-1]] = None if value == "null" and type(None) in types else value
     else:
         origin = f"--set {path[:80]}"
         target[keys[-1]] = _plain(_parse(value, origin), origin)
@@ -222,7 +222,7 @@ def _describe(detail: dict[str, Any], document: Node | None, origin: str, overri
 
 
 def _join(problems: Sequence[str], unlisted: int) -> str:
-    """The first problems, one a line, as far as a message goes, and how many more there are with those `unlisted`."""
+    """The first problems, one a line, up to the length of a message, and the number of others with those `unlisted`."""
     ends = list(accumulate(len(problem) + 1 for problem in problems))
     shown = max(1, sum(end <= _MOST_MESSAGE for end in ends))
     more = len(problems) - shown + unlisted
@@ -231,42 +231,42 @@ def _join(problems: Sequence[str], unlisted: int) -> str:
 
 
 def _line_in(problem: str) -> int:
-    found = re.match(r"[^\n]*?:(\d+):", problem)
-    return int(found[1]) if found else 0
+    match = re.match(r"[^\n]*?:(\d+):", problem)
+    return int(match[1]) if match else 0
 
 
 def _line_of(node: Node | None, location: Sequence[str | int]) -> int | None:
-    """The line of a key or of an item, or of what it would stand in."""
+    """The line of a key or of an item; if it is missing, that of the innermost section or list around it."""
     line: int | None = None
     for part in location:
+        entry = None
         if isinstance(node, MappingNode):
-            found = next(((key, value) for key, value in node.value if key.value == part), None)
+            entry = next(((key, value) for key, value in node.value if key.value == part), None)
         elif isinstance(node, SequenceNode) and isinstance(part, int):
-            found = (node.value[part], node.value[part])
-        else:
-            found = None
-        if found is None:
+            entry = (node.value[part], node.value[part])
+        if entry is None:
             break
-        line, node = found[0].start_mark.line + 1, found[1]
+        line, node = entry[0].start_mark.line + 1, entry[1]
     return line
 
 
 def _fields_at(location: Sequence[str | int]) -> Iterator[str]:
-    for kind in _kinds_at(location):
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from kind.model_fields
+    for section in _types_at(location):
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            yield from section.model_fields
 
 
-def _kinds_at(location: Sequence[str | int]) -> tuple[Any, ...]:
-    """What stands at a place of a recipe: its type, or the members of a union; nothing where there is no field."""
-    kinds: tuple[Any, ...] = (Recipe,)
+def _types_at(location: Sequence[str | int]) -> tuple[Any, ...]:
+    """The type at a location of a recipe, or the members of a union; empty if there is no such field."""
+    types: tuple[Any, ...] = (Recipe,)
     for part in location:
-        inside = next((found for kind in kinds if (found := _kind_inside(kind, part)) is not None), None)
-        kinds = get_args(inside) if get_origin(inside) is UnionType else (inside,) if inside is not None else ()
-    return kinds
+        inner = next((inner for outer in types if (inner := _type_inside(outer, part)) is not None), None)
+        types = get_args(inner) if get_origin(inner) is UnionType else (inner,) if inner is not None else ()
+    return types
 
 
-def _kind_inside(kind: Any, part: str | int) -> Any:  # noqa: ANN401 - a type of any form
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return kind.model_fields[part].annotation if part in kind.model_fields else None
-    return get_args(kind)[-1 if get_origin(kind) is dict else 0] if get_origin(kind) in (dict, tuple) else None
+def _type_inside(outer: Any, part: str | int) -> Any:  # noqa: ANN401 - a type of any form
+    """The type of a field, of the values of a dictionary, or of the items of a tuple."""
+    if isinstance(outer, type) and issubclass(outer, BaseModel):
+        return outer.model_fields[part].annotation if part in outer.model_fields else None
+    return get_args(outer)[-1 if get_origin(outer) is dict else 0] if get_origin(outer) in (dict, tuple) else None

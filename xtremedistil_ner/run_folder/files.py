@@ -1,11 +1,11 @@
 """The run folder: every file name a run may write, atomic publishing, fingerprints.
 
-An artefact is a folder that appears whole or not at all: it is written beside its place, every file is synced,
-its manifest (fingerprint and sha256 of every file) is written last, and one rename publishes it. A kill at any
-moment leaves the old artefact, the new one, or none, and a temporary folder that the next run removes.
+An artefact is a folder that appears whole or not at all: it is written under a temporary name beside its final one,
+every file is synced, its manifest (fingerprint and sha256 of every file) is written last, and one rename publishes it.
+A kill at any moment leaves the old artefact, the new one, or none, and a temporary folder that the next run removes.
 
-An error of the operating system, such as a full disk, passes through: whoever ends the process turns it into a
-message. What was half written is removed first, which makes room.
+An error of the operating system, such as a full disk, passes through; the end of the process turns it into a message.
+Half-written files are removed first, which frees space.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from xtremedistil_ner.names import is_inside
 MANIFEST = "manifest.json"
 SCHEMA = 1
 REMEDY = "Remove it and run the same command again."
+ASIDE = ("writing", "removing", "replaced")
+"""States in which a folder has a temporary name beside its final one, such as `.teacher.writing`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +86,23 @@ class RunFolder:
         return (self.recipe, self.report, self.report_markdown, self.report_html, self.timings)
 
     @property
+    def int8_cost(self) -> Path:
+        """What int8 costs the labels of a teacher, beside the shards."""
+        return self.soft_labels / "int8.json"
+
+    @property
+    def label_files(self) -> tuple[Path, ...]:
+        """The files beside the shards."""
+        return (self.soft_labels / MANIFEST, self.begun("pseudolabel"), self.int8_cost)
+
+    @property
     def bench(self) -> Path:
-        """What `xner bench` measured of the export, a JSON file per stage."""
+        """Measurements of the export by `xner bench`, a JSON file per stage."""
         return self.path / "bench"
 
     @property
     def export(self) -> Path:
-        """What a tagging service loads."""
+        """The folder that a tagging service loads."""
         return self.path / "export"
 
     @property
@@ -103,7 +115,7 @@ class RunFolder:
         return self.path / "work" / stage
 
     def begun(self, stage: str) -> Path:
-        """The precision in which a stage was begun, beside what it has made: shards outlive their stage."""
+        """The precision in which a stage was begun. That of pseudolabel is beside its shards, because they are kept."""
         return (self.soft_labels if stage == "pseudolabel" else self.work(stage)) / "precision.json"
 
 
@@ -132,7 +144,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Give a file to write into: beside its place, then synced and renamed."""
+    """Give a file to write into, under a temporary name; it is then synced and renamed to `path`."""
     temporary = path.with_name(path.name + ".tmp")
     try:
         with temporary.open("wb") as stream:
@@ -142,7 +154,7 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        _name_place(error, path)
+        _add_path(error, path)
         raise
     _sync_folder(path.parent)
 
@@ -165,20 +177,20 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
 
 
-def require_kind(path: Path, key: str, value: Any, kind: type) -> None:  # noqa: ANN401 - any JSON value
-    """Refuse a JSON value of another type than a file of ours has there.
+def require_kind(path: Path, key: str, value: Any, expected: type) -> None:  # noqa: ANN401 - any JSON value
+    """Refuse a JSON value whose type is not the one that a file of ours has for this key.
 
     Raises: ArtefactError naming file and key.
     """
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        expected = {dict: "an object", list: "a list", str: "text", int: "a whole number"}[kind]
-        raise ArtefactError(f"{path}: {key} must be {expected}, and is {json.dumps(value)[:80]}. {REMEDY}")
+    if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
+        name = {dict: "an object", list: "a list", str: "text", int: "a whole number"}[expected]
+        raise ArtefactError(f"{path}: {key} must be {name}, and is {json.dumps(value)[:80]}. {REMEDY}")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of an artefact, in its form.
+    """The manifest of an artefact, with its form checked.
 
-    Raises: ArtefactError when it is missing or broken, or names a file outside the folder.
+    Raises: ArtefactError if it is missing or broken, or names a file outside the folder.
     """
     path = folder / MANIFEST
     manifest = read_json(path)
@@ -192,7 +204,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def require_files(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Refuse a manifest whose `files` are in another form than `publish` gives them.
+    """Refuse a manifest whose `files` do not have the form that `publish` writes.
 
     Raises: ArtefactError naming file and key.
     """
@@ -204,7 +216,7 @@ def require_files(path: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def read_timings(run: RunFolder) -> dict[str, dict[str, Any]]:
-    """Seconds and processes of the stages, as last run; none where the file is missing or broken."""
+    """Seconds and processes of each stage's last run; empty if the file is missing or broken."""
     try:
         value = read_json(run.timings)
     except ArtefactError:
@@ -222,11 +234,11 @@ def _is_timing(entry: Any) -> bool:  # noqa: ANN401 - any JSON value
 
 @contextmanager
 def publish(target: Path, details: Mapping[str, Any]) -> Iterator[Path]:
-    """Give a temporary folder to write into; when the block ends well, it becomes `target`, with a manifest.
+    """Give a temporary folder to write into; if the block raises nothing, it becomes `target`, with a manifest.
 
-    `details` go into the manifest; a fingerprint belongs there under `fingerprint`.
+    `details` are added to the manifest, the fingerprint under `fingerprint`.
     """
-    temporary = target.with_name(f".{target.name}.writing")
+    temporary = aside(target, "writing")
     try:
         clear(temporary)
         temporary.mkdir(parents=True)
@@ -246,18 +258,23 @@ def publish(target: Path, details: Mapping[str, Any]) -> Iterator[Path]:
         _replace_folder(temporary, target)
     except BaseException as error:
         clear(temporary)
-        _name_place(error, target)
+        _add_path(error, target)
         raise
 
 
-def _name_place(error: BaseException, path: Path) -> None:
-    """Let an error of a write say where; neither the system nor libraries in Rust do."""
+def aside(path: Path, state: str) -> Path:
+    """The temporary name of a folder in one of the states `ASIDE`."""
+    return path.with_name(f".{path.name}.{state}")
+
+
+def _add_path(error: BaseException, path: Path) -> None:
+    """Add the path to an error of a write, which neither the system nor libraries in Rust name."""
     if getattr(error, "filename", None) is None and lack_of_resource(error) is not None:
         error.filename = str(path)  # type: ignore[attr-defined]
 
 
 def published_fingerprint(folder: Path) -> str | None:
-    """The fingerprint of a published artefact, or None when there is none or it is not whole."""
+    """The fingerprint of a published artefact; None if it is missing or not whole."""
     try:
         manifest = read_manifest(folder)
         complete = all((folder / name).stat().st_size == entry["bytes"] for name, entry in manifest["files"].items())
@@ -268,18 +285,18 @@ def published_fingerprint(folder: Path) -> str | None:
 
 
 def sealed(report: Mapping[str, Any]) -> dict[str, Any]:
-    """A report with a hash of all that it says, by which `require_seal` knows it."""
+    """A report with a hash of its content, which `require_seal` checks."""
     return {**report, "seal": fingerprint({key: value for key, value in report.items() if key != "seal"})}
 
 
 def require_seal(report: Mapping[str, Any], path: Path) -> None:
-    """Raises: ArtefactError for a report that is not as it was written, or has no seal to tell."""
+    """Raises: ArtefactError for a report that changed after it was written, or has no seal."""
     if report.get("seal") != sealed(report)["seal"]:
         raise ArtefactError(f"{path}: changed since it was written. Remove it and run `xner distil` again.")
 
 
 def report_fingerprint(path: Path) -> str | None:
-    """The fingerprint inside a `report.json`, or None when there is no whole one."""
+    """The fingerprint inside a `report.json`; None if the file is missing or broken."""
     try:
         return str(read_json(path)["run"]["fingerprint"])
     except (ArtefactError, KeyError, TypeError):
@@ -287,9 +304,9 @@ def report_fingerprint(path: Path) -> str | None:
 
 
 def verify(folder: Path) -> dict[str, Any]:
-    """Check every file of an artefact against its manifest; the manifest.
+    """Check every file of an artefact against its manifest, and return the manifest.
 
-    Raises: ArtefactError naming each file that is missing or differs.
+    Raises: ArtefactError that names each file that is missing or differs.
     """
     manifest = read_manifest(folder)
     problems = []
@@ -305,16 +322,16 @@ def verify(folder: Path) -> dict[str, Any]:
 
 
 def remove(folder: Path) -> None:
-    """Remove an artefact so that no moment shows half of it: renamed away first."""
+    """Remove an artefact; it is renamed first, so that a reader never sees half of it."""
     if folder.exists():
-        away = folder.with_name(f".{folder.name}.removing")
-        clear(away)
-        folder.rename(away)
-        clear(away)
+        doomed = aside(folder, "removing")
+        clear(doomed)
+        folder.rename(doomed)
+        clear(doomed)
 
 
 def clear(path: Path) -> None:
-    """Remove a folder, a file or a link, if it is there; what a link leads to stays."""
+    """Remove a folder, a file or a link, if it exists; the target of a link is kept."""
     if path.is_symlink() or path.is_file():
         path.unlink()
     elif path.exists():
@@ -322,15 +339,15 @@ def clear(path: Path) -> None:
 
 
 def student_folders(path: Path) -> dict[str, Path]:
-    """The students in a folder of students or of their exports, by language; under `""` the folder of a joint one."""
+    """The students in a folder of students or of their exports, by language; a joint student has the key `""`."""
     if (path / "config.json").exists() or not path.is_dir():
         return {"": path}
-    found = {folder.name: folder for folder in sorted(path.iterdir()) if (folder / "config.json").exists()}
-    return found or {"": path}
+    students = {folder.name: folder for folder in sorted(path.iterdir()) if (folder / "config.json").exists()}
+    return students or {"": path}
 
 
 def _replace_folder(new: Path, target: Path) -> None:
-    old = target.with_name(f".{target.name}.replaced")
+    old = aside(target, "replaced")
     clear(old)
     try:
         if target.exists():

@@ -1,32 +1,31 @@
-"""One process at a time writes a run folder: the lock, what is in the way, and what killed processes left there."""
+"""One process at a time writes a run folder: its lock, the check for foreign files, and the removal of leftovers."""
 
 from __future__ import annotations
 
 import fcntl
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from xtremedistil_ner.errors import ArtefactError, ResourceError
-from xtremedistil_ner.run_folder.files import MANIFEST, RunFolder, clear, read_manifest
+from xtremedistil_ner.run_folder.files import ASIDE, MANIFEST, RunFolder, aside, clear, read_manifest
+from xtremedistil_ner.run_folder.soft_labels import SHARD_PATTERN
 
 _LOCK, _WORKERS = ".lock", ".workers.lock"
-_ASIDE = ("writing", "removing", "replaced")
-_LABEL_FILES = (MANIFEST, "precision.json", "int8.json")
-_SHARD = re.compile(r".+-\d{5}")
-_SHARD_ASIDE = re.compile(rf"\..+-\d{{5}}\.({'|'.join(_ASIDE)})")
+_SHARD = re.compile(SHARD_PATTERN)
+_SHARD_ASIDE = re.compile(rf"\.{SHARD_PATTERN}\.({'|'.join(ASIDE)})")
 
 
 @contextmanager
 def run_lock(folder: Path, *, workers_gone_within_s: float = 60.0) -> Iterator[None]:
-    """Hold a run folder for writing. The lock goes with the process, however it ends.
+    """Hold a run folder for writing. The lock ends with the process, even if the process is killed.
 
-    Worker processes of a killed run end a moment after it; the lock waits for them.
+    Worker processes of a killed run end shortly after it; the lock waits for them.
 
-    Raises: ResourceError when another process holds it, or when it cannot be written.
+    Raises: ResourceError if another process holds the lock, or if the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -36,13 +35,11 @@ def run_lock(folder: Path, *, workers_gone_within_s: float = 60.0) -> Iterator[N
         raise ResourceError(
             f"{folder}: cannot be written ({error.strerror}). Give another folder with --out."
         ) from error
-    with (folder / _LOCK).open("a") as own, (folder / _WORKERS).open("a") as workers:
-        try:
-            fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+    with (folder / _LOCK).open("a") as lock, (folder / _WORKERS).open("a") as workers:
+        if not _try_lock(lock):
             raise ResourceError(
                 f"{folder}: another process is writing this run. Wait for it, or give another folder with --out."
-            ) from error
+            )
         deadline = time.monotonic() + workers_gone_within_s
         while not _try_lock(workers):
             if time.monotonic() > deadline:
@@ -73,61 +70,65 @@ def require_places(run: RunFolder) -> None:
     Raises: ResourceError.
     """
     folders = (*run.artefacts, run.scores("any").parent, run.bench, run.work("any").parent)
-    lost = [path for path in (*folders, *run.files) if path.is_symlink() and not path.exists()]
-    if lost:
-        raise ResourceError(f"{lost[0]}: a link to what is not there. Mount it, or remove the link.")
-    wrong = [path for path in folders if path.exists() and not path.is_dir()]
-    if wrong:
-        raise ResourceError(f"{wrong[0]}: a file where a folder belongs. Move it away, or give another --out.")
-    if not run.recipe.exists():  # no run was ever here, so that only whole artefacts can be ours
-        filled = [path for path in folders if path.is_dir() and any(path.iterdir())]
-        foreign = [path for path in filled if not (path / MANIFEST).is_file()]
-        if foreign:
-            raise ResourceError(f"{foreign[0]}: files that no run wrote. Move them away, or give another --out.")
     stages = (run.work("finetune"), run.work("train"))
-    wrong = [path for path in stages if path.exists() and not path.is_dir()]
-    if wrong:
-        raise ResourceError(f"{wrong[0]}: a file where a folder belongs. Move it away, or give another --out.")
-    labels = [run.soft_labels / name for name in _LABEL_FILES]
-    notes = [run.begun(stage) for stage in ("finetune", "train")]
+    _require_none(
+        (path for path in (*folders, *run.files) if path.is_symlink() and not path.exists()),
+        "a link whose target is missing. Mount it, or remove the link.",
+    )
+    _require_none(
+        (path for path in (*folders, *stages) if path.exists() and not path.is_dir()),
+        "a file where a folder belongs. Move it away, or give another --out.",
+    )
+    if not run.recipe.exists():  # no run was ever here, so that only whole artefacts can be ours
+        filled = (path for path in folders if path.is_dir() and any(path.iterdir()))
+        _require_none(
+            (path for path in filled if not (path / MANIFEST).is_file()),
+            "files that no run wrote. Move them away, or give another --out.",
+        )
+    notes = (run.begun("finetune"), run.begun("train"))
     scores = [run.scores(model) for model in ("teacher", "student", "gazetteer", "contexts")]
-    wrong = [path for path in (*run.files, *labels, *notes, *scores) if path.is_dir()]
-    if wrong:
-        raise ResourceError(f"{wrong[0]}: a folder where a file belongs. Move it away, or give another --out.")
+    _require_none(
+        (path for path in (*run.files, *run.label_files, *notes, *scores) if path.is_dir()),
+        "a folder where a file belongs. Move it away, or give another --out.",
+    )
 
 
-def require_own_files(folder: Path) -> None:
-    """Refuse to replace an artefact, or a store of shards, in which there is what no run wrote.
+def require_own_files(run: RunFolder, artefact: Path) -> None:
+    """Refuse to replace an artefact of a run if it has files that no run wrote.
 
     Raises: ResourceError.
     """
-    foreign = _foreign_to_store(folder) if folder.name == "soft_labels" else _foreign_to(folder)
-    if foreign is not None:
-        raise ResourceError(f"{foreign}: no run wrote it, and this one would remove it. Move it away.")
+    foreign = _foreign_to_store(run) if artefact == run.soft_labels else _foreign_to_artefact(artefact)
+    _require_none(foreign, "no run wrote it, and this one would remove it. Move it away.")
 
 
-def _foreign_to(folder: Path) -> Path | None:
-    """What the manifest of an artefact does not name; nobody can tell where the manifest is broken."""
+def _require_none(paths: Iterable[Path], problem: str) -> None:
+    for path in paths:
+        raise ResourceError(f"{path}: {problem}")
+
+
+def _foreign_to_artefact(folder: Path) -> Iterator[Path]:
+    """Files that the manifest of an artefact does not name; none if the manifest is broken and so cannot tell."""
     if not folder.is_dir() or not any(folder.iterdir()):
-        return None
+        return
     if not (folder / MANIFEST).exists():
-        return folder
+        yield folder
+        return
     try:
-        own = {MANIFEST, *read_manifest(folder)["files"]}
+        named = {MANIFEST, *read_manifest(folder)["files"]}
     except ArtefactError:
-        return None
-    found = sorted(path for path in folder.rglob("*") if not path.is_dir())
-    return next((path for path in found if path.relative_to(folder).as_posix() not in own), None)
+        return
+    files = sorted(path for path in folder.rglob("*") if not path.is_dir())
+    yield from (path for path in files if path.relative_to(folder).as_posix() not in named)
 
 
-def _foreign_to_store(folder: Path) -> Path | None:
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+def _foreign_to_store(run: RunFolder) -> Iterator[Path]:
+    names = {path.name for path in run.label_files}
+    for path in sorted(run.soft_labels.iterdir()) if run.soft_labels.is_dir() else ():
         if path.is_dir() and _SHARD.fullmatch(path.name):
-            if (foreign := _foreign_to(path)) is not None:
-                return foreign
-        elif path.name.removesuffix(".tmp") not in _LABEL_FILES and not _SHARD_ASIDE.fullmatch(path.name):
-            return path
-    return None
+            yield from _foreign_to_artefact(path)
+        elif path.name.removesuffix(".tmp") not in names and not _SHARD_ASIDE.fullmatch(path.name):
+            yield path
 
 
 def clear_leftovers(run: RunFolder) -> None:
@@ -136,8 +137,8 @@ def clear_leftovers(run: RunFolder) -> None:
     The lock must be held. Nothing is removed through a symbolic link.
     """
     for path in run.artefacts:
-        for what in _ASIDE:
-            clear(path.with_name(f".{path.name}.{what}"))
+        for state in ASIDE:
+            clear(aside(path, state))
     for path in run.files:
         clear(path.with_name(f"{path.name}.tmp"))
     for folder, name in (

@@ -2,8 +2,8 @@
 
 A store is a folder of shards, each published whole with the sha256 of its files, and a manifest that is written
 last. A shard holds flat `.npy` arrays with offsets, memory-mapped when read: 2 bytes a tag and word, random access,
-and memory that does not grow with the transfer set. A shard's name and fingerprint depend on its own sentences and
-the teacher alone, so a new language adds shards and a restart continues at the first shard that is missing.
+and memory that does not grow with the transfer set. A shard's name and fingerprint depend only on its sentences and on
+the teacher, so a new language adds shards and a restart continues at the first shard that is missing.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ from xtremedistil_ner.run_folder.files import (
     write_json,
 )
 
+SHARD_PATTERN = r".+-\d{5}"
+"""Names of shards, as `shard_name` makes them."""
 _WORD_BORDER = "\n"
 
 
 @dataclass(frozen=True, slots=True)
 class LanguageCounts:
-    """What became of a language's transfer text. Units: sentences, but words for `words` and `lost_words`."""
+    """What became of a language's transfer text. Units: sentences, except for `words` and `lost_words`."""
 
     read: int
     duplicates: int
@@ -70,7 +72,7 @@ class Shard:
 
 
 class SoftLabelStore:
-    """A store, opened for reading. Sentences and words are numbered through all shards, in the manifest's order."""
+    """A store, opened for reading. Sentences and words are numbered across all shards, in the manifest's order."""
 
     def __init__(self, manifest: Mapping[str, Any], shards: Sequence[Shard]) -> None:
         self._manifest = manifest
@@ -133,10 +135,15 @@ class SoftLabelStore:
             yield number, numbers == number
 
 
-def shard_place(store: Path, name: object) -> Path:
-    """The folder of a shard, which lies in the store's.
+def shard_name(language: str, number: int) -> str:
+    """The name of a language's shard of this number."""
+    return f"{language}-{number:05d}"
 
-    Raises: StoreError for any other name: it would be written, or removed, elsewhere.
+
+def shard_place(store: Path, name: object) -> Path:
+    """The folder of a shard inside the store.
+
+    Raises: StoreError for a name that would be written, or removed, outside the store.
     """
     if not isinstance(name, str) or not is_inside(name) or "/" in name or name.startswith("."):
         raise StoreError(f"{store}: {quoted(name)} is no name of a shard. Remove {store / MANIFEST} and run again.")
@@ -178,7 +185,7 @@ def write_shard(
 
 
 def count_lost_words(folder: Path) -> tuple[int, int]:
-    """Words of a published shard, and how many of them the teacher gave no piece."""
+    """The number of words in a published shard, and of those to which the teacher gave no piece."""
     covered = np.load(folder / "covered.npy", mmap_mode="r", allow_pickle=False)
     return len(covered), int(len(covered) - np.count_nonzero(covered))
 
@@ -197,21 +204,21 @@ def seal_store(
 
 
 def store_fingerprint(folder: Path) -> str | None:
-    """The fingerprint of a sealed store, or None when there is none or a file of a shard is missing or cut short."""
+    """The fingerprint of a sealed store; None if it is missing, or if a file of a shard is missing or cut short."""
     value = published_fingerprint(folder)
     if value is None:
         return None
     try:
-        places = [shard_place(folder, entry["name"]) for entry in read_json(folder / MANIFEST)["shards"]]
+        shards = [shard_place(folder, entry["name"]) for entry in read_json(folder / MANIFEST)["shards"]]
     except (ArtefactError, KeyError, TypeError):
         return None
-    return value if all(map(published_fingerprint, places)) else None
+    return value if all(map(published_fingerprint, shards)) else None
 
 
 def open_store(folder: Path) -> SoftLabelStore:
     """Open a store after checking every byte of it against its manifest.
 
-    Raises: StoreError naming the shard and file that is missing, truncated or swapped.
+    Raises: StoreError that names the shard and file that is missing, truncated or swapped.
     """
     try:
         manifest = read_json(folder / MANIFEST)

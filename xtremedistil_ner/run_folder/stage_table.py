@@ -26,14 +26,14 @@ class StageFacts:
     """`module:function` below `stages`; called with recipe, run folder, fingerprint and reporter."""
     artefact: Callable[[RunFolder], Path]
     format: int
-    """Raised when the same inputs begin to give another artefact, so that old ones count as stale."""
+    """Increased when the same inputs give another artefact than before, so that old ones count as stale."""
     fingerprint_of: Callable[[Path], str | None] = published_fingerprint
-    """The fingerprint of an artefact that is there and whole."""
+    """The fingerprint of an artefact; None if it is missing or not whole."""
     is_shared: bool = False
-    """Several processes share its work."""
+    """Whether several processes share its work."""
     takes_hours: bool = False
     is_taken: bool = False
-    """`--from` links the artefact of another run where it fits."""
+    """Whether `--from` links the artefact of another run where it fits."""
 
     def load_function(self) -> Callable[..., Any]:
         """The function that makes the artefact."""
@@ -69,10 +69,10 @@ STAGE_TABLE: dict[Stage, StageFacts] = {
 
 
 def artefact_of(run: RunFolder, stage: Stage) -> Path:
-    """Where a stage's artefact stands in a run."""
+    """The path of a stage's artefact in a run."""
     return STAGE_TABLE[stage].artefact(run)
 
 
 def current_fingerprint(run: RunFolder, stage: Stage) -> str | None:
-    """The fingerprint of a stage's artefact in a run; None where it is missing or not whole."""
+    """The fingerprint of a stage's artefact in a run; None if it is missing or not whole."""
     return STAGE_TABLE[stage].fingerprint_of(artefact_of(run, stage))

@@ -1,8 +1,8 @@
 """The routes of the service.
 
-Bad input never ends in a 5xx: a body is read up to its limit and checked by hand before anything sees it. 503 says
-that the service has enough to do, or is about to stop, and when to come again. No text of a client stands in an
-answer about a problem or in a log.
+Bad input never gives a 5xx answer: a body is read up to its limit and checked before any other code sees it. 503 means
+that the service is busy or about to stop, and `Retry-After` says when to try again. Logs and answers about problems
+never repeat text of a client.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from xtremedistil_ner.tagging.export_reader import language_scores
 from xtremedistil_ner.tagging.tagger import Entity, Tagger
 
 TAG = "/v1/tag"
-CLIENT_LEFT = 499  # as nginx counts them; nobody is there to read it
+CLIENT_LEFT = 499  # nginx's status for it, for the metrics: no client reads it
 _ENTITY_FIELDS = [field.name for field in fields(Entity)]
 _PAGE_FILES = {"/": "index.html"} | {
     f"/{name}": name for name in ("page.css", "page.js", "files.js", "tagging.js", "examples.json")
@@ -44,15 +44,15 @@ _HEADERS = {
 }
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     408: {"model": Problem, "description": "The body took too long to arrive."},
-    413: {"model": Problem, "description": "More than one request may hold."},
+    413: {"model": Problem, "description": "More than one request may have."},
     415: {"model": Problem, "description": "Not `application/json`."},
     422: {"model": Problem, "description": "Not a request: broken JSON, a missing key, a lone surrogate."},
-    503: {"model": Problem, "description": "Too busy; `Retry-After` says when to come again."},
+    503: {"model": Problem, "description": "Too busy; `Retry-After` says when to try again."},
 }
 
 
 class Service:
-    """A tagger with its queue: what the routes share."""
+    """A tagger with its queue, shared by the routes."""
 
     def __init__(self, tagger: Tagger, manifest: Mapping[str, Any], *, name: str, limits: Limits, workers: int) -> None:
         self.limits = limits
@@ -64,22 +64,22 @@ class Service:
     async def tag(self, request: Request) -> dict[str, Any]:
         """Answer one request of `POST /v1/tag`.
 
-        Raises: RefusedError; ClientDisconnect when the client does not wait for the answer.
+        Raises: RefusedError; ClientDisconnect if the client does not wait for the answer.
         """
         start = time.monotonic()
         body = await self._read_in_time(request, start)
         asked = read_request(body, self.limits)
-        self._demand_room(asked)
-        found = await self._tag_in_time(request, asked.texts, start)
+        self._require_room(asked)
+        tagged = await self._tag_in_time(request, asked.texts, start)
         self.metrics.texts.inc(len(asked.texts))
         self.metrics.characters.inc(sum(map(len, asked.texts)))
-        for kind, count in Counter(entity.type for entities in found for entity in entities).items():
-            self.metrics.entities.labels(kind).inc(count)
+        for entity_type, count in Counter(entity.type for entities in tagged for entity in entities).items():
+            self.metrics.entities.labels(entity_type).inc(count)
         names: Sequence[Id | None] = asked.ids or [None] * len(asked.texts)
         return {
             "results": [
                 {"id": name, "entities": [{key: getattr(entity, key) for key in _ENTITY_FIELDS} for entity in entities]}
-                for name, entities in zip(names, found, strict=True)
+                for name, entities in zip(names, tagged, strict=True)
             ]
         }
 
@@ -90,8 +90,8 @@ class Service:
             raise RefusedError(408, "The body took too long.") from None
 
     async def _read_body(self, request: Request) -> bytes:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if media_type != "application/json":
             raise RefusedError(415, "The body is not `application/json`.")
         too_long = RefusedError(413, f"The body has more than {self.limits.body_bytes} bytes. Send several requests.")
         length = request.headers.get("content-length", "")
@@ -104,7 +104,7 @@ class Service:
                 raise too_long
         return bytes(body)
 
-    def _demand_room(self, asked: TagRequest) -> None:
+    def _require_room(self, asked: TagRequest) -> None:
         waiting = self.batcher.waiting_characters
         if waiting and waiting + sum(map(len, asked.texts)) > self.limits.waiting_characters:
             raise RefusedError(503, "Too much text is waiting.", retry_after_s=RETRY_AFTER_S)
@@ -129,13 +129,13 @@ class Service:
 
 
 async def _client_leaves(request: Request) -> None:
-    """Returns when the client of a request whose body was read closes the connection."""
+    """Return when the client closes the connection of a request whose body was read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
 def create_app(service: Service) -> FastAPI:
-    """The application over a service; it ends the service's workers when it stops."""
+    """The application of a service; it ends the service's workers when it stops."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -166,7 +166,7 @@ def create_app(service: Service) -> FastAPI:
 
     @app.get("/v1/model")
     async def model() -> ModelInfo:
-        """What the model is and how well it was scored."""
+        """The model and its scores."""
         return service.model
 
     @app.get("/healthz", response_class=PlainTextResponse)

@@ -1,7 +1,7 @@
 """Texts of many requests, tagged together.
 
-A text that finds a free worker does not wait. When all workers are busy, texts gather, and the next worker takes the
-oldest one and others of about its length: short texts are not held up by long ones, and no text waits endlessly.
+If a worker is free, a text does not wait. If all are busy, texts wait, and the next free worker takes the oldest text
+and others of similar length: so short texts do not wait for long ones, and no text waits forever.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class MicroBatcher:
         return sum(len(item.text) for item in self._waiting)
 
     async def tag(self, texts: Sequence[str]) -> list[Sequence[Entity]]:
-        """Entities of each text, in order. Texts of a caller that goes away are dropped if no worker has them yet."""
+        """Entities of each text, in order. If the caller is cancelled, texts that no worker has yet are dropped."""
         loop = asyncio.get_running_loop()
         items = [_Waiting(text, loop.create_future()) for text in texts]
         self._waiting += items
@@ -59,11 +59,11 @@ class MicroBatcher:
                 item.result.cancel()
 
     def close(self) -> None:
-        """End the workers after what they are doing."""
+        """End the workers when they have finished their texts."""
         self._pool.shutdown()
 
     def _dispatch_soon(self) -> None:
-        """Dispatch after what is happening now: requests that arrive at the same moment go together."""
+        """Dispatch after the current callbacks, so that requests that arrive together are tagged together."""
         if not self._is_due:
             self._is_due = True
             asyncio.get_running_loop().call_soon(self._dispatch)
@@ -79,7 +79,7 @@ class MicroBatcher:
             task.add_done_callback(partial(self._finish, batch))
 
     def _take(self, share: int) -> list[_Waiting]:
-        """The oldest text and those of its length, up to a worker's share of all characters that wait."""
+        """The oldest text and others of similar length, up to a worker's share of all waiting characters."""
         most = min(max(share, _LEAST_CHARACTERS), _MOST_CHARACTERS)
         oldest = self._waiting[0].length
         batch: list[_Waiting] = []

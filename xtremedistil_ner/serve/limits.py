@@ -1,4 +1,4 @@
-"""What one client may ask of the service, and what all of them together may."""
+"""Limits of one request to the service, and of all requests together."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of a request and of the queue.
+    """Limits of a request and of the queue.
 
-    Units: `characters` are code points of a request's texts together, `waiting_characters` of all requests that wait;
-    `requests` are in flight at a time; `timeout_s` is for the headers to arrive, then for the body and the answer, and
-    for the client to take it; a body that takes longer than `reading_s` loses its place where all are taken.
-    `head_bytes` and `head_fields` are of a request's address and headers.
+    Units: `characters` counts the code points of all texts of a request, `waiting_characters` those of all waiting
+    requests; `requests` is the number in progress at a time. `timeout_s` is the time for the headers to arrive, then
+    for the body and the answer, then for the client to receive it. If too many requests are in progress, one whose body
+    takes longer than `reading_s` is dropped for a new one. `head_bytes` and `head_fields` limit address and headers.
     """
 
     body_bytes: int = 1_000_000
@@ -28,7 +28,7 @@ class Limits:
 
 
 class RefusedError(Exception):
-    """An answer other than 200: its status, what is wrong, and after how many seconds it may be better."""
+    """An answer other than 200: its status, the problem, and after how many seconds the client may try again."""
 
     def __init__(self, status: int, detail: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(detail)

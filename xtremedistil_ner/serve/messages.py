@@ -1,4 +1,4 @@
-"""What clients send and get, as the contract of the service describes it."""
+"""Requests and answers of the service; its OpenAPI contract is made from these classes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
 
-LARGEST_ID = 2**53 - 1  # what readers that have no integers keep exactly
+LARGEST_ID = 2**53 - 1  # the largest integer that is exact in JavaScript
 Id = StrictStr | Annotated[StrictInt, Field(ge=-LARGEST_ID, le=LARGEST_ID)]
 
 
 class TagRequest(BaseModel):
-    """Texts to tag, and what to call them in the answer."""
+    """Texts to tag, and their ids in the answer."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -50,7 +50,7 @@ class LanguageInfo(BaseModel):
 
 
 class LimitInfo(BaseModel):
-    """What one request may hold."""
+    """Limits of one request."""
 
     body_bytes: int
     texts: int

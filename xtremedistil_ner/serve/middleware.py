@@ -1,7 +1,7 @@
-"""What happens to a request before any route sees it: it is counted and logged, and sent away if there are too many.
+"""Middleware: each request is counted and logged before any route sees it, and refused if there are too many.
 
-Sending away stands here because it must be cheap: under twice the load that the service can bear, most requests are
-sent away, and what that costs is taken from the others.
+Refusal happens here because it must be cheap: at twice the load that the service can serve, most requests are refused,
+and each refusal costs the others time.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _HEADERS = [
 
 
 class Watch:
-    """Counts and logs requests by route: a path or a query that nobody defined may have text in it."""
+    """Counts and logs requests by route, never by path and query, because these may have text of a client."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
         self.metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on and look at its answer."""
+        """Pass a request on and note the status of its answer."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -57,9 +57,10 @@ class Watch:
 
 
 class Admission:
-    """Lets `most` requests of one path in at a time; others get 503 at once, are counted, and are not logged.
+    """Admits at most `most` requests of one path at a time; others get 503 at once, are counted, and are not logged.
 
-    One whose body has not arrived within `reading_s` gives its place to the next: slow clients would hold them all.
+    A request whose body has not arrived within `reading_s` is dropped for a new one, so that slow clients cannot block
+    the service.
     """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, *, path: str, most: int, reading_s: float) -> None:
@@ -68,7 +69,7 @@ class Admission:
         self.most = most
         self.in_flight = 0
         self.reading_s = reading_s
-        self.reading: dict[asyncio.Timeout, float] = {}  # waits for a part of a body, and since when for its first
+        self.reading: dict[asyncio.Timeout, float] = {}  # for each wait for a part of a body: when the request came
         self.gauge = metrics.in_flight
         self.refused = metrics.requests.labels(path, "503")
 
@@ -90,7 +91,7 @@ class Admission:
                 self.gauge.set(self.in_flight)
 
     def _droppable(self, receive: Receive) -> Receive:
-        """`receive`, which raises TimeoutError for a body whose place was given away."""
+        """A `receive` that raises TimeoutError if the request is dropped while its body arrives."""
         since, is_read = time.monotonic(), False
 
         async def receive_body() -> Message:
@@ -109,7 +110,7 @@ class Admission:
         return receive_body
 
     def _drop_slowest(self) -> bool:
-        """End the longest wait for a body, if it has lasted long enough."""
+        """Drop the request whose body takes longest, if it takes more than `reading_s`; whether one was dropped."""
         wait, since = min(self.reading.items(), key=lambda item: item[1], default=(None, 0.0))
         if wait is None or time.monotonic() - since < self.reading_s:
             return False

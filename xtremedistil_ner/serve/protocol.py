@@ -1,8 +1,8 @@
-"""HTTP/1.1 connections with bounds on their number, on the head of a request, and on how long a client may take.
+"""HTTP/1.1 connections with limits on their number, on the head of a request, and on the time that a client may take.
 
-uvicorn bounds none of these, but for the bytes of a head in its `h11` protocol. This is its `httptools` protocol with a
-counter and two timers, at 0 to 16 us of processor time a request on top of 55, where `h11` takes some 110 more. Once a
-head is whole, the application bounds the body's bytes and time.
+uvicorn limits none of these, except the bytes of a head in its `h11` protocol. This is its `httptools` protocol with a
+counter and two timers. They add 0 to 16 µs of processor time to the 55 µs of a request; `h11` adds about 110 µs. After
+the head, the application limits the bytes and the time of the body.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from xtremedistil_ner.serve.limits import Limits
 from xtremedistil_ner.serve.metrics import Metrics
 
 LOG = logging.getLogger("xtremedistil_ner.serve")
-_GRACE_S = 1.0  # until a request that is being answered is looked at again
+_GRACE_S = 1.0  # until the next check of a request that is being answered
 _MOST_PIPELINED = 16  # requests sent ahead of their answers; browsers send none
 _PROBLEMS = {
     400: ("Bad Request", "Not HTTP/1.1."),
@@ -29,7 +29,7 @@ _PROBLEMS = {
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection. When there are too many, the one whose client has been silent longest is closed."""
+    """One connection. If there are too many, the one whose client has been silent longest is closed."""
 
     def __init__(self, *args: Any, limits: Limits, metrics: Metrics, **kwargs: Any) -> None:  # noqa: ANN401 - uvicorn's
         super().__init__(*args, **kwargs)
@@ -47,7 +47,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.cycle is not None and not self.cycle.response_complete
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a request, and make room where there is none."""
+        """Wait for a request; if there are too many connections, close one."""
         super().connection_made(transport)
         self._await_request()
         if len(self.connections) > self._limits.connections:
@@ -60,7 +60,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on. What follows a refusal is dropped, so that the client can send it and then read the answer."""
+        """Parse more data. After a refusal it is dropped, so that the client can send all and then read the answer."""
         if self._is_refused:
             return
         if self._arrival is None:
@@ -83,7 +83,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Count a header, or what stands behind the last chunk of a body."""
+        """Count a header, or a trailer after the last chunk of a body."""
         self._head_fields += 1
         self._count(len(name) + len(value))
         super().on_header(name, value)
@@ -108,30 +108,30 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """See that an answer after which the connection ends is taken."""
+        """Limit the time in which the client must receive an answer that ends the connection."""
         self.since = self.loop.time()
         super().on_response_complete()
         if self.transport.is_closing():
             self._await_departure()
 
     def pause_writing(self) -> None:
-        """Give the client time to take its answer."""
+        """Limit the time in which the client must receive its answer."""
         super().pause_writing()
         self._await_departure()
 
     def resume_writing(self) -> None:
-        """The client has taken most of it."""
+        """Lift the limit: the client has received most of its answer."""
         super().resume_writing()
         if not self.transport.is_closing():
             self._stop_departure()
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close a connection that no request came on."""
+        """Close a connection on which no request came."""
         super().timeout_keep_alive_handler()
         self._await_departure()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what the parser did not take."""
+        """Refuse a request that the parser did not accept."""
         self._refuse(431 if self._is_too_large else 400)
 
     def _count(self, size: int) -> None:
@@ -185,6 +185,6 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def _close_oldest(connections: Iterable[Any]) -> None:
-    """Close the connection that has gone longest without a request that is being answered."""
+    """Close the connection that has been without a request in progress for longest."""
     silent = [connection for connection in connections if not connection.is_answering]
     min(silent, key=lambda connection: connection.since).transport.abort()

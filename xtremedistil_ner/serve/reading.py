@@ -1,7 +1,7 @@
-"""A request read from its body, and no further than the first thing that is wrong with it.
+"""A request read from its body, only as far as the first problem.
 
-A body may be a megabyte of anything. Built first and checked then, half a million numbers held up every other request
-for 1.8 s. So the two lists that a request has are stepped through here, each value by the JSON decoder of Python.
+A body may be any megabyte. When it was parsed as a whole and then checked, half a million numbers delayed every other
+request by 1.8 s. So this module walks through the two lists of a request, and Python's JSON decoder reads each value.
 A message about a bad request never repeats what the client sent.
 """
 
@@ -19,7 +19,7 @@ _NUMBER_STARTS = tuple("-0123456789")
 
 
 def read_request(body: bytes, limits: Limits) -> TagRequest:
-    """The request that a body is.
+    """The request in a body.
 
     Raises: RefusedError with 422, or with 413 for more texts or characters than `limits` allow.
     """
@@ -41,33 +41,33 @@ def read_request(body: bytes, limits: Limits) -> TagRequest:
 
 
 class _Scanner:
-    """JSON text and the place that was read up to. Its methods raise ValueError for what is no JSON."""
+    """JSON text and the position up to which it was read. Its methods raise ValueError for text that is not JSON."""
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._place = 0
+        self._position = 0
         self._decode = json.JSONDecoder(parse_constant=_refuse_constant).raw_decode
 
     def peek(self) -> str:
         """The next character that is not white space; empty at the end."""
-        found = _NO_SPACE.search(self._text, self._place)
-        self._place = found.start() if found else len(self._text)
-        return self._text[self._place : self._place + 1]
+        match = _NO_SPACE.search(self._text, self._position)
+        self._position = match.start() if match else len(self._text)
+        return self._text[self._position : self._position + 1]
 
     def take(self, character: str) -> bool:
-        """Go over a character, if it is the next one."""
+        """Read a character if it is the next one, and return whether it is."""
         is_next = self.peek() == character
-        self._place += is_next
+        self._position += is_next
         return is_next
 
     def demand(self, character: str) -> None:
-        """Go over a character that must be the next one."""
+        """Read a character that must be the next one."""
         if not self.take(character):
             raise ValueError(character)
 
     def value(self) -> Any:  # noqa: ANN401 - any JSON value
-        """Go over a value."""
-        value, self._place = self._decode(self._text, self._place)
+        """Read a value."""
+        value, self._position = self._decode(self._text, self._position)
         return value
 
 
@@ -88,7 +88,7 @@ def _read_lists(scanner: _Scanner, limits: Limits) -> dict[str, Any]:
         if is_over:
             scanner.demand("}")
     if scanner.peek():
-        raise ValueError("more behind the end")
+        raise ValueError("more text after the end")
     return lists
 
 

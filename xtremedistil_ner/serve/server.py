@@ -1,4 +1,4 @@
-"""The service as a process: loads an export, listens, and drains when it is told to stop."""
+"""The service as a process: it loads an export, listens, and finishes its requests before it stops."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from xtremedistil_ner.tagging.tagger import Tagger
 
 
 class _Server(uvicorn.Server):
-    """Says at once that it is stopping; answers what it has, and takes nothing new."""
+    """Announces at once that it is stopping, answers the requests that it has, and accepts no new ones."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
@@ -32,9 +32,9 @@ class _Server(uvicorn.Server):
 def serve_export(
     export: Path, *, host: str, port: int, workers: int, precision: GraphPrecision | None, limits: Limits
 ) -> None:
-    """Serve until SIGTERM or SIGINT; requests that are in flight then are answered.
+    """Serve until SIGTERM or SIGINT; requests that are then in progress are answered.
 
-    Raises: ModelError for a folder that is not what was exported; ResourceError when the address is taken.
+    Raises: ModelError for a folder that differs from its export; ResourceError if the address is in use.
     """
     export = find_export(export)
     manifest = verify_export(export)
@@ -42,7 +42,7 @@ def serve_export(
     service = Service(tagger, manifest, name=export.resolve().name, limits=limits, workers=workers)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
     server = make_server(service, host=host, port=port)
-    with contextlib.suppress(Interrupted, KeyboardInterrupt):  # how the process hears of it after it has drained
+    with contextlib.suppress(Interrupted, KeyboardInterrupt):  # uvicorn repeats the signal after the last answer
         try:
             server.run()
         except SystemExit as error:

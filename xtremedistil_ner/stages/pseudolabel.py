@@ -47,12 +47,12 @@ from xtremedistil_ner.run_folder.soft_labels import (
     LanguageCounts,
     count_lost_words,
     seal_store,
+    shard_name,
     shard_place,
     write_shard,
 )
 
 STAGE: Final = "pseudolabel"
-INT8_COST = "int8.json"
 CPU_BATCH_PIECES = 512
 """At most; `pseudolabel.batch_pieces` may ask for less."""
 _CHECKED_SENTENCES = 1280
@@ -86,7 +86,7 @@ def pseudolabel_transfer_set(recipe: Recipe, run: RunFolder, wanted: str, tell: 
     if processes.is_main:
         run.soft_labels.mkdir(parents=True, exist_ok=True)
         (run.soft_labels / MANIFEST).unlink(missing_ok=True)  # unsealed while shards change
-        (run.soft_labels / INT8_COST).unlink(missing_ok=True)
+        run.int8_cost.unlink(missing_ok=True)
     processes.barrier()
     device = processes.device if recipe.pseudolabel.runtime == "torch" else torch.device("cpu")
     threads = 1 if device.type == "cpu" else torch.get_num_threads()
@@ -157,7 +157,7 @@ def _prepare(
         require_bearable(cost, name=name)
         costs[f"voter-{number}" if number else "teacher"] = cost.to_json()
     if processes.is_main:
-        write_json(run.soft_labels / INT8_COST, costs)
+        write_json(run.int8_cost, costs)
     return _Labeller(votes, dtype, batch_pieces, scorers)
 
 
@@ -178,7 +178,7 @@ def _parts(recipe: Recipe, corpus: LabelledCorpus, counts: dict[str, TransferCou
         found = iter_transfer(corpus, recipe.transfer, language, held_out=held_out, counts=count)
         number = 0
         while sentences := tuple(s.words for s in islice(found, recipe.pseudolabel.shard_sentences)):
-            yield _Part(f"{language}-{number:05d}", language, sentences)
+            yield _Part(shard_name(language, number), language, sentences)
             number += 1
 
 
