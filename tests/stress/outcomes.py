@@ -33,7 +33,7 @@ EXIT_CODES = frozenset({0, 2, 3, 4, 5})
 MESSAGE_BYTES = 2_000
 PEAK_BYTES = 10**9
 _WALL_S = 300.0
-_LARGE_S = 300
+_LARGE_S = 900
 _ADDRESS_BYTES = 4 * 2**30
 """Beyond it memory is refused, so that one input does not take the machine with it."""
 _MEASURE = f"""\
