@@ -39,7 +39,7 @@ class Case:
     copied: Sequence[tuple[str, str]] = ()
     resealed: str | None = None
     writes: bool = False
-    limit_s: float = 5.0
+    limit_s: float = 20.0
     lost: Sequence[str] = ()
 
     def write(self, folder: Path) -> None:
