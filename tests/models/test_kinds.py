@@ -11,7 +11,7 @@ from test_layers import existing_files, imports_of
 from torch import nn
 
 from xtremedistil_ner.models.kinds import KINDS, kind_of
-from xtremedistil_ner.recipe.schema import StudentSection
+from xtremedistil_ner.recipe.model_sections import OWN_KINDS, StudentSection
 
 SIZES = {"vocabulary_size": 20, "representation_width": 11, "tags": 7}
 
@@ -42,7 +42,7 @@ def test_a_network_of_no_kind_is_an_error():
         kind_of(nn.Linear(1, 1))
 
 
-@pytest.mark.parametrize("name", ["bilstm", "cnn"])
+@pytest.mark.parametrize("name", OWN_KINDS)
 def test_only_its_graph_and_the_table_know_a_network(name):
     network = f"xtremedistil_ner/models/{name}.py"
     found = {file for file in existing_files() if network in imports_of(file)}

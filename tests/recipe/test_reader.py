@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from xtremedistil_ner.errors import RecipeError
 from xtremedistil_ner.names import LANGUAGE_PATTERN
+from xtremedistil_ner.recipe.model_sections import OWN_KINDS
 from xtremedistil_ner.recipe.reader import format_recipe, load_recipe, read_recipe, recipe_values
 from xtremedistil_ner.recipe.schema import Recipe
 
@@ -255,7 +256,10 @@ def test_an_override_that_contradicts_the_rest_of_its_section_is_named_and_the_s
     path_and_hub = problems_of(MINIMAL, "corpus.path=a", "corpus.hub.id=b/c")
     assert [problem.partition(": take")[0] for problem in path_and_hub] == ["--set: corpus: give path or hub, not both"]
     options = ("student.kind=transformer", "student.crf=true")
-    assert problems_of(MINIMAL, *options) == ["--set: recipe: student.crf is an option of the bilstm and cnn students."]
+    kinds = ", ".join(OWN_KINDS)
+    assert problems_of(MINIMAL, *options) == [
+        f"--set: recipe: student.crf is an option of these kinds of student: {kinds}."
+    ]
     assert problems_of(MINIMAL, "student.cnn.kernel=4") == ["--set: student.cnn: kernel 4 is not odd."]
 
 

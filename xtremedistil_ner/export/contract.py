@@ -55,8 +55,8 @@ Inputs `input_ids` and `attention_mask`, int64, (batch, pieces); output `logits`
    Of a word of more than {room} pieces the first {room} are read.
 4. Rows of one request have one length: pad on the right with {pad_id} and 0 in `attention_mask`. (Triton batches
    requests of equal shape together, so pad to a few lengths there.) Send at least one row of at least one piece: a
-   batch without rows ends the process in ONNX Runtime's LSTM (segmentation fault). A text without words, or whose words
-   have no pieces, has no entities and needs no call.
+   batch without rows ends the process in ONNX Runtime's recurrent nodes (segmentation fault). A text without words, or
+   whose words have no pieces, has no entities and needs no call.
 5. A word's logits are those of its first piece; the logits of other pieces mean nothing. A word without a piece has 0
    for `O` and {never:.0f} for every other tag. Tags, in the order of the last axis: {tags}.
 6. Decode all words of a text together, its windows joined. The best tag of each word by itself is not enough: it may be

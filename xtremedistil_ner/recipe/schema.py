@@ -175,7 +175,7 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _student_fits(self) -> Recipe:
         if self.student.crf and not self.student.is_own:
-            raise ValueError(f"student.crf is an option of the {' and '.join(OWN_KINDS)} students")
+            raise ValueError(f"student.crf is an option of these kinds of student: {', '.join(OWN_KINDS)}")
         if self.student.crf and self.train.strategy == "hard":
             raise ValueError("student.crf learns from gold labels, and strategy hard has none")
         return self

@@ -194,7 +194,7 @@ def session_scorer(session: onnxruntime.InferenceSession, *, n_tags: int) -> Sco
     """Word logits by an ONNX graph with the inputs and the output of an export."""
 
     def score(batch: PieceBatch) -> NDArray[np.float32]:
-        if batch.input_ids.size == 0:  # only words without a piece; no rows would crash ONNX Runtime's LSTM
+        if batch.input_ids.size == 0:  # only words without a piece; no rows would crash ONNX Runtime's recurrent nodes
             return np.zeros((*batch.first_piece.shape, n_tags), dtype=np.float32)
         inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
         logits: NDArray[np.float32] = session.run(["logits"], inputs)[0]
