@@ -39,7 +39,7 @@ from xtremedistil_ner.models.teacher_labels import (
     tag_of_label,
 )
 from xtremedistil_ner.pieces.encoder import PieceBatch, PieceEncoder
-from xtremedistil_ner.pieces.scorer import NEVER, Scorer, score_words
+from xtremedistil_ner.pieces.predictor import NEVER, Predictor, compute_word_logits
 from xtremedistil_ner.processes.precision import autocast
 
 Words = Sequence[Sequence[str]]
@@ -121,9 +121,9 @@ def adopt_teacher(
     What it makes of the sentences of `sample` tells IOB1 from IOB2 where its labels do not.
     """
     teacher = load_teacher(source, scheme, labels=labels, max_pieces=max_pieces, revision=revision)
-    scorer, n_tags = teacher_scorer(teacher, torch.float32), len(scheme.tags)
-    logits, _, offsets = score_words(scorer, teacher.encoder, sample, n_tags=n_tags, batch_pieces=_SAMPLE_PIECES)
-    if begins_with_inside(logits, offsets):
+    predictor, n_tags = teacher_predictor(teacher, torch.float32), len(scheme.tags)
+    words = compute_word_logits(predictor, teacher.encoder, sample, n_tags=n_tags, batch_pieces=_SAMPLE_PIECES)
+    if begins_with_inside(words.logits, words.offsets):
         teacher = replace(teacher, tag_format="IOB1")
     config, names = teacher.model.config, output_names(teacher.model.config)
     config.id2label = {index: tag_of_label(name, labels) for index, name in names.items()}
@@ -211,34 +211,34 @@ def classify_words(teacher: Teacher, batch: PieceBatch, dtype: torch.dtype) -> T
     """
     device = teacher.model.device
     with autocast(dtype, device):
-        logits = teacher.model(
+        outputs = teacher.model(
             input_ids=torch.from_numpy(batch.input_ids).to(device),
             attention_mask=torch.from_numpy(batch.attention_mask).to(device),
         ).logits
-    return word_scores(teacher, logits, batch)
+    return tag_logits(teacher, outputs, batch)
 
 
-def word_scores(teacher: Teacher, logits: Tensor, batch: PieceBatch) -> Tensor:
+def tag_logits(teacher: Teacher, outputs: Tensor, batch: PieceBatch) -> Tensor:
     """A model's outputs at the first pieces of words, put together where several mean one tag.
 
-    A type without an output for `I-` has entities of one word; `NEVER` stands for a `B-` that is left to `tag_format`.
+    A type without an output for `I-` has entities of one word. A `B-` that is left to `tag_format` gets `NEVER`.
 
-    Shapes: logits (batch, pieces, outputs); result (batch, words, tags) float32, in the scheme's order.
+    Shapes: outputs (batch, pieces, outputs); result (batch, words, tags) float32, in the scheme's order.
     """
-    words = gather_words(logits, torch.from_numpy(batch.first_piece).to(logits.device)).float()
+    words = gather_words(outputs, torch.from_numpy(batch.first_piece).to(outputs.device)).float()
     if teacher.columns == tuple((index,) for index in range(words.shape[-1])):
         return words
-    scores: list[Tensor] = []
-    for index, found in enumerate(teacher.columns):
-        if found:
-            scores.append(words[..., list(found)].logsumexp(dim=-1))
+    logits: list[Tensor] = []
+    for tag, columns in enumerate(teacher.columns):
+        if columns:
+            logits.append(words[..., list(columns)].logsumexp(dim=-1))
         else:
-            scores.append(torch.full_like(words[..., 0], NEVER) if index % 2 else scores[-1] + UNLIKELY)
-    return torch.stack(scores, dim=-1)
+            logits.append(torch.full_like(words[..., 0], NEVER) if tag % 2 else logits[-1] + UNLIKELY)
+    return torch.stack(logits, dim=-1)
 
 
-def teacher_scorer(teacher: Teacher, dtype: torch.dtype) -> Scorer:
-    """The teacher as a scorer; see `pieces.scorer.Scorer`."""
+def teacher_predictor(teacher: Teacher, dtype: torch.dtype) -> Predictor:
+    """The teacher as a predictor; see `pieces.predictor.Predictor`."""
 
     @torch.inference_mode()
     def score(batch: PieceBatch) -> NDArray[np.float32]:

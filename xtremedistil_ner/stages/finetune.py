@@ -30,7 +30,7 @@ from xtremedistil_ner.models.teacher import (
     classify_words,
     move,
     start_teacher,
-    teacher_scorer,
+    teacher_predictor,
 )
 from xtremedistil_ner.models.voting import Vote, save_votes
 from xtremedistil_ner.pieces.encoder import EncodedCorpus
@@ -165,7 +165,7 @@ def _train_classifier(job: _Job, teacher: Teacher) -> list[dict[str, Any]]:
         processes=processes,
         batch_pieces=_MICRO_BATCH_PIECES,
     )
-    scorer = teacher_scorer(teacher, job.dtype)
+    predictor = teacher_predictor(teacher, job.dtype)
     per_epoch = source.plan.batches_per_epoch
     updates = section.epochs * per_epoch
     phase = Phase(
@@ -177,7 +177,7 @@ def _train_classifier(job: _Job, teacher: Teacher) -> list[dict[str, Any]]:
         schedule="linear",
         warmup=section.warmup,
         weight_decay=section.weight_decay,
-        evaluate=lambda: dev.score(scorer),
+        evaluate=lambda: dev.score(predictor),
         evaluate_every=max(1, per_epoch // section.evaluations_per_epoch),
         patience=updates + 2,  # never: there is a look before the first update, and at most one after each
     )

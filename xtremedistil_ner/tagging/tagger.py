@@ -22,7 +22,7 @@ from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.errors import ModelError, UsageError, quoted
 from xtremedistil_ner.labels import LabelScheme, TagIds, Transitions, decode_sentences, legal_spans
 from xtremedistil_ner.pieces.encoder import PieceBatch, PieceEncoder, load_encoder
-from xtremedistil_ner.pieces.scorer import Scorer, score_words
+from xtremedistil_ner.pieces.predictor import Predictor, compute_word_logits
 from xtremedistil_ner.tagging.export_reader import GraphPrecision, choose_graph, find_export, verify_export
 
 _Value = TypeVar("_Value")
@@ -70,9 +70,9 @@ class Tagger:
     """A student that tags raw text or sentences of words; safe to share between threads."""
 
     def __init__(
-        self, scorer: Scorer, encoder: PieceEncoder, scheme: LabelScheme, transitions: Transitions | None = None
+        self, predictor: Predictor, encoder: PieceEncoder, scheme: LabelScheme, transitions: Transitions | None = None
     ) -> None:
-        self.scorer = scorer
+        self.predictor = predictor
         self.encoder = encoder
         self.scheme = scheme
         self.transitions = transitions
@@ -107,7 +107,7 @@ class Tagger:
         session = open_session(graph, threads=threads, device=device)
         scheme, max_pieces, transitions = _read_metadata(session, graph)
         encoder = load_encoder(tokenizer, max_pieces=max_pieces)
-        tagger = cls(session_scorer(session, n_tags=len(scheme.tags)), encoder, scheme, transitions)
+        tagger = cls(session_predictor(session, n_tags=len(scheme.tags)), encoder, scheme, transitions)
         try:
             tagger.tag_ids([["."]])  # weights that are not finite show now, not in a service's first request
         except ModelError as error:
@@ -146,11 +146,11 @@ class Tagger:
 
     def tag_ids(self, sentences: Sequence[Sequence[str]]) -> WordTags:
         """Tags of every word and the probabilities of their types."""
-        logits, _, offsets = score_words(
-            self.scorer, self.encoder, sentences, n_tags=len(self.scheme.tags), batch_pieces=BATCH_PIECES
+        words = compute_word_logits(
+            self.predictor, self.encoder, sentences, n_tags=len(self.scheme.tags), batch_pieces=BATCH_PIECES
         )
-        ids = decode_sentences(logits, offsets, self.scheme, self.transitions)
-        return WordTags(ids, type_probabilities(logits, ids), offsets)
+        ids = decode_sentences(words.logits, words.offsets, self.scheme, self.transitions)
+        return WordTags(ids, type_probabilities(words.logits, ids), words.offsets)
 
     def entities(
         self, texts: Sequence[str], places: Sequence[Sequence[tuple[str, int, int]]], found: WordTags
@@ -190,7 +190,7 @@ def type_probabilities(logits: NDArray[np.float32], ids: TagIds) -> NDArray[np.f
     return probabilities
 
 
-def session_scorer(session: onnxruntime.InferenceSession, *, n_tags: int) -> Scorer:
+def session_predictor(session: onnxruntime.InferenceSession, *, n_tags: int) -> Predictor:
     """Word logits by an ONNX graph with the inputs and the output of an export."""
 
     def score(batch: PieceBatch) -> NDArray[np.float32]:

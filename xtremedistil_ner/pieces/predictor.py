@@ -1,4 +1,4 @@
-"""Rows in, one score per tag and word out: batches by length for anything that scores pieces.
+"""Rows in, logits of every word out: batches by length for any model that reads pieces.
 
 Numpy only: the tagging path imports this module and must not pay for torch.
 """
@@ -6,6 +6,7 @@ Numpy only: the tagging path imports this module and must not pay for torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,24 @@ from numpy.typing import NDArray
 from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.pieces.encoder import EncodedCorpus, Ints, PieceBatch, PieceEncoder
 
-Scorer = Callable[[PieceBatch], NDArray[np.float32]]
-"""Word logits of a batch: (batch, words, tags) float32. Teacher, student and ONNX session all are scorers."""
+Predictor = Callable[[PieceBatch], NDArray[np.float32]]
+"""Word logits of a batch: (batch, words, tags) float32. Teacher, student and ONNX session all are predictors."""
 
 NEVER = -1e4
 """Logit of a tag that a word without a piece cannot have, or a teacher does not give; finite, also in float16."""
+
+
+@dataclass(frozen=True, slots=True)
+class WordLogits:
+    """Logits of the words of some sentences, one sentence after the other.
+
+    Shapes: logits (all words, tags) float32, those of tag 0, `O`, where not covered; covered (all words,) bool, false
+    for words without a piece; offsets (sentences + 1,) int64 into both.
+    """
+
+    logits: NDArray[np.float32]
+    covered: NDArray[np.bool_]
+    offsets: NDArray[np.int64]
 
 
 def plan_batches(lengths: Ints, *, batch_pieces: int) -> list[NDArray[np.int64]]:
@@ -34,13 +48,23 @@ def plan_batches(lengths: Ints, *, batch_pieces: int) -> list[NDArray[np.int64]]
     return batches
 
 
-def score_rows(
-    scorer: Scorer, encoder: PieceEncoder, encoded: EncodedCorpus, *, n_tags: int, batch_pieces: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Logits of every word of an encoded corpus, in length-bucketed batches.
+def compute_word_logits(
+    predictor: Predictor, encoder: PieceEncoder, sentences: Sequence[Sequence[str]], *, n_tags: int, batch_pieces: int
+) -> WordLogits:
+    """Logits of every word of some sentences.
 
-    Shapes: logits (all words, tags) float32, those of tag 0, `O`, where not covered; covered (all words,) bool, false
-    for words without a piece.
+    Raises: ModelError for logits that are not finite.
+    """
+    return compute_encoded_logits(
+        predictor, encoder, encoder.encode(sentences), n_tags=n_tags, batch_pieces=batch_pieces
+    )
+
+
+def compute_encoded_logits(
+    predictor: Predictor, encoder: PieceEncoder, encoded: EncodedCorpus, *, n_tags: int, batch_pieces: int
+) -> WordLogits:
+    """Logits of every word of an encoded corpus, in batches of rows of similar length.
+
     Raises: ModelError for logits that are not finite.
     """
     logits = np.full((encoded.n_words, n_tags), NEVER, dtype=np.float32)
@@ -49,21 +73,9 @@ def score_rows(
     for rows in plan_batches(encoded.piece_lengths(), batch_pieces=batch_pieces):
         batch = encoder.collate(encoded, rows)
         positions = encoded.scored_positions(batch)
-        found = scorer(batch)[batch.word_mask]
-        if not np.isfinite(found).all():
+        batch_logits = predictor(batch)[batch.word_mask]
+        if not np.isfinite(batch_logits).all():
             raise ModelError("The model gives logits that are no finite numbers. Train or export it again.")
-        logits[positions] = found
+        logits[positions] = batch_logits
         covered[positions] = True
-    return logits, covered
-
-
-def score_words(
-    scorer: Scorer, encoder: PieceEncoder, sentences: Sequence[Sequence[str]], *, n_tags: int, batch_pieces: int
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64]]:
-    """Logits of every word of some sentences; see `score_rows`.
-
-    Shapes: logits (all words, tags) float32; covered (all words,) bool; offsets (sentences + 1,) int64 into both.
-    """
-    encoded = encoder.encode(sentences)
-    logits, covered = score_rows(scorer, encoder, encoded, n_tags=n_tags, batch_pieces=batch_pieces)
-    return logits, covered, np.asarray(encoded.sentence_words, dtype=np.int64)
+    return WordLogits(logits, covered, np.asarray(encoded.sentence_words, dtype=np.int64))
