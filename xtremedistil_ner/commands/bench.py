@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from xtremedistil_ner.commands.runs import Json, echo
-from xtremedistil_ner.commands.terminal import TerminalReporter, format_comparison
+from xtremedistil_ner.commands.terminal import TerminalReporter, format_tables
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.run_folder.files import RunFolder
 from xtremedistil_ner.tagging.export_reader import find_export
@@ -63,7 +63,7 @@ def bench(
 def _format(record: dict[str, Any], written: Path) -> str:
     from xtremedistil_ner.report.speed import speed_tables
 
-    return format_comparison(speed_tables(record)) + f"\n\nwrote {written}"
+    return format_tables(speed_tables(record)) + f"\n\nwrote {written}"
 
 
 def _default_folder(export: Path) -> Path:

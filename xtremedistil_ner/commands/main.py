@@ -28,8 +28,8 @@ from xtremedistil_ner.commands.terminal import (
     TerminalReporter,
     format_check,
     format_findings,
-    format_scores,
     format_stats,
+    format_tables,
     format_unread,
 )
 from xtremedistil_ner.errors import CorpusError, ResourceError, UsageError, quoted
@@ -92,6 +92,7 @@ def evaluate(
 ) -> None:
     """Score a model per language: strict entity F1 of whole sentences."""
     codes, options, mapping = read_languages(langs), read_columns(columns), _read_types(types)
+    from xtremedistil_ner.report.tables import model_tables
     from xtremedistil_ner.stages.evaluate import evaluate_model
 
     with TerminalReporter(quiet=as_json) as tell:
@@ -106,7 +107,7 @@ def evaluate(
             graph=precision,
             tell=tell,
         )
-    echo(scores if as_json else format_scores(scores))
+    echo(scores if as_json else format_tables(model_tables(scores)))
 
 
 @corpus_app.command("check")

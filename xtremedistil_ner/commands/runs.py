@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from xtremedistil_ner.addresses import text_without_secrets, values_without_secrets
-from xtremedistil_ner.commands.terminal import TerminalReporter, format_comparison, format_result, format_table
+from xtremedistil_ner.commands.terminal import TerminalReporter, format_result, format_table, format_tables
 from xtremedistil_ner.errors import UsageError, quoted
 from xtremedistil_ner.names import LANGUAGE_RULE, is_language
 from xtremedistil_ner.run_folder.files import RunFolder, write_text
@@ -194,11 +194,11 @@ def compare(
     ],
     as_json: Json = False,
 ) -> None:
-    """Set two or more runs side by side: scores, what was kept, size, time, and whether students differ."""
+    """Set two or more runs side by side: scores, retention, size, time, and whether students differ."""
     from xtremedistil_ner.report.compare import compare_runs, comparison_tables, open_runs
 
     compared = compare_runs(open_runs(runs))
-    echo(compared if as_json else format_comparison(comparison_tables(compared)))
+    echo(compared if as_json else format_tables(comparison_tables(compared)))
 
 
 @runs_app.command()
