@@ -47,7 +47,7 @@ def teacher(request, tmp_path):
 
 def make_network(head="projected", *, crf=None):
     torch.manual_seed(4)
-    shape = BiLstmShape(len(VOCABULARY), 5, 7, WIDTH, N_TAGS, head)
+    shape = BiLstmShape(len(VOCABULARY), 5, 7, WIDTH, N_TAGS, head, 0.2)
     network = BiLstm(shape, with_projection=True, crf=crf).eval()
     with torch.no_grad():
         for parameter in network.parameters():

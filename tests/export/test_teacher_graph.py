@@ -28,7 +28,6 @@ from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES, wordpiece_tokeniz
 from xtremedistil_ner.pipeline.fingerprints import stage_fingerprints
 from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
-from xtremedistil_ner.recipe.model_sections import ShapeSection
 from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.run_folder.files import published_fingerprint
 from xtremedistil_ner.run_folder.soft_labels import open_store
@@ -45,7 +44,8 @@ def teacher(request, tmp_path):
 
 def make_modernbert(_):
     tokenizer = wordpiece_tokenizer((*SPECIAL_PIECES, *"abcde"), lowercase=False, special_rows=True)
-    return build_teacher(ShapeSection(layers=2, hidden_width=16, heads=2), tokenizer, SCHEME, max_pieces=16, seed=0)
+    sizes = {"layers": 2, "hidden_width": 16, "heads": 2, "dropout": 0.1, "max_pieces": 16}
+    return build_teacher(tokenizer, SCHEME, **sizes, seed=0)
 
 
 def one_batch(teacher):

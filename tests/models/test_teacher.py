@@ -22,7 +22,6 @@ from xtremedistil_ner.models.teacher import (
 from xtremedistil_ner.models.teacher_labels import match_labels
 from xtremedistil_ner.pieces.predictor import compute_word_logits
 from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
-from xtremedistil_ner.recipe.model_sections import ShapeSection
 
 SAVERS = {"bert": save_bert, "xlm-roberta": save_xlm_roberta}
 SENTENCES = [["ab", "cde", "a"], ["abcde"], ["e", "d", "zz", "cab"], ["bcd"] * 4]
@@ -245,8 +244,8 @@ def test_an_encoder_that_lacks_a_weight_is_refused(tmp_path):
 
 def test_a_teacher_from_scratch_is_itself_again_after_saving(tmp_path):
     tokenizer = wordpiece_tokenizer((*SPECIAL_PIECES, *"abcde"), lowercase=False, special_rows=True)
-    shape = ShapeSection(layers=1, hidden_width=8, heads=2)
-    teacher = build_teacher(shape, tokenizer, SCHEME, max_pieces=MAX_PIECES, seed=5)
+    sizes = {"layers": 1, "hidden_width": 8, "heads": 2, "dropout": 0.1, "max_pieces": MAX_PIECES}
+    teacher = build_teacher(tokenizer, SCHEME, **sizes, seed=5)
     save_teacher(tmp_path, teacher)
     sentences = [["a", "b"], ["c", "zz", "e"]]
     assert np.array_equal(predict(load(tmp_path), sentences).logits, predict(teacher, sentences).logits)

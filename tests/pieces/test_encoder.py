@@ -20,7 +20,6 @@ from xtremedistil_ner.models.teacher import teacher_predictor
 from xtremedistil_ner.pieces.encoder import PieceEncoder, load_encoder, ragged_index
 from xtremedistil_ner.pieces.predictor import compute_word_logits, plan_batches
 from xtremedistil_ner.pieces.vocabulary import wordpiece_tokenizer
-from xtremedistil_ner.recipe.model_sections import ShapeSection
 
 N_TAGS = len(SCHEME.tags)
 ZERO_WIDTH = "\u200b"
@@ -115,9 +114,12 @@ def model(request):
     if request.param == "student":
         return student_predictor(make_network()), make_encoder(24)
     teacher = build_teacher(
-        ShapeSection(layers=2, hidden_width=8, heads=2),
         wordpiece_tokenizer(VOCABULARY, lowercase=False, special_rows=True),
         SCHEME,
+        layers=2,
+        hidden_width=8,
+        heads=2,
+        dropout=0.1,
         max_pieces=24,
         seed=3,
     )

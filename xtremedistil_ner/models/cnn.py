@@ -7,32 +7,36 @@ as much (`docs/method.md`). A piece sees `(kernel - 1) * (2**layers - 1) / 2` pi
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated
 
+from pydantic import AfterValidator
 from torch import Tensor, nn
 
 from xtremedistil_ner.models.crf import Crf
 from xtremedistil_ner.models.head import Head, head_layers, new_head, project
+from xtremedistil_ner.models.shape import Share, Size
+
+
+def _require_odd(kernel: int) -> int:
+    if kernel % 2 == 0:
+        raise ValueError("a kernel has an odd number of pieces")
+    return kernel
 
 
 @dataclass(frozen=True, slots=True)
 class CnnShape:
     """Sizes of a student. Units: `kernel` in pieces, an odd number; `representation_width` is the teacher's width."""
 
-    vocabulary_size: int
-    embedding_width: int
-    hidden_width: int
-    representation_width: int
-    tags: int
-    layers: int
-    kernel: int
-    head: Head = "projected"
-    dropout: float = 0.2
-
-    def to_dict(self) -> dict[str, Any]:
-        """The shape as JSON values."""
-        return asdict(self)
+    vocabulary_size: Size
+    embedding_width: Size
+    hidden_width: Size
+    representation_width: Size
+    tags: Size
+    layers: Size
+    kernel: Annotated[Size, AfterValidator(_require_odd)]
+    head: Head
+    dropout: Share
 
 
 class Cnn(nn.Module):
@@ -84,8 +88,8 @@ class Cnn(nn.Module):
         real = attention_mask.unsqueeze(1).to(states.dtype)
         for index, convolution in enumerate(self.convolutions):
             states = states * real
-            found = convolution(states).relu()
-            states = states + found if index else found
+            activated = convolution(states).relu()
+            states = states + activated if index else activated
         result: Tensor = states.transpose(1, 2)
         return result
 

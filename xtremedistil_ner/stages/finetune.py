@@ -112,7 +112,16 @@ def _make_teacher(job: _Job) -> tuple[Teacher, list[dict[str, Any]]]:
     else:
         shape = section.shape or ShapeSection()
         tokenizer = _scratch_tokenizer(job, shape)
-        teacher = build_teacher(shape, tokenizer, scheme, max_pieces=section.max_pieces, seed=recipe.seed)
+        teacher = build_teacher(
+            tokenizer,
+            scheme,
+            layers=shape.layers,
+            hidden_width=shape.hidden_width,
+            heads=shape.heads,
+            dropout=shape.dropout,
+            max_pieces=section.max_pieces,
+            seed=recipe.seed,
+        )
     move(teacher.model, job.processes.device)
     if recipe.finetune.masked_language_model.updates:
         _train_masked_language_model(job, teacher)
