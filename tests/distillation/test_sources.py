@@ -309,7 +309,7 @@ def test_a_chain_is_a_window_and_only_a_first_window_begins_a_sentence(tmp_path,
         tmp_path, teacher, LONG, max_pieces=WINDOW, crf=crf, logit_loss="posterior", temperature=2.0
     )
     encoded = distillation.transfer
-    rows = [row for row in range(encoded.n_rows) if encoded.scored_words()[row]]
+    rows = [row for row in range(encoded.n_rows) if encoded.predicted_words()[row]]
     ours, theirs, counts = taught_words(distillation, teacher, rows)
     opens = np.array([encoded.first_word[row] == 0 for row in rows])
     assert 0 < opens.sum() < len(rows)

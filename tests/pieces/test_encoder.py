@@ -204,7 +204,7 @@ def test_a_batch_ends_only_where_one_row_more_would_break_the_budget(lengths, bu
 
 @given(texts, st.integers(3, 12), st.randoms(use_true_random=False))
 @settings(deadline=None)
-def test_scored_positions_follow_the_mask_in_any_batch(text, max_pieces, random):
+def test_predicted_positions_follow_the_mask_in_any_batch(text, max_pieces, random):
     encoder = make_encoder(max_pieces)
     encoded = encoder.encode(text)
     rows = list(range(encoded.n_rows))
@@ -212,9 +212,9 @@ def test_scored_positions_follow_the_mask_in_any_batch(text, max_pieces, random)
     found = []
     for start in range(0, len(rows), 3):
         batch = encoder.collate(encoded, np.array(rows[start : start + 3]))
-        positions = encoded.scored_positions(batch)
+        positions = encoded.predicted_positions(batch)
         assert len(positions) == batch.word_mask.sum()
-        assert batch.word_mask.sum(axis=1).tolist() == encoded.scored_words()[batch.rows].tolist()
+        assert batch.word_mask.sum(axis=1).tolist() == encoded.predicted_words()[batch.rows].tolist()
         found += positions.tolist()
     with_piece = np.flatnonzero([count > 0 for sentence in text for count in pieces_per_word(sentence)])
     assert sorted(found) == with_piece.tolist()

@@ -247,7 +247,7 @@ def format_models(report: Mapping[str, Any]) -> str:
 
 def format_findings(findings: Sequence[Finding]) -> str:
     """What `xner doctor` found, a line each."""
-    return format_table([("", "state", ""), *((found.name, found.state, found.text) for found in findings)])
+    return format_table([("", "state", ""), *((finding.name, finding.state, finding.text) for finding in findings)])
 
 
 def format_result(result: PipelineResult, out: Path) -> str:

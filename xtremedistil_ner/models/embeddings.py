@@ -28,8 +28,8 @@ def carry_embeddings(pieces: Sequence[str], tokenizer: Tokenizer, embeddings: Te
     known = tokenizer.get_vocab()
     unknown = {known[name] for name in ("[UNK]", "<unk>") if name in known}
     for index, piece in enumerate(pieces):
-        own = known.get(piece) if isinstance(tokenizer.model, models.WordPiece) else None
-        ids = [own] if own is not None else _pieces_of(piece, tokenizer, known)
+        same_name = known.get(piece) if isinstance(tokenizer.model, models.WordPiece) else None
+        ids = [same_name] if same_name is not None else _pieces_of(piece, tokenizer, known)
         ids = [number for number in ids if number not in unknown]
         if ids:
             rows[index] = embeddings[ids].mean(dim=0)

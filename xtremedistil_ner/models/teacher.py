@@ -149,7 +149,7 @@ def start_teacher(
     model, unfit = load_model(AutoModelForTokenClassification, source, revision=revision, config=config)
     kinds = (unfit.missing, unfit.unexpected, unfit.misshapen)
     missing, unexpected, misshapen = (
-        [name for name in found if _belongs_to_encoder(name, model)][:5] for found in kinds
+        [name for name in weights if _belongs_to_encoder(name, model)][:5] for weights in kinds
     )
     if missing or unexpected or misshapen:
         raise ModelError(

@@ -55,7 +55,7 @@ def match_labels(labels: Mapping[int, str], scheme: LabelScheme, mapping: LabelM
     Raises: ModelError that prints both sets and the mapping option when one does not cover the other.
     """
     meaning = {index: tag_of_label(label, mapping) for index, label in sorted(labels.items())}
-    columns = tuple(tuple(index for index, found in meaning.items() if found == tag) for tag in scheme.tags)
+    columns = tuple(tuple(index for index, meant in meaning.items() if meant == tag) for tag in scheme.tags)
     foreign = [labels[index] for index, tag in meaning.items() if tag not in scheme.tags]
     missing = [OUTSIDE] if not columns[0] else []
     for number in range(1, len(columns), 2):
@@ -107,9 +107,9 @@ def logits_to_iob2(logits: NDArray[np.float32], offsets: NDArray[np.int64]) -> N
     result = logits.copy()
     starts, lengths = offsets[:-1], np.diff(offsets)
     before = np.zeros(len(lengths), dtype=np.int64)  # type of the best tag, from 1; 0 for none
-    for place in range(int(lengths.max(initial=0))):
-        chosen = np.flatnonzero(lengths > place)
-        rows = starts[chosen] + place
+    for position in range(int(lengths.max(initial=0))):
+        chosen = np.flatnonzero(lengths > position)  # sentences that have a word there
+        rows = starts[chosen] + position
         begin, inside = logits[rows, 1::2], logits[rows, 2::2]
         either = np.logaddexp(begin, inside)
         goes_on = before[chosen, None] == np.arange(1, 1 + begin.shape[1])

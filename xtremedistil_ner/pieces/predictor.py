@@ -72,7 +72,7 @@ def compute_encoded_logits(
     covered = np.zeros(encoded.n_words, dtype=np.bool_)
     for rows in plan_batches(encoded.piece_lengths(), batch_pieces=batch_pieces):
         batch = encoder.collate(encoded, rows)
-        positions = encoded.scored_positions(batch)
+        positions = encoded.predicted_positions(batch)
         batch_logits = predictor(batch)[batch.word_mask]
         if not np.isfinite(batch_logits).all():
             raise ModelError("The model gives logits that are no finite numbers. Train or export it again.")

@@ -209,10 +209,10 @@ def classifier_source(
     def loss(rows: NDArray[Any]) -> Tensor:
         batch = teacher.encoder.collate(encoded, rows)
         logits = classify_words(teacher, batch, dtype)
-        tags = torch.from_numpy(gold[encoded.scored_positions(batch)].astype(np.int64)).to(logits.device)
+        tags = torch.from_numpy(gold[encoded.predicted_positions(batch)].astype(np.int64)).to(logits.device)
         return label_loss(logits[torch.from_numpy(batch.word_mask).to(logits.device)], tags)
 
-    return Source("labels", plan, encoded.scored_words(), loss)
+    return Source("labels", plan, encoded.predicted_words(), loss)
 
 
 def _train_masked_language_model(job: _Job, teacher: Teacher) -> None:

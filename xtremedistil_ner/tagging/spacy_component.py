@@ -49,7 +49,7 @@ class XnerComponent:
 
     def _set_entities(self, doc: Doc, entities: list[Entity]) -> Doc:
         if self.alignment == "split":
-            _split_tokens(doc, {place for entity in entities for place in (entity.start, entity.end)})
+            _split_tokens(doc, {border for entity in entities for border in (entity.start, entity.end)})
         spans: list[Span] = []
         for entity in entities:
             span = doc.char_span(entity.start, entity.end, label=entity.type, alignment_mode="expand")
@@ -82,7 +82,7 @@ def _split_tokens(doc: Doc, borders: set[int]) -> None:
     with doc.retokenize() as retokenizer:
         for token in doc:
             end = token.idx + len(token.text)
-            inside = sorted(place - token.idx for place in borders if token.idx < place < end)
+            inside = sorted(border - token.idx for border in borders if token.idx < border < end)
             if inside:
                 cuts = [0, *inside, len(token.text)]
                 parts = [token.text[start:stop] for start, stop in pairwise(cuts)]

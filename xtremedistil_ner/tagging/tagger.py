@@ -122,7 +122,10 @@ class Tagger:
         """One IOB2 tag per word, for sentences that are words already. Raises: UsageError for what is no word."""
         use = "tag_words([[word, word, …], …])"
         checked = [
-            [_text(word, f"word {place} of sentence {number}") for place, word in enumerate(_many(words, use, number))]
+            [
+                _text(word, f"word {position} of sentence {number}")
+                for position, word in enumerate(_many(words, use, number))
+            ]
             for number, words in enumerate(_many(sentences, use))
         ]
         result: list[tuple[str, ...]] = []
@@ -141,8 +144,8 @@ class Tagger:
     def _tag_batches(self, lines: Iterator[tuple[int, str]], batch: int) -> Iterator[list[Entity]]:
         while texts := [_text(text, f"text {number}") for number, text in islice(lines, batch)]:
             places = [split_words(text) for text in texts]
-            found = self.tag_ids([[word for word, _, _ in words] for words in places])
-            yield from self.entities(texts, places, found)
+            word_tags = self.tag_ids([[word for word, _, _ in words] for words in places])
+            yield from self.entities(texts, places, word_tags)
 
     def tag_ids(self, sentences: Sequence[Sequence[str]]) -> WordTags:
         """Tags of every word and the probabilities of their types."""
@@ -153,18 +156,18 @@ class Tagger:
         return WordTags(ids, type_probabilities(words.logits, ids), words.offsets)
 
     def entities(
-        self, texts: Sequence[str], places: Sequence[Sequence[tuple[str, int, int]]], found: WordTags
+        self, texts: Sequence[str], places: Sequence[Sequence[tuple[str, int, int]]], word_tags: WordTags
     ) -> list[list[Entity]]:
         """Entities of texts whose words, given with their places, were tagged."""
         result: list[list[Entity]] = [[] for _ in texts]
-        begins, ends = legal_spans(found.ids)
+        begins, ends = legal_spans(word_tags.ids)
         if not len(begins):
             return result
-        owners = np.searchsorted(found.offsets, begins, side="right") - 1
-        first = found.offsets[owners]
+        owners = np.searchsorted(word_tags.offsets, begins, side="right") - 1
+        first = word_tags.offsets[owners]
         borders = np.stack([begins, ends], axis=1).ravel()
-        scores = np.add.reduceat(np.append(found.scores, 0.0), borders)[::2] / (ends - begins)
-        kinds = (found.ids[begins] - 1) // 2
+        scores = np.add.reduceat(np.append(word_tags.scores, 0.0), borders)[::2] / (ends - begins)
+        kinds = (word_tags.ids[begins] - 1) // 2
         for owner, begin, last, kind, score in zip(
             *(array.tolist() for array in (owners, begins - first, ends - first - 1, kinds, scores)), strict=True
         ):
