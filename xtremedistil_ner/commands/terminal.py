@@ -93,7 +93,7 @@ class TerminalReporter:
 class TaggingProgress:
     """How far a file is tagged: a bar where standard error is a terminal of its own, and a last line.
 
-    `total` counts bytes, None where nobody knows. Work of less than two seconds is not talked about.
+    `total` counts bytes, None where the size is unknown. Work of less than two seconds is not reported.
     """
 
     def __init__(self, total: int | None) -> None:

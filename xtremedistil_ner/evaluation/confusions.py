@@ -1,4 +1,4 @@
-"""What a model takes for what: entities that are not right, each with the prediction that stands in its place.
+"""Confusions of a model: entities that are not right, each with the prediction that replaces it.
 
 An entity that is not right is paired with the wrong prediction that shares most words with it, the earlier one of
 equals; what shares words with nothing is missed or spurious. Spans are read strictly, as the scores read them.

@@ -11,7 +11,7 @@ import torch
 from xtremedistil_ner.errors import ModelError, UsageError
 from xtremedistil_ner.labels import LabelScheme, Transitions
 from xtremedistil_ner.models.pretrained import load_config, longest_window
-from xtremedistil_ner.models.student import load_student, student_predictor
+from xtremedistil_ner.models.student import count_parameters, load_student, student_predictor
 from xtremedistil_ner.models.student_config import is_student
 from xtremedistil_ner.models.teacher_labels import types_of_labels
 from xtremedistil_ner.models.voting import Vote, load_votes, vote_on_words
@@ -91,10 +91,8 @@ def open_model(
     device = current_processes().device
     if is_student(config):
         student = load_student(folder)
-        learnt = 0 if student.transitions is None else student.transitions.size
-        parameters = count_parameters(student.network) + learnt
         predictor = student_predictor(student.network, device=device)
-        return _one_model(predictor, student.encoder, student.scheme, parameters, student.transitions)
+        return _one_model(predictor, student.encoder, student.scheme, student.parameters, student.transitions)
     labels = config.get("id2label")
     scheme = LabelScheme(types_of_labels(map(str, labels.values())) if isinstance(labels, dict) else ())
     if not scheme.types:
@@ -104,11 +102,6 @@ def open_model(
         max_pieces = min(limit, TeacherSection.model_fields["max_pieces"].default)
     votes = load_votes(folder, scheme, max_pieces=max_pieces, device=device)
     return _voting_models(votes, dtype_of(precision_on(device, precision)))
-
-
-def count_parameters(network: torch.nn.Module) -> int:
-    """All weights of a network, embeddings included."""
-    return sum(weight.numel() for weight in network.parameters())
 
 
 def _one_model(

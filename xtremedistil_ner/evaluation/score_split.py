@@ -97,12 +97,12 @@ def _paper_counts(
     As there: a sentence is cut at 32 pieces, special pieces included where the model has them, and its gold tags are
     cut with it, so that an entity behind the cut counts nowhere and one across it is shortened; a word without a piece
     has no label; every piece takes the tag that scores highest, whether or not the sequence is legal (a CRF gives its
-    best path); a continuation piece goes on with its word's entity and is never one of its own; a stray `I-X` starts
+    best path); a continuation piece continues its word's entity and never begins one; a stray `I-X` starts
     an entity, and so does a change of type.
 
     Not as there: our models label words, by their first pieces, while the papers' predict a label for each continuation
     piece too, which can end an entity inside a word; sentences keep their borders, while the papers' code joins all of
-    them, shuffled, so that an entity may go on from one sentence into the next. Which release made the papers' tables,
+    them, shuffled, so that an entity may extend from one sentence into the next. Which release made the papers' tables,
     and whether the teacher's were counted by the same code, is not published.
 
     Shapes: mapped (tags of the model,), their ids in `scheme`, which gold tags have; result (sentences, types, 3).

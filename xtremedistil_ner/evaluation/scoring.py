@@ -5,7 +5,7 @@ F1 per language, then the mean and the population standard deviation over the la
 F1 is 0 whatever a model does. The counts equal those of seqeval's `mode="strict", scheme=IOB2` (a test holds them
 equal) and come from array operations, because training looks at dev every few hundred updates. Everything after the
 counts needs the counts alone, never the tags again. 0/0 is 0.0 throughout: no score is
-ever NaN. conlleval's way of reading spans stands beside the strict one, for the papers' protocol and for nothing else.
+ever NaN. conlleval's way of reading spans serves the papers' protocol and nothing else.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def format_card(
 ) -> str:
     """The text of the folder's `README.md`, whose other files are `files`.
 
-    Without a report it has no scores and no languages. The snippets run as they stand, from inside the folder.
+    Without a report it has no scores and no languages. The snippets run unchanged inside the folder.
     """
     kind = kind_of(shape)
     for_transformers = not kind.is_own
@@ -114,7 +114,7 @@ def _result(metric: str, value: float, *, language: str | None, corpus: str, spl
 
 
 def _corpus_name(report: Mapping[str, Any]) -> str:
-    """A corpus's id on the Hub, or the last part of its path: the rest of it is nobody's business."""
+    """A corpus's id on the Hub, or the last part of its path: the rest of it stays private."""
     try:
         corpus = report["run"]["recipe"]["corpus"]
         return (

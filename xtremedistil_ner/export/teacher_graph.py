@@ -1,7 +1,7 @@
-"""A teacher that labels in int8 on ONNX Runtime, and what that costs its labels.
+"""A teacher that labels in int8 on ONNX Runtime, and how much that changes its labels.
 
 On a processor that multiplies int8 (AVX-512 VNNI) it takes some 60 % of the time of bf16 and a third of that of
-float32. Whether a teacher bears it is measured before anything is labelled, against the same teacher in float32.
+float32. Before anything is labelled, the teacher's int8 labels are compared with its float32 labels.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Int8Cost:
         return self.divergence <= MAX_DIVERGENCE
 
     def to_json(self) -> dict[str, float]:
-        """As it stands beside the labels."""
+        """The entry beside the labels."""
         return asdict(self)
 
 
@@ -90,6 +90,6 @@ def require_bearable(cost: Int8Cost, *, name: str) -> None:
     if not cost.is_bearable:
         raise ModelError(
             f"{name} in int8: the labels of {cost.words} words of the transfer set diverge from those in float32 by "
-            f"{cost.divergence:.4f} nats a word, at most {MAX_DIVERGENCE} are borne, and {cost.other_tag:.2%} of the "
+            f"{cost.divergence:.4f} nats a word, at most {MAX_DIVERGENCE} are allowed, and {cost.other_tag:.2%} of the "
             "words get another tag. Set pseudolabel.runtime to torch."
         )

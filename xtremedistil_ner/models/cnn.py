@@ -1,8 +1,8 @@
 """The convolutional student: piece embeddings, some dilated convolutions with residual sums, and the head of a BiLSTM.
 
-A row's pieces are all computed at once, where a recurrence goes from one to the next. At embeddings of 50, three
-convolutions over 5 pieces and a width of 100 it takes 250 kFLOP a piece for the 800 of a (50, 200) BiLSTM and scored
-as much (`docs/method.md`). A piece sees `(kernel - 1) * (2**layers - 1) / 2` pieces to each side, and no further.
+A row's pieces are all computed at once, where a recurrence goes from one to the next. With embeddings of 50, three
+convolutions over 5 pieces and a width of 100, it takes 250 kFLOP a piece, where a (50, 200) BiLSTM takes 800, and has
+the same F1 (`docs/method.md`). A piece sees `(kernel - 1) * (2**layers - 1) / 2` pieces to each side, and no further.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class Cnn(nn.Module):
     def hidden(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """States of every piece after the last convolution; those of padding mean nothing.
 
-        Padding is zero before each convolution, as what lies beyond a row's ends is.
+        Padding is set to zero before each convolution, like the positions beyond a row's ends.
 
         Shapes: input_ids, attention_mask (batch, pieces) int64, padding on the right; result (batch, pieces, hidden).
         """

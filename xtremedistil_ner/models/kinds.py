@@ -1,4 +1,4 @@
-"""What differs between the kinds of students, in one value for each.
+"""The differences between the kinds of students, one value for each kind.
 
 An own kind is a network of ours with piece embeddings and a head as `models/head.py` has it; it has no special pieces,
 may have a CRF, and `transformers` loads it after `import xtremedistil_ner.hf`. A stock kind is an architecture of
@@ -30,10 +30,10 @@ StudentShape = BiLstmShape | CnnShape | TransformerShape
 
 @dataclass(frozen=True, slots=True)
 class PassCost:
-    """What a forward and backward pass takes beside its padded pieces, by which the rows of a step are cut into passes.
+    """The time of a forward and backward pass beyond its padded pieces; a step's rows are cut into passes by it.
 
     Units: all in the time of one padded piece: `per_pass` for the pass itself, `per_column` for each position of its
-    longest row. `most_pieces`: padded pieces from which on a piece takes longer.
+    longest row. With more than `most_pieces` padded pieces in a pass, each takes longer.
     """
 
     per_pass: int
@@ -70,7 +70,7 @@ class StudentKind:
         return self.name in OWN_KINDS
 
     def name_precision(self, precision: str) -> str:
-        """What a student of this kind trains in, to be read by people."""
+        """The precision in which a student of this kind trains, as text."""
         is_mixed = precision == "bf16" and self.float32_part
         return f"bf16, {self.float32_part} in float32" if is_mixed else precision
 

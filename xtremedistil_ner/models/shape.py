@@ -19,7 +19,7 @@ Share = Annotated[float, Field(ge=0, lt=1, strict=True)]
 
 
 def read_shape(form: type[Shape], values: Mapping[str, Any], origin: str | Path) -> Shape:
-    """The shape that some values describe; keys that are no sizes may stand among them.
+    """The shape that some values describe; other keys are ignored.
 
     Raises: ModelError naming every size that is missing or wrong.
     """

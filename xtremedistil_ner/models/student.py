@@ -62,6 +62,17 @@ class LoadedStudent:
         """Longest row, special pieces included."""
         return int(self.config["max_pieces"])
 
+    @property
+    def parameters(self) -> int:
+        """Number of weights, embeddings and the scores of a CRF included."""
+        scores = 0 if self.transitions is None else self.transitions.size
+        return count_parameters(self.network) + scores
+
+
+def count_parameters(network: torch.nn.Module) -> int:
+    """All weights of a network, embeddings included."""
+    return sum(weight.numel() for weight in network.parameters())
+
 
 def save_student(
     folder: Path,

@@ -1,6 +1,6 @@
 """The teacher: any encoder or token classifier of `transformers`, by folder or Hub id.
 
-What its outputs mean is found in `teacher_labels.py`. An encoder may lack the classifier and bring pooler or
+`teacher_labels.py` maps its outputs to tags. An encoder may lack the classifier and bring pooler or
 masked-language-model heads; a fine-tuned teacher must have every weight and no other. No code from a checkpoint is
 ever run.
 """
@@ -54,8 +54,8 @@ _LABEL_LAYERS = ("classifier", "score")
 class Teacher:
     """A token classifier ready to label.
 
-    Shapes: `columns` lists for every tag of the scheme the outputs of the model that mean it. With `tag_format` IOB1,
-    that of IO as well, they are not yet tags of IOB2: `voting.py` makes them that.
+    `columns` lists, for every tag of the scheme, the outputs of the model that mean it. With `tag_format` IOB1, which
+    includes IO, they are not yet IOB2 tags: `voting.py` converts them.
     """
 
     model: PreTrainedModel
@@ -118,7 +118,7 @@ def adopt_teacher(
 ) -> Teacher:
     """Load a fine-tuned token classifier and give its outputs the names that the scheme has for them.
 
-    What it makes of the sentences of `sample` tells IOB1 from IOB2 where its labels do not.
+    Its tags of the sentences of `sample` tell IOB1 from IOB2 where its labels do not.
     """
     teacher = load_teacher(source, scheme, labels=labels, max_pieces=max_pieces, revision=revision)
     predictor, n_tags = teacher_predictor(teacher, torch.float32), len(scheme.tags)
@@ -325,7 +325,7 @@ def _embedding_weight(model: PreTrainedModel) -> Tensor:
 
 
 def _draw_label_layer(model: PreTrainedModel, *, already_new: tuple[str, ...]) -> None:
-    """Random weights for a label layer that came with the checkpoint: its rows stand for other tags."""
+    """Random weights for a label layer that came with the checkpoint, whose rows mean other tags."""
     for name, layer in model.named_modules():
         if name in _LABEL_LAYERS and isinstance(layer, nn.Linear) and f"{name}.weight" not in already_new:
             with torch.no_grad():

@@ -1,8 +1,8 @@
 """The transformer student: transformers' own BERT for token classification, and nothing of ours once it is saved.
 
-Its classifier stands directly on the last layer. The projection into the teacher's space, which the representation
-loss needs, lives beside the BERT while it trains and is never saved. Fields of the shape have our words, and BERT's as
-their aliases.
+Its classifier reads the last layer directly. The projection into the teacher's space, which the representation
+loss needs, lives beside the BERT while it trains and is never saved. Fields of the shape have our names, and BERT's
+names as aliases.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class TransformerShape:
 
     @property
     def head(self) -> Literal["direct"]:
-        """The classifier never stands on the projection."""
+        """The classifier never reads the projection."""
         return "direct"
 
     def to_config(self) -> BertConfig:

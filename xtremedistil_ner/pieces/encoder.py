@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -89,7 +89,7 @@ class EncodedCorpus:
     def predicted_words(self) -> NDArray[np.int64]:
         """Words of each row that have a piece and take their logits from it. Shapes: (rows,) int64."""
         is_predicted = self.kept & (self.first_piece >= 0)
-        return np.diff(np.concatenate([[0], np.cumsum(is_predicted)])[self.word_offsets])
+        return np.diff(_offsets(is_predicted)[self.word_offsets])
 
     def predicted_positions(self, batch: PieceBatch) -> NDArray[np.int64]:
         """Where the words that `batch.word_mask` selects lie in the flat sequence of all words, in the mask's order.
@@ -132,9 +132,9 @@ class PieceEncoder:
         # are the words 0 to 2 and 2 to 3, so start is [0, 2] and stop is [3, 4]; the first row has word 2's logits, so
         # keep_start is [0, 3] and keep_stop is [3, 4]. Then n_pieces is [7, 6], word [0, 1, 2, 2, 3], position
         # [0, 3, 5, 0, 2] and kept [True, True, True, False, True].
-        sentence_words = _offsets(map(len, sentences))
+        sentence_words = _offsets(np.fromiter(map(len, sentences), dtype=np.int64, count=len(sentences)))
         pieces, counts = self._word_pieces.look_up(list(chain.from_iterable(sentences)))
-        piece_ends = np.concatenate([[0], np.cumsum(counts)])
+        piece_ends = _offsets(counts)
         sentence, start, stop, keep_start, keep_stop = self._rows(sentence_words, counts, piece_ends)
         n_pieces = np.minimum(piece_ends[stop] - piece_ends[start], self.budget)
         n_words = stop - start
@@ -143,10 +143,10 @@ class PieceEncoder:
         has_piece = (counts[word] > 0) & (position < self.budget)
         return EncodedCorpus(
             pieces=self._with_special_pieces(pieces[ragged_index(piece_ends[start], n_pieces)], n_pieces),
-            piece_offsets=_ends(n_pieces + len(self.prefix) + len(self.suffix)),
+            piece_offsets=_offsets(n_pieces + len(self.prefix) + len(self.suffix)),
             first_piece=np.where(has_piece, position + len(self.prefix), -1).astype(np.int32),
             kept=(word >= np.repeat(keep_start, n_words)) & (word < np.repeat(keep_stop, n_words)),
-            word_offsets=_ends(n_words),
+            word_offsets=_offsets(n_words),
             sentence=sentence,
             first_word=start - sentence_words[sentence],
             sentence_words=sentence_words,
@@ -200,7 +200,7 @@ class PieceEncoder:
         """Rows of pieces, each between its special pieces. Shapes: pieces (all pieces,); n_pieces (rows,)."""
         if not self.prefix and not self.suffix:
             return pieces
-        begins = _ends(n_pieces + len(self.prefix) + len(self.suffix))[:-1]
+        begins = _offsets(n_pieces + len(self.prefix) + len(self.suffix))[:-1]
         body = begins + len(self.prefix)
         result = np.empty(len(pieces) + len(n_pieces) * (len(self.prefix) + len(self.suffix)), dtype=np.int32)
         result[ragged_index(body, n_pieces)] = pieces
@@ -276,9 +276,6 @@ def cut_into_windows(counts: Ints, budget: int) -> list[tuple[int, int, int, int
         start, keep_start = next_start, keep_stop
 
 
-def _offsets(lengths: Iterable[int]) -> NDArray[np.int64]:
-    return np.cumsum(np.fromiter((0, *lengths), dtype=np.int64))
-
-
-def _ends(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+def _offsets(lengths: NDArray[Any]) -> NDArray[np.int64]:
+    """Where each of some parts begins and the last one ends. Shapes: lengths (n,); result (n + 1,) int64."""
     return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])

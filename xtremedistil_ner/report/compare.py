@@ -187,7 +187,7 @@ def _format_difference(label: str, value: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _labels(folders: Sequence[Path]) -> list[str]:
-    """Names of different folders, with as many parents as it takes to tell them apart."""
+    """Names of different folders, with the fewest parents that tell them apart."""
     length = 1
     while len({folder.parts[-length:] for folder in folders}) < len(folders):
         length += 1

@@ -1,7 +1,7 @@
 """`report.html`: the report as one page that needs nothing else, light or dark as the reader's system is.
 
-Jinja escapes every value. The page loads nothing, runs no script, and its one picture is SVG inside it; what the
-picture shows stands in the table of languages as well.
+Jinja escapes every value. The page loads nothing, runs no script, and its one picture is SVG inside it; the
+table of languages has the picture's numbers as well.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `xner bench` measured, as tables; a run's report shows them where a record lies in its folder.
+"""What `xner bench` measured, as tables; a run's report shows them if its folder has a record.
 
 Units: medians with quartiles in brackets; ratios are medians over rounds in which both ran.
 """
@@ -95,7 +95,7 @@ def _all_cells(record: Mapping[str, Any]) -> Table:
             continue
         ratios = (ratio_cell(cell["faster_than_teacher"].get(name, {}).get(fastest)) for name in names)
         rows.append((f"{cell['batch']} x {cell['length']}", fastest, *ratios))
-    note = "How many times faster than the teacher in its fastest runtime."
+    note = "Ratio to the speed of the teacher in its fastest runtime."
     return Table("All sizes of batch", ("batch x pieces", "teacher's fastest", *names), tuple(rows), note)
 
 

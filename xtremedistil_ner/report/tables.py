@@ -181,7 +181,7 @@ def _languages(report: Mapping[str, Any]) -> Table:
             )
         )
     head = ("language", "entities", *_COMPARED, "retention %", "no piece (teacher)", "no piece (student)")
-    note = "The last columns count words of which a model's vocabulary has no piece."
+    note = "The last columns count words for which a model's vocabulary has no piece."
     return Table("Languages", head, tuple(rows), note)
 
 

@@ -19,9 +19,8 @@ from xtremedistil_ner.distillation.sources import Distillation
 from xtremedistil_ner.distillation.strategies import PhasePlan, plan_phases, trains_per_language, uses_soft_labels
 from xtremedistil_ner.distillation.student_vocabulary import student_tokenizer
 from xtremedistil_ner.errors import CorpusError
-from xtremedistil_ner.evaluation.open_model import count_parameters
 from xtremedistil_ner.models.kinds import KINDS, StudentNetwork
-from xtremedistil_ner.models.student import save_student, student_predictor
+from xtremedistil_ner.models.student import count_parameters, save_student, student_predictor
 from xtremedistil_ner.models.teacher import Teacher, load_teacher
 from xtremedistil_ner.pieces.encoder import PieceEncoder
 from xtremedistil_ner.processes.precision import Computed, begin_stage, dtype_of

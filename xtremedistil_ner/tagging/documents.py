@@ -1,6 +1,6 @@
 """What `xner tag` reads: a text a line, a JSON object a line, or words in columns, from files or standard input.
 
-A bad line ends everything, with its file and line, or is passed over and told, as the caller wants.
+A bad line raises an error that names file and line, or is passed over and reported, as the caller chooses.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def read_documents(
 ) -> Iterator[Document]:
     """The documents of some files in order; of standard input when there is none.
 
-    Without a `form` the file name decides. `columns` says where words and tags stand if the files do not show it.
+    Without a `form` the file name decides. `columns` has the numbers of the columns that the files do not show.
     `on_bad_line` hears of each line that is passed over, and of columns of each sentence.
 
     Raises: CorpusError for a missing or damaged file and, without `on_bad_line`, for the first bad line.

@@ -1,4 +1,4 @@
-"""An export folder as its reader sees it: the names of its files, and a manifest that vouches for every byte.
+"""An export folder as its reader sees it: the names of its files, and a manifest with the sha256 of each.
 
 Nothing of a folder is used before its sha256 was compared with the manifest.
 """

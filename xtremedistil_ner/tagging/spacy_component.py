@@ -3,9 +3,9 @@
     nlp = spacy.blank("xx")
     nlp.add_pipe("xner", config={"model": "runs/demo/export"})
 
-It reads `doc.text` and splits words itself, so that it finds what `Tagger` finds whatever spaCy's tokenizer does. Where
-an entity begins or ends inside a token of spaCy's, the token is split there, or the entity is widened to whole tokens:
-`alignment` says which.
+It reads `doc.text` and splits words itself, so it finds the same entities as `Tagger`, whatever spaCy's tokens are.
+Where an entity begins or ends inside a token of spaCy's, the token is split there, or the entity is widened to whole
+tokens: `alignment` says which.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def make_component(
 
 
 def _split_tokens(doc: Doc, borders: set[int]) -> None:
-    """Split the tokens that a border lies inside of; the parts hang on the token's first part."""
+    """Split the tokens that a border lies inside of; the first part is the head of the others."""
     with doc.retokenize() as retokenizer:
         for token in doc:
             end = token.idx + len(token.text)

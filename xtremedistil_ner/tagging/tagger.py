@@ -89,7 +89,7 @@ class Tagger:
         """Load an export folder, or that of a run folder; `threads` is for one call of the model on a CPU.
 
         Without a `precision` it is the float32 graph, or the int8 one where there is no other. In float32 a text has
-        the same entities in any company; int8 kernels scale each batch by its largest value, so that logits near a
+        the same entities in any batch; int8 kernels scale each batch by its largest value, so that logits near a
         border may differ from batch to batch.
 
         Raises: ModelError when a file is missing, foreign, or not what the manifest says; UsageError for any other
@@ -115,7 +115,7 @@ class Tagger:
         return tagger
 
     def tag(self, texts: Sequence[str]) -> list[list[Entity]]:
-        """Entities of each text, in the order they stand there. Raises: UsageError for what is no text."""
+        """Entities of each text, from left to right. Raises: UsageError for what is no text."""
         return list(self.tag_stream(_many(texts, "tag([text])"), batch=_CHUNK_SENTENCES))
 
     def tag_words(self, sentences: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
@@ -178,10 +178,10 @@ class Tagger:
 
 
 def type_probabilities(logits: NDArray[np.float32], ids: TagIds) -> NDArray[np.float64]:
-    """How likely each word is of the type of its tag, whether it begins an entity or goes on with one.
+    """How likely each word is of the type of its tag, whether it begins or continues an entity.
 
-    Not the probability of the tag: where the model wants an `I-` that may not stand there, the decoder takes `B-`,
-    which is next to impossible for the model, and the type is as sure as before.
+    This is not the probability of the tag: where the model prefers an `I-` that is illegal there, the decoder takes
+    `B-`, to which the model may give hardly any probability, although it is sure of the type.
 
     Shapes: logits (words, tags); ids (words,); result (words,).
     """
@@ -232,7 +232,7 @@ def open_session(
     except Exception as error:  # its exception classes have no common parent but this
         name = "a graph in memory" if isinstance(graph, bytes) else graph
         raise ModelError(f"{name}: ONNX Runtime cannot load it ({error}). Export again.") from error
-    if provider not in session.get_providers():  # it goes on with the CPU, and only a log line says so
+    if provider not in session.get_providers():  # it falls back to the CPU, and only a log line says so
         raise UsageError(f"device {device}: ONNX Runtime cannot start {provider}. Check driver, CUDA and cuDNN.")
     return session
 
