@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from xtremedistil_ner.errors import RecipeError
-from xtremedistil_ner.models.student import load_student, student_scorer
+from xtremedistil_ner.models.student import load_student, student_predictor
 from xtremedistil_ner.pieces.vocabulary import train_vocabulary, wordpiece_tokenizer
 from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
@@ -110,7 +110,7 @@ def assert_the_export_tags_as_reported(place, run, report):
     assert report["models"]["student"]["macro_f1"] > 0
     tagger = Tagger.from_pretrained(run / "export")
     student = load_student(run / "student")
-    by_torch = Tagger(student_scorer(student.network), student.encoder, student.scheme)
+    by_torch = Tagger(student_predictor(student.network), student.encoder, student.scheme)
     sentences = [*SENTENCES, SENTENCES[0] * 9]
     assert tagger.tag_words(sentences) == by_torch.tag_words(sentences)
     options = {"split": "test", "languages": ("en", "no"), "tell": silent}

@@ -126,7 +126,7 @@ def test_a_pipeline_over_the_export_sees_what_the_tagger_sees(tmp_path):
     tagger = Tagger.from_pretrained(target)
     words = ["Abc", "de", ",", "fGh", "a", ".", "b", "ef"]
     batch = tagger.encoder.collate(tagger.encoder.encode([words]), np.array([0]))
-    logits = tagger.scorer(batch)[0]
+    logits = tagger.predictor(batch)[0]
     first = [pieces[position] for position in batch.first_piece[0]]
     assert [piece["entity"] for piece in first] == [SCHEME.tags[index] for index in logits.argmax(axis=1)]
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)

@@ -27,6 +27,7 @@ from transformers.modeling_outputs import TokenClassifierOutput
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from xtremedistil_ner.models.kinds import KINDS, StudentKind
+from xtremedistil_ner.models.shape import shape_values
 from xtremedistil_ner.models.student_config import read_network
 from xtremedistil_ner.recipe.model_sections import StudentSection
 
@@ -99,7 +100,7 @@ def _register(kind: StudentKind) -> None:
     """Make a kind's configuration, whose defaults are a recipe's, and its model; both are names of this module."""
     section = StudentSection()
     shape = kind.new_shape(section, vocabulary_size=section.vocabulary_size, representation_width=768, tags=1)
-    sizes = {name: value for name, value in shape.to_dict().items() if name != "tags"}
+    sizes = {name: value for name, value in shape_values(shape).items() if name != "tags"}
     types = {name: float | int if isinstance(value, float) else type(value) for name, value in sizes.items()}
     config = type(
         kind.architecture.replace("ForTokenClassification", "Config"),

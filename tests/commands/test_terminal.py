@@ -12,15 +12,14 @@ import pytest
 from xtremedistil_ner.commands.doctor import Finding
 from xtremedistil_ner.commands.terminal import (
     TerminalReporter,
-    format_comparison,
     format_event,
     format_findings,
     format_models,
-    format_scores,
     format_table,
+    format_tables,
 )
 from xtremedistil_ner.progress import Event
-from xtremedistil_ner.report.tables import Table
+from xtremedistil_ner.report.tables import SYNTHETIC, Table, model_tables
 
 
 class Terminal(io.StringIO):
@@ -132,8 +131,8 @@ LANGUAGE = {"precision": 0.5, "recall": 1.0, "f1": 2 / 3, "support": 7, "f1_low"
 
 
 def test_scores_show_every_language_and_the_macro_mean():
-    lines = format_scores({"macro_f1": 2 / 3, "languages": {"no": LANGUAGE}}).splitlines()
-    assert re.split(r" {2,}", lines[1]) == ["no", "50.00", "100.00", "66.67", "60.00 - 70.00", "7", "2"]
+    lines = format_tables(model_tables({"macro_f1": 2 / 3, "languages": {"no": LANGUAGE}})).splitlines()
+    assert re.split(r" {2,}", lines[1]) == ["no", "50.00", "100.00", "66.67", "60.00–70.00", "7", "2"]
     assert re.split(r" {2,}", lines[2]) == ["macro", "66.67"]
 
 
@@ -147,14 +146,14 @@ def test_models_are_columns_and_synthetic_ones_are_marked():
         "compression": 20.0,
     }
     lines = format_models(report).splitlines()
-    assert [line.split() for line in lines[:4]] == [
+    assert [re.split(r" {2,}", line) for line in lines] == [
         ["language", "teacher", "student", "retention"],
-        ["en", "80.00", "60.00", "75.00"],
+        ["en English", "80.00", "60.00 (60.00–70.00)", "75.00"],
         ["macro", "80.00", "60.00", "75.00"],
         ["parameters", "1,000", "50"],
+        ["The student has 20.0x fewer parameters."],
+        [SYNTHETIC],
     ]
-    assert lines[4] == "compression: 20.0x"
-    assert lines[5].startswith("synthetic")
 
 
 def test_models_of_different_languages_say_so():
@@ -171,7 +170,7 @@ def test_a_teacher_alone_is_shown_without_retention():
     lines = format_models({"synthetic": False, "models": {"teacher": model}}).splitlines()
     assert [line.split() for line in lines] == [
         ["language", "teacher", "retention"],
-        ["en", "66.67", "–"],
+        ["en", "English", "66.67", "–"],
         ["macro", "80.00", "–"],
         ["parameters", "1,000"],
     ]
@@ -179,7 +178,8 @@ def test_a_teacher_alone_is_shown_without_retention():
 
 def test_scores_of_the_papers_protocol_follow_the_strict_ones():
     paper = {"macro_f1": 0.75, "languages": {"no": {"precision": 1.0, "recall": 0.6, "f1": 0.75, "support": 5}}}
-    lines = format_scores({"macro_f1": 2 / 3, "languages": {"no": LANGUAGE}, "paper_protocol": paper}).splitlines()
+    entry = {"macro_f1": 2 / 3, "languages": {"no": LANGUAGE}, "paper_protocol": paper}
+    lines = format_tables(model_tables(entry)).splitlines()
     assert lines[4].startswith("papers' protocol")
     assert lines[5].split() == ["no", "100.00", "60.00", "75.00", "5"]
     assert lines[6].split() == ["macro", "75.00"]
@@ -187,7 +187,7 @@ def test_scores_of_the_papers_protocol_follow_the_strict_ones():
 
 def test_compared_tables_stand_below_each_other_with_titles_and_notes():
     tables = [Table("", ("", "a"), (("x", "1"),)), Table("Second", ("", "b"), (("y", "2"),), "A note.")]
-    assert format_comparison(tables).splitlines() == ["   a", "x  1", "", "Second", "   b", "y  2", "A note."]
+    assert format_tables(tables).splitlines() == ["   a", "x  1", "", "Second", "   b", "y  2", "A note."]
 
 
 def test_findings_are_a_line_each():

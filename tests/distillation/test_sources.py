@@ -24,9 +24,9 @@ from xtremedistil_ner.labels import to_iob2
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
 from xtremedistil_ner.models.crf import Crf
 from xtremedistil_ner.models.linear_chain import WordRows, legal_transitions
-from xtremedistil_ner.models.teacher import teacher_scorer
+from xtremedistil_ner.models.teacher import teacher_predictor
 from xtremedistil_ner.pieces.encoder import PieceEncoder
-from xtremedistil_ner.pieces.scorer import score_words
+from xtremedistil_ner.pieces.predictor import compute_word_logits
 from xtremedistil_ner.processes.world import Processes
 from xtremedistil_ner.run_folder.soft_labels import open_store, seal_store, write_shard
 
@@ -47,7 +47,7 @@ def teacher(request, tmp_path):
 
 def make_network(head="projected", *, crf=None):
     torch.manual_seed(4)
-    shape = BiLstmShape(len(VOCABULARY), 5, 7, WIDTH, N_TAGS, head)
+    shape = BiLstmShape(len(VOCABULARY), 5, 7, WIDTH, N_TAGS, head, 0.2)
     network = BiLstm(shape, with_projection=True, crf=crf).eval()
     with torch.no_grad():
         for parameter in network.parameters():
@@ -57,15 +57,16 @@ def make_network(head="projected", *, crf=None):
 
 def write_store(folder, teacher, sentences, *, uncovered=()):
     """A store in two shards; words at the flat positions `uncovered` are marked as having no piece."""
-    logits, covered, offsets = score_words(
-        teacher_scorer(teacher, torch.float32), teacher.encoder, sentences, n_tags=N_TAGS, batch_pieces=200
+    result = compute_word_logits(
+        teacher_predictor(teacher, torch.float32), teacher.encoder, sentences, n_tags=N_TAGS, batch_pieces=200
     )
-    covered[list(uncovered)] = False
+    result.covered[list(uncovered)] = False
     cut = len(sentences) // 2
-    middle = int(offsets[cut])
+    middle = int(result.offsets[cut])
     parts = [(sentences[:cut], slice(0, middle)), (sentences[cut:], slice(middle, None))]
     for number, (part, words) in enumerate(parts):
-        write_shard(folder / f"xx-{number}", part, logits[words], covered[words], language="xx", fingerprint="f")
+        logits, covered = result.logits[words], result.covered[words]
+        write_shard(folder / f"xx-{number}", part, logits, covered, language="xx", fingerprint="f")
     seal_store(folder, ["xx-0", "xx-1"], fingerprint="f", tags=SCHEME.tags, counts={})
     return open_store(folder)
 
@@ -308,7 +309,7 @@ def test_a_chain_is_a_window_and_only_a_first_window_begins_a_sentence(tmp_path,
         tmp_path, teacher, LONG, max_pieces=WINDOW, crf=crf, logit_loss="posterior", temperature=2.0
     )
     encoded = distillation.transfer
-    rows = [row for row in range(encoded.n_rows) if encoded.scored_words()[row]]
+    rows = [row for row in range(encoded.n_rows) if encoded.predicted_words()[row]]
     ours, theirs, counts = taught_words(distillation, teacher, rows)
     opens = np.array([encoded.first_word[row] == 0 for row in rows])
     assert 0 < opens.sum() < len(rows)

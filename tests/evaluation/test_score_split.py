@@ -23,6 +23,7 @@ from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.teacher import load_teacher
 from xtremedistil_ner.models.voting import Vote, save_votes
 from xtremedistil_ner.pieces.encoder import PieceEncoder
+from xtremedistil_ner.pieces.predictor import WordLogits
 from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.data_sections import CorpusSection
@@ -192,8 +193,7 @@ def test_the_papers_protocol_is_that_of_truncated_sentences_read_by_transformers
 def test_a_short_sentence_is_read_alike_cut_or_whole(tmp_path):
     model = open_model(save_bert(tmp_path / "teacher"), precision="float32", max_pieces=40)
     words = [["ab", "c", "de"], ["a"]]
-    for cut, whole in zip(model.word_logits(words, PAPER_PIECES), model.word_logits(words, None), strict=True):
-        np.testing.assert_array_equal(cut, whole)
+    np.testing.assert_array_equal(model.word_logits(words, PAPER_PIECES).logits, model.word_logits(words, None).logits)
 
 
 def test_a_word_without_a_piece_has_no_label_under_the_papers_protocol(tmp_path):
@@ -203,7 +203,7 @@ def test_a_word_without_a_piece_has_no_label_under_the_papers_protocol(tmp_path)
     def word_logits(sentences, cut_at):
         logits = np.zeros((3, 5), dtype=np.float32)
         logits[[0, 2], [1, 2]] = 1.0
-        return logits, np.array([True, False, True]), np.array([0, 3])
+        return WordLogits(logits, np.array([True, False, True]), np.array([0, 3]))
 
     model = ScoredModel(word_logits, TINY, 1)
     scores = score_split({"": model}, corpus, split="test", bootstrap=0, seed=0, paper_protocol=True)
@@ -237,10 +237,10 @@ def test_voting_teachers_are_scored_together_and_their_parameters_added_up(tmp_p
     model = open_model(tmp_path / "both", precision="float32", max_pieces=16)
     assert model.parameters == sum(w.numel() for teacher in teachers for w in teacher.model.parameters())
     words = [sentence.words for sentence in long_corpus.sentences("en", "test")]
-    logits, _, _ = model.word_logits(words, None)
+    logits = model.word_logits(words, None).logits
     parts = []
     for index in range(2):
-        alone, _, _ = open_model(tmp_path / str(index), precision="float32", max_pieces=16).word_logits(words, None)
+        alone = open_model(tmp_path / str(index), precision="float32", max_pieces=16).word_logits(words, None).logits
         parts.append(alone - np.log(np.exp(alone.astype(np.float64)).sum(axis=1, keepdims=True)))
     np.testing.assert_allclose(logits, (parts[0] + 3 * parts[1]) / 4, atol=1e-4)
     scores = score_split({"": model}, long_corpus, split="test", bootstrap=0, seed=0, paper_protocol=True)

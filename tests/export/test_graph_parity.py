@@ -30,6 +30,7 @@ def make_bilstm(head, *, hidden_width=40):
         representation_width=384,
         tags=len(SCHEME.tags),
         head=head,
+        dropout=0.2,
     )
     return BiLstm(shape).eval()
 
@@ -45,6 +46,7 @@ def make_cnn():
         layers=3,
         kernel=5,
         head="direct",
+        dropout=0.2,
     )
     return Cnn(shape).eval()
 

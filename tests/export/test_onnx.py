@@ -34,7 +34,13 @@ def test_real_pieces_have_torchs_logits(head, lengths):
 def test_a_row_has_the_same_bits_alone_and_in_a_batch(threads):
     torch.manual_seed(0)
     shape = BiLstmShape(
-        vocabulary_size=100, embedding_width=50, hidden_width=64, representation_width=96, tags=len(SCHEME.tags)
+        vocabulary_size=100,
+        embedding_width=50,
+        hidden_width=64,
+        representation_width=96,
+        tags=len(SCHEME.tags),
+        head="projected",
+        dropout=0.2,
     )
     session = open_session(BiLstm(shape), threads=threads)
     input_ids, mask = ragged_batch(LENGTHS)

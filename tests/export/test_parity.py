@@ -25,11 +25,11 @@ from xtremedistil_ner.corpus.places import demo_path
 from xtremedistil_ner.corpus.streams import open_text
 from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.export.folder import write_export
-from xtremedistil_ner.models.student import load_student, save_student, student_scorer
+from xtremedistil_ner.models.student import load_student, save_student, student_predictor
 from xtremedistil_ner.pieces.encoder import PieceBatch
 from xtremedistil_ner.recipe.data_sections import CorpusSection
 from xtremedistil_ner.tagging.export_reader import GRAPH_FILES
-from xtremedistil_ner.tagging.tagger import session_scorer
+from xtremedistil_ner.tagging.tagger import session_predictor
 
 N_SENTENCES = int(os.environ.get("XNER_PARITY_SENTENCES", "2000"))
 BATCH = 32
@@ -69,8 +69,8 @@ def _raw_sentences(folder: Path) -> list[Iterator[list[str]]]:
 def test_torch_onnx_and_transformers_give_the_same_first_piece_tags(export: Path, sentences: list[list[str]]) -> None:
     student = load_student(export)
     session = onnxruntime.InferenceSession(str(export / GRAPH_FILES["float32"]), providers=["CPUExecutionProvider"])
-    by_torch = student_scorer(student.network)
-    by_onnx = session_scorer(session, n_tags=len(student.scheme.tags))
+    by_torch = student_predictor(student.network)
+    by_onnx = session_predictor(session, n_tags=len(student.scheme.tags))
     model = AutoModelForTokenClassification.from_pretrained(export).eval()
     tokenizer = AutoTokenizer.from_pretrained(export)
     assert len(sentences) == N_SENTENCES

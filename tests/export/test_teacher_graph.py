@@ -17,18 +17,17 @@ from xtremedistil_ner.export.onnx_bert import build_bert_graph
 from xtremedistil_ner.export.teacher_graph import (
     MAX_DIVERGENCE,
     Int8Cost,
-    int8_scorer,
+    int8_predictor,
     measure_int8,
     require_bearable,
 )
 from xtremedistil_ner.models.packed_layers import PackedLinear, pack_layers
 from xtremedistil_ner.models.scratch_teacher import build_teacher
-from xtremedistil_ner.models.teacher import teacher_scorer
+from xtremedistil_ner.models.teacher import teacher_predictor
 from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
 from xtremedistil_ner.pipeline.fingerprints import stage_fingerprints
 from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
-from xtremedistil_ner.recipe.model_sections import ShapeSection
 from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.run_folder.files import published_fingerprint
 from xtremedistil_ner.run_folder.soft_labels import open_store
@@ -45,7 +44,8 @@ def teacher(request, tmp_path):
 
 def make_modernbert(_):
     tokenizer = wordpiece_tokenizer((*SPECIAL_PIECES, *"abcde"), lowercase=False, special_rows=True)
-    return build_teacher(ShapeSection(layers=2, hidden_width=16, heads=2), tokenizer, SCHEME, max_pieces=16, seed=0)
+    sizes = {"layers": 2, "hidden_width": 16, "heads": 2, "dropout": 0.1, "max_pieces": 16}
+    return build_teacher(tokenizer, SCHEME, **sizes, seed=0)
 
 
 def one_batch(teacher):
@@ -55,7 +55,7 @@ def one_batch(teacher):
 
 def scores(teacher, dtype=torch.float32):
     batch = one_batch(teacher)
-    return teacher_scorer(teacher, dtype)(batch)[batch.word_mask]
+    return teacher_predictor(teacher, dtype)(batch)[batch.word_mask]
 
 
 def shrink_logits(teacher):
@@ -98,7 +98,7 @@ def test_layers_of_a_family_that_is_not_known_are_left_alone(tmp_path):
 
 def test_int8_labels_are_near_those_of_float32(teacher):
     shrink_logits(teacher)
-    cost = measure_int8(teacher, int8_scorer(teacher), SENTENCES, batch_pieces=60)
+    cost = measure_int8(teacher, int8_predictor(teacher), SENTENCES, batch_pieces=60)
     assert cost.words == sum(map(len, SENTENCES))
     assert 0 < cost.divergence <= MAX_DIVERGENCE
     require_bearable(cost, name="teacher")
@@ -134,7 +134,7 @@ def test_a_teacher_that_int8_spoils_is_refused(tmp_path):
             layer.attention.self.query.weight[:, 0] = layer.attention.self.key.weight[:, 0] = 0.0
             layer.attention.self.value.weight[:, 0] = layer.intermediate.dense.weight[:, 0] = 0.0
         bert.model.classifier.weight[:, 0] = 0.0
-    cost = measure_int8(bert, int8_scorer(bert), SENTENCES, batch_pieces=60)
+    cost = measure_int8(bert, int8_predictor(bert), SENTENCES, batch_pieces=60)
     with pytest.raises(ModelError, match=r"teacher in int8: .* 11 words .* nats .* pseudolabel.runtime to torch"):
         require_bearable(cost, name="teacher")
 
@@ -145,7 +145,7 @@ def test_a_cost_that_is_not_a_number_is_refused():
 
 def test_a_family_without_a_graph_is_named():
     with pytest.raises(ModelError, match="'modernbert'"):
-        int8_scorer(make_modernbert(None))
+        int8_predictor(make_modernbert(None))
 
 
 def test_a_teacher_from_scratch_has_no_int8_runtime(tmp_path):

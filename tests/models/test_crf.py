@@ -20,8 +20,8 @@ from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.labels import LabelScheme, decode_tags, to_iob2
 from xtremedistil_ner.models.crf import Crf, tags_that_decoding_can_give
 from xtremedistil_ner.models.linear_chain import WordRows
-from xtremedistil_ner.models.student import load_student, save_student, student_scorer
-from xtremedistil_ner.pieces.scorer import score_words
+from xtremedistil_ner.models.student import load_student, save_student, student_predictor
+from xtremedistil_ner.pieces.predictor import compute_word_logits
 from xtremedistil_ner.tagging.tagger import Tagger
 
 SCHEME = LabelScheme(("PER", "LOC"))
@@ -141,10 +141,10 @@ def test_the_exports_tagger_decodes_with_the_transitions(student_folder, tmp_pat
     target = tmp_path / "export"
     target.mkdir()
     write_export(folder, target, report=None, licence="other", recipe_name="tiny")
-    logits, _, offsets = score_words(
-        student_scorer(student.network), student.encoder, WORDS, n_tags=len(STUDENT_SCHEME.tags), batch_pieces=99
+    words = compute_word_logits(
+        student_predictor(student.network), student.encoder, WORDS, n_tags=len(STUDENT_SCHEME.tags), batch_pieces=99
     )
-    parts = np.split(logits, offsets[1:-1])
+    parts = np.split(words.logits, words.offsets[1:-1])
     ids = [decode_tags(part, STUDENT_SCHEME, student.transitions) for part in parts]
     assert Tagger.from_pretrained(target).tag_words(WORDS) == [STUDENT_SCHEME.decode(part) for part in ids]
     assert any((part != decode_tags(own, STUDENT_SCHEME)).any() for part, own in zip(ids, parts, strict=True))

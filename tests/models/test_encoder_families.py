@@ -42,8 +42,8 @@ from transformers import (
 from xtremedistil_ner.errors import ModelError, RecipeError
 from xtremedistil_ner.models.embeddings import carry_embeddings
 from xtremedistil_ner.models.pretrained import load_config, load_tokenizer, longest_window
-from xtremedistil_ner.models.teacher import piece_embeddings, start_teacher, teacher_scorer
-from xtremedistil_ner.pieces.scorer import score_words
+from xtremedistil_ner.models.teacher import piece_embeddings, start_teacher, teacher_predictor
+from xtremedistil_ner.pieces.predictor import compute_word_logits
 from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
@@ -203,15 +203,16 @@ def test_windows_widths_and_padding_of_each_family(tmp_path, family):
     assert teacher.embedding_width == piece_embeddings(teacher).shape[1]
     sentences = [["Ada", "lives", "in", "Oslo"], ["nobody"], ["in"] * 60]
     assert teacher.encoder.encode(sentences).piece_lengths().max() == limit
-    scorer = teacher_scorer(teacher, torch.float32)
+    predictor = teacher_predictor(teacher, torch.float32)
 
-    def score(some):
-        return score_words(scorer, teacher.encoder, some, n_tags=len(SCHEME.tags), batch_pieces=400)
+    def predict(some):
+        return compute_word_logits(predictor, teacher.encoder, some, n_tags=len(SCHEME.tags), batch_pieces=400)
 
-    logits, covered, offsets = score(sentences)
-    assert covered.all() and logits.std() > 0
+    result = predict(sentences)
+    assert result.covered.all() and result.logits.std() > 0
     for index, words in enumerate(sentences):
-        np.testing.assert_allclose(score([words])[0], logits[offsets[index] : offsets[index + 1]], atol=1e-4)
+        expected = result.logits[result.offsets[index] : result.offsets[index + 1]]
+        np.testing.assert_allclose(predict([words]).logits, expected, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pkgutil import resolve_name
 from typing import get_args
 
@@ -32,7 +31,6 @@ def test_a_kind_makes_its_shape_and_network_and_is_found_by_both(kind):
     network = kind.network(shape)
     assert kind_of(shape) is kind_of(network) is kind
     assert network.embeddings.num_embeddings == SIZES["vocabulary_size"]
-    assert set(kind.config_keys) <= {field.name for field in fields(shape)}
     assert kind.sentence.format(shape=shape).endswith(".")
     assert callable(resolve_name(kind.graph))
 

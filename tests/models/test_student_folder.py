@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from support.tiny_student import MAX_PIECES, SCHEME, make_network, make_tokenizer, ragged_batch, save_tiny_student
 
 from xtremedistil_ner.errors import ModelError
-from xtremedistil_ner.models.student import STUDENT_FILES, load_student, save_student, student_scorer
+from xtremedistil_ner.models.student import STUDENT_FILES, load_student, save_student, student_predictor
 from xtremedistil_ner.pieces.encoder import PieceEncoder
 
 
@@ -140,11 +140,11 @@ def test_a_tokenizer_with_more_pieces_than_embeddings_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("head", ["projected", "direct"])
-def test_the_scorer_gives_the_logits_of_first_pieces(head):
+def test_the_predictor_gives_the_logits_of_first_pieces(head):
     network = make_network(head)
     encoder = PieceEncoder(make_tokenizer(), max_pieces=MAX_PIECES, pad_id=0)
     batch = encoder.collate(encoder.encode([["abc", "d", "ef"], ["g"]]), np.array([0, 1]))
-    scores = student_scorer(network)(batch)
+    scores = student_predictor(network)(batch)
     with torch.no_grad():
         logits = network(torch.from_numpy(batch.input_ids), torch.from_numpy(batch.attention_mask)).numpy()
     np.testing.assert_allclose(scores[0], logits[0, [0, 3, 4]], rtol=1e-5, atol=1e-6)
@@ -154,18 +154,18 @@ def test_the_scorer_gives_the_logits_of_first_pieces(head):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_scorer_neither_drops_out_nor_changes_the_mode(training):
+def test_the_predictor_neither_drops_out_nor_changes_the_mode(training):
     network = make_network().train(training)
     encoder = PieceEncoder(make_tokenizer(), max_pieces=MAX_PIECES, pad_id=0)
     batch = encoder.collate(encoder.encode([["abc", "d"]]), np.array([0]))
-    scorer = student_scorer(network)
-    assert np.array_equal(scorer(batch), scorer(batch))
+    predictor = student_predictor(network)
+    assert np.array_equal(predictor(batch), predictor(batch))
     assert network.training is training
 
 
-def test_the_scorer_takes_rows_without_any_piece():
+def test_the_predictor_takes_rows_without_any_piece():
     encoder = PieceEncoder(make_tokenizer(), max_pieces=MAX_PIECES, pad_id=0)
     encoded = encoder.encode([["\u200b"], ["ab"]])
-    scorer = student_scorer(make_network())
-    assert scorer(encoder.collate(encoded, np.array([0]))).shape == (1, 1, 7)
-    assert np.isfinite(scorer(encoder.collate(encoded, np.array([0, 1])))).all()
+    predictor = student_predictor(make_network())
+    assert predictor(encoder.collate(encoded, np.array([0]))).shape == (1, 1, 7)
+    assert np.isfinite(predictor(encoder.collate(encoded, np.array([0, 1])))).all()

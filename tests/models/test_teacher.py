@@ -16,13 +16,12 @@ from xtremedistil_ner.models.scratch_teacher import build_teacher
 from xtremedistil_ner.models.teacher import (
     save_teacher,
     start_teacher,
-    teacher_scorer,
+    teacher_predictor,
     teacher_states,
 )
 from xtremedistil_ner.models.teacher_labels import match_labels
-from xtremedistil_ner.pieces.scorer import score_words
+from xtremedistil_ner.pieces.predictor import compute_word_logits
 from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
-from xtremedistil_ner.recipe.model_sections import ShapeSection
 
 SAVERS = {"bert": save_bert, "xlm-roberta": save_xlm_roberta}
 SENTENCES = [["ab", "cde", "a"], ["abcde"], ["e", "d", "zz", "cab"], ["bcd"] * 4]
@@ -33,9 +32,9 @@ def save(request):
     return SAVERS[request.param]
 
 
-def score(teacher, sentences=SENTENCES, *, dtype=torch.float32):
-    scorer = teacher_scorer(teacher, dtype)
-    return score_words(scorer, teacher.encoder, sentences, n_tags=len(SCHEME.tags), batch_pieces=60)
+def predict(teacher, sentences=SENTENCES, *, dtype=torch.float32):
+    predictor = teacher_predictor(teacher, dtype)
+    return compute_word_logits(predictor, teacher.encoder, sentences, n_tags=len(SCHEME.tags), batch_pieces=60)
 
 
 def outputs_of(folder, sentences=SENTENCES):
@@ -60,11 +59,11 @@ def edit_weights(folder, change):
 
 def test_word_logits_are_those_of_transformers_at_first_pieces(tmp_path, save):
     folder = save(tmp_path)
-    logits, covered, _ = score(load(folder))
+    words = predict(load(folder))
     expected, _ = outputs_of(folder)
-    assert covered.all()
-    assert np.allclose(logits, expected, atol=1e-4)
-    assert logits.std() > 0.3
+    assert words.covered.all()
+    assert np.allclose(words.logits, expected, atol=1e-4)
+    assert words.logits.std() > 0.3
 
 
 def test_a_sentence_piece_teacher_has_several_pieces_a_word_and_knows_where_each_begins(tmp_path):
@@ -81,7 +80,7 @@ def test_a_sentence_piece_teacher_has_several_pieces_a_word_and_knows_where_each
 def test_labels_are_matched_by_name_whatever_their_order(tmp_path, save):
     names = ["I-LOC", "O", "B-PER", "B-LOC", "I-PER"]
     folder = save(tmp_path, tags=names)
-    logits, _, _ = score(load(folder))
+    logits = predict(load(folder)).logits
     expected, id2label = outputs_of(folder)
     assert list(id2label.values()) == names
     assert np.allclose(logits, expected[:, [names.index(tag) for tag in SCHEME.tags]], atol=1e-4)
@@ -91,7 +90,7 @@ def test_several_outputs_of_one_tag_are_added_as_probabilities(tmp_path, save):
     """With logsumexp, the softmax over tags is the softmax over outputs, summed where the tag is the same."""
     names = ["B-MISC", "O", "B-PER", "I-PER", "I-MISC", "B-LOC", "I-LOC"]
     folder = save(tmp_path, tags=names)
-    logits, _, _ = score(load(folder, labels={"B-MISC": "O", "I-MISC": "O"}))
+    logits = predict(load(folder, labels={"B-MISC": "O", "I-MISC": "O"})).logits
     outputs, _ = outputs_of(folder)
     probabilities = torch.softmax(torch.from_numpy(outputs), dim=-1)
     expected = torch.stack([probabilities[:, [0, 1, 4]].sum(-1), *(probabilities[:, n] for n in (2, 3, 5, 6))], dim=-1)
@@ -102,7 +101,7 @@ def test_several_outputs_of_one_tag_are_added_as_probabilities(tmp_path, save):
 def test_foreign_names_can_be_mapped_one_by_one(tmp_path):
     folder = save_bert(tmp_path, tags=[f"LABEL_{index}" for index in range(5)])
     mapping = {f"LABEL_{index}": tag for index, tag in enumerate(SCHEME.tags)}
-    assert np.allclose(score(load(folder, labels=mapping))[0], outputs_of(folder)[0], atol=1e-4)
+    assert np.allclose(predict(load(folder, labels=mapping)).logits, outputs_of(folder)[0], atol=1e-4)
 
 
 def test_labels_that_do_not_match_are_listed_on_both_sides_with_the_option(tmp_path):
@@ -158,9 +157,9 @@ def test_windows_may_be_as_long_as_the_positions_allow_and_no_longer(tmp_path, s
     """XLM-R's positions start behind its padding index: of 42 it can use 40."""
     folder = save(tmp_path)
     teacher = load(folder, max_pieces=40)
-    logits, covered, _ = score(teacher, [["abcde"] * 30, ["ab"] * 38])
-    assert covered.all()
-    assert np.isfinite(logits).all()
+    words = predict(teacher, [["abcde"] * 30, ["ab"] * 38])
+    assert words.covered.all()
+    assert np.isfinite(words.logits).all()
     assert max(teacher.encoder.encode([["ab"] * 60]).piece_lengths()) == 40
     with pytest.raises(RecipeError, match=r"teacher.max_pieces 41: this checkpoint takes at most 40 pieces"):
         load(folder, max_pieces=41)
@@ -177,10 +176,10 @@ def test_a_tokenizer_with_more_pieces_than_embeddings_is_refused(tmp_path):
 
 def test_padding_and_batches_never_change_a_words_logits(tmp_path, save):
     teacher = load(save(tmp_path))
-    together, _, offsets = score(teacher)
-    alone = [score(teacher, [words])[0] for words in SENTENCES]
+    result = predict(teacher)
+    alone = [predict(teacher, [words]).logits for words in SENTENCES]
     for index, logits in enumerate(alone):
-        assert np.allclose(together[offsets[index] : offsets[index + 1]], logits, atol=1e-4)
+        assert np.allclose(result.logits[result.offsets[index] : result.offsets[index + 1]], logits, atol=1e-4)
 
 
 @pytest.mark.parametrize("layer", range(LAYERS + 1))
@@ -245,11 +244,11 @@ def test_an_encoder_that_lacks_a_weight_is_refused(tmp_path):
 
 def test_a_teacher_from_scratch_is_itself_again_after_saving(tmp_path):
     tokenizer = wordpiece_tokenizer((*SPECIAL_PIECES, *"abcde"), lowercase=False, special_rows=True)
-    shape = ShapeSection(layers=1, hidden_width=8, heads=2)
-    teacher = build_teacher(shape, tokenizer, SCHEME, max_pieces=MAX_PIECES, seed=5)
+    sizes = {"layers": 1, "hidden_width": 8, "heads": 2, "dropout": 0.1, "max_pieces": MAX_PIECES}
+    teacher = build_teacher(tokenizer, SCHEME, **sizes, seed=5)
     save_teacher(tmp_path, teacher)
     sentences = [["a", "b"], ["c", "zz", "e"]]
-    assert np.array_equal(score(load(tmp_path), sentences)[0], score(teacher, sentences)[0])
+    assert np.array_equal(predict(load(tmp_path), sentences).logits, predict(teacher, sentences).logits)
 
 
 def test_a_checkpoint_that_is_a_pickle_is_refused(tmp_path):

@@ -20,7 +20,7 @@ from xtremedistil_ner.labels import LabelScheme, decode_sentences, to_iob2
 from xtremedistil_ner.models.teacher import adopt_teacher, save_teacher
 from xtremedistil_ner.models.teacher_labels import begins_with_inside, logits_to_iob2, match_labels, tag_of_label
 from xtremedistil_ner.models.voting import Vote, load_votes, vote_on_words
-from xtremedistil_ner.pieces.scorer import NEVER
+from xtremedistil_ner.pieces.predictor import NEVER
 from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
@@ -48,9 +48,9 @@ def best_labels(folder, sentences=SENTENCES):
 def test_entities_of_an_io_or_iob1_teacher_are_those_of_its_own_best_labels(tmp_path, tags):
     """XLM-R models of CoNLL 2003 have such labels: no `B-` where IOB1 never needed one."""
     folder = save_xlm_roberta(tmp_path, tags=tags, seed=0)
-    logits, _, offsets = vote(load(folder))
+    words = vote(load(folder))
     found = [[tag if tag[:2] in ("O", "I-", "B-") else f"I-{tag}" for tag in own] for own in best_labels(folder)]
-    assert tags_of(logits, offsets) == [to_iob2(own, format="IOB1")[0] for own in found]
+    assert tags_of(words.logits, words.offsets) == [to_iob2(own, format="IOB1")[0] for own in found]
     assert len({tag for own in found for tag in own}) > 1, "else this shows nothing"
 
 
@@ -109,8 +109,8 @@ def test_what_was_found_about_a_teacher_stays_with_its_folder(tmp_path):
     save_teacher(tmp_path / "taken", teacher)
     again = load(tmp_path / "taken")
     assert (load(folder).tag_format, teacher.tag_format, again.tag_format) == ("IOB2", "IOB1", "IOB1")
-    logits, _, offsets = vote(again, sample)
-    assert {tag for own in tags_of(logits, offsets) for tag in own} <= {"O", "B-PER", "B-LOC"}
+    words = vote(again, sample)
+    assert {tag for own in tags_of(words.logits, words.offsets) for tag in own} <= {"O", "B-PER", "B-LOC"}
 
 
 def test_bioes_and_bilou_are_added_up_to_iob2(tmp_path):
@@ -120,12 +120,12 @@ def test_bioes_and_bilou_are_added_up_to_iob2(tmp_path):
     assert (teacher.columns, teacher.tag_format) == (((0,), (1, 2), (3, 4), (5, 6), (7, 8)), "IOB2")
     outputs, _ = outputs_of(folder)
     expected = np.logaddexp(outputs[:, [1, 3, 5, 7]], outputs[:, [2, 4, 6, 8]])
-    np.testing.assert_allclose(vote(teacher)[0][:, 1:], expected, atol=1e-4)
+    np.testing.assert_allclose(vote(teacher).logits[:, 1:], expected, atol=1e-4)
 
 
 def test_a_type_without_an_inside_label_has_entities_of_one_word(tmp_path):
     teacher = load(save_bert(tmp_path, tags=("O", "B-PER", "I-PER", "B-LOC")))
-    logits, _, _ = vote(teacher)
+    logits = vote(teacher).logits
     np.testing.assert_allclose(logits[:, 4], logits[:, 3] - np.log(1000), atol=1e-4)
 
 
@@ -160,8 +160,8 @@ def test_labels_that_do_not_match_print_both_sets_and_the_options(names):
 def test_a_folder_of_an_io_teacher_can_be_scored_by_itself(tmp_path):
     model = open_model(save_bert(tmp_path / "io", tags=IO), max_pieces=MAX_PIECES)
     assert model.scheme.types == ("LOC", "PER")
-    logits, _, offsets = model.word_logits(SENTENCES, None)
-    assert tags_of(logits, offsets, model.scheme) == [
+    words = model.word_logits(SENTENCES, None)
+    assert tags_of(words.logits, words.offsets, model.scheme) == [
         to_iob2(own, format="IOB1")[0] for own in best_labels(tmp_path / "io")
     ]
     for names in (("LABEL_0", "LABEL_1"), ("NEGATIVE", "POSITIVE")):

@@ -18,9 +18,9 @@ from transformers import AutoModelForTokenClassification, AutoTokenizer
 from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.evaluation.open_model import open_model
 from xtremedistil_ner.export.folder import write_export
-from xtremedistil_ner.models.student import load_student, save_student, student_files, student_scorer
+from xtremedistil_ner.models.student import load_student, save_student, student_files, student_predictor
 from xtremedistil_ner.pieces.encoder import PieceEncoder
-from xtremedistil_ner.pieces.scorer import score_words
+from xtremedistil_ner.pieces.predictor import compute_word_logits
 from xtremedistil_ner.tagging.tagger import Tagger
 
 TEXT = "Abc de, fGh \u200b [CLS] a.b äöx 中日"
@@ -164,13 +164,13 @@ def test_a_config_that_describes_no_student_is_refused(tmp_path, key, value, mes
         load_student(tmp_path)
 
 
-def test_the_scorer_gives_the_logits_of_first_pieces_behind_cls():
+def test_the_predictor_gives_the_logits_of_first_pieces_behind_cls():
     network = make_transformer()
     encoder = PieceEncoder(make_special_tokenizer(), max_pieces=MAX_PIECES, pad_id=0)
     batch = encoder.collate(encoder.encode([["abc", "d", "ef"], ["g"]]), np.array([0, 1]))
     assert batch.input_ids[1].tolist()[:3] == [2, encoder.tokenizer.token_to_id("g"), 3]
     logits = logits_of(network, (torch.from_numpy(batch.input_ids), torch.from_numpy(batch.attention_mask))).numpy()
-    scores = student_scorer(network)(batch)
+    scores = student_predictor(network)(batch)
     np.testing.assert_allclose(scores[0], logits[0, [1, 4, 5]], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(scores[1, 0], logits[1, 1], rtol=1e-5, atol=1e-6)
 
@@ -179,11 +179,11 @@ def test_evaluation_takes_it_for_a_student_and_reads_in_its_windows(tmp_path):
     """A BERT teacher has the same model_type; a teacher's window of 128 pieces has no positions here."""
     network = save_tiny_transformer(tmp_path)
     opened = open_model(tmp_path)
-    logits, covered, _ = opened.word_logits(WORDS, None)
+    words = opened.word_logits(WORDS, None)
     encoder = load_student(tmp_path).encoder
-    expected, _, _ = score_words(student_scorer(network), encoder, WORDS, n_tags=7, batch_pieces=100)
-    np.testing.assert_allclose(logits, expected, atol=1e-5)
-    assert covered.sum() == 44
+    expected = compute_word_logits(student_predictor(network), encoder, WORDS, n_tags=7, batch_pieces=100).logits
+    np.testing.assert_allclose(words.logits, expected, atol=1e-5)
+    assert words.covered.sum() == 44
     assert opened.parameters == sum(weight.numel() for weight in make_transformer().model.parameters())
 
 
@@ -192,7 +192,7 @@ def test_the_exports_tagger_agrees_with_torch_on_words_in_windows(tmp_path):
     (tmp_path / "export").mkdir()
     write_export(tmp_path / "student", tmp_path / "export", report=None, licence="other", recipe_name="tiny")
     tagger = Tagger.from_pretrained(tmp_path / "export")
-    by_torch = Tagger(student_scorer(network), load_student(tmp_path / "student").encoder, SCHEME)
+    by_torch = Tagger(student_predictor(network), load_student(tmp_path / "student").encoder, SCHEME)
     assert tagger.tag_words(WORDS) == by_torch.tag_words(WORDS)
     assert len({tag for tags in tagger.tag_words(WORDS) for tag in tags}) > 2
     assert tagger.tag([TEXT, ""])[0]

@@ -11,9 +11,9 @@ from support.tiny_teacher import MAX_PIECES, SCHEME, load, save_bert, save_xlm_r
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.labels import decode_tags
-from xtremedistil_ner.models.teacher import adopt_teacher, teacher_scorer
+from xtremedistil_ner.models.teacher import adopt_teacher, teacher_predictor
 from xtremedistil_ner.models.voting import Vote, load_votes, save_votes, vote_on_words
-from xtremedistil_ner.pieces.scorer import score_words
+from xtremedistil_ner.pieces.predictor import compute_word_logits
 from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
@@ -27,50 +27,50 @@ def vote(votes, sentences=SENTENCES):
 
 
 def log_probabilities(teacher, sentences=SENTENCES):
-    logits, _, _ = score_words(
-        teacher_scorer(teacher, torch.float32), teacher.encoder, sentences, n_tags=len(SCHEME.tags), batch_pieces=60
-    )
+    logits = compute_word_logits(
+        teacher_predictor(teacher, torch.float32), teacher.encoder, sentences, n_tags=len(SCHEME.tags), batch_pieces=60
+    ).logits
     exponent = np.exp(logits.astype(np.float64))
     return np.log(exponent / exponent.sum(axis=1, keepdims=True))
 
 
 def test_votes_are_averaged_by_weight_across_tokenizers(tmp_path):
     bert, xlmr = load(save_bert(tmp_path / "bert")), load(save_xlm_roberta(tmp_path / "xlmr"))
-    scores, covered, offsets = vote([Vote(bert, 3.0), Vote(xlmr, 1.0)])
-    np.testing.assert_allclose(scores, 0.75 * log_probabilities(bert) + 0.25 * log_probabilities(xlmr), atol=1e-5)
-    assert covered.all() and offsets.tolist() == [0, 3, 4, 7]
+    words = vote([Vote(bert, 3.0), Vote(xlmr, 1.0)])
+    np.testing.assert_allclose(words.logits, 0.75 * log_probabilities(bert) + 0.25 * log_probabilities(xlmr), atol=1e-5)
+    assert words.covered.all() and words.offsets.tolist() == [0, 3, 4, 7]
 
 
 def test_a_word_is_left_to_the_teachers_that_cover_it(tmp_path):
     bert, xlmr = load(save_bert(tmp_path / "bert")), load(save_xlm_roberta(tmp_path / "xlmr"))
     sentences = [["ab", "\u00ad"]]  # a soft hyphen is no piece of BERT's
-    _, bert_covers, _ = vote([Vote(bert, 1.0)], sentences)
-    _, xlmr_covers, _ = vote([Vote(xlmr, 1.0)], sentences)
-    scores, covered, _ = vote([Vote(bert, 1.0), Vote(xlmr, 1.0)], sentences)
+    bert_covers = vote([Vote(bert, 1.0)], sentences).covered
+    xlmr_covers = vote([Vote(xlmr, 1.0)], sentences).covered
+    words = vote([Vote(bert, 1.0), Vote(xlmr, 1.0)], sentences)
     assert bert_covers.tolist() == [True, False]
-    assert covered.tolist() == (bert_covers | xlmr_covers).tolist()
+    assert words.covered.tolist() == (bert_covers | xlmr_covers).tolist()
     assert xlmr_covers[1], "else this shows nothing"
-    np.testing.assert_allclose(scores[1], log_probabilities(xlmr, sentences)[1], atol=1e-5)
+    np.testing.assert_allclose(words.logits[1], log_probabilities(xlmr, sentences)[1], atol=1e-5)
 
 
 def test_a_word_that_no_teacher_covers_is_outside_on_every_legal_path(tmp_path):
     """Its neighbours' stray `I-` would otherwise be mended by making it a `B-`."""
     first, second = load(save_bert(tmp_path / "a")), load(save_bert(tmp_path / "b", seed=1))
     sentences = [["\u00ad", "ab"]]
-    scores, covered, _ = vote([Vote(first, 1.0), Vote(second, 1.0)], sentences)
-    assert covered.tolist() == [False, True]
-    scores[1] = np.log([0.01, 0.01, 0.96, 0.01, 0.01])
-    assert SCHEME.decode(decode_tags(scores, SCHEME))[0] == "O"
-    alone, _, _ = vote([Vote(first, 1.0)], sentences)
-    np.testing.assert_array_equal(scores[0], alone[0])
+    words = vote([Vote(first, 1.0), Vote(second, 1.0)], sentences)
+    assert words.covered.tolist() == [False, True]
+    words.logits[1] = np.log([0.01, 0.01, 0.96, 0.01, 0.01])
+    assert SCHEME.decode(decode_tags(words.logits, SCHEME))[0] == "O"
+    alone = vote([Vote(first, 1.0)], sentences).logits
+    np.testing.assert_array_equal(words.logits[0], alone[0])
 
 
 def test_one_teacher_alone_gives_its_own_logits(tmp_path):
     bert = load(save_bert(tmp_path / "bert"))
-    expected, _, _ = score_words(
-        teacher_scorer(bert, torch.float32), bert.encoder, SENTENCES, n_tags=len(SCHEME.tags), batch_pieces=60
-    )
-    np.testing.assert_array_equal(vote([Vote(bert, 5.0)])[0], expected)
+    expected = compute_word_logits(
+        teacher_predictor(bert, torch.float32), bert.encoder, SENTENCES, n_tags=len(SCHEME.tags), batch_pieces=60
+    ).logits
+    np.testing.assert_array_equal(vote([Vote(bert, 5.0)]).logits, expected)
 
 
 def test_voters_come_back_from_their_folder_with_their_weights_and_names(tmp_path):
@@ -82,7 +82,7 @@ def test_voters_come_back_from_their_folder_with_their_weights_and_names(tmp_pat
     save_votes(tmp_path / "teacher", votes)
     again = load_votes(tmp_path / "teacher", SCHEME, max_pieces=MAX_PIECES)
     assert [found.weight for found in again] == [2.0, 0.5]
-    np.testing.assert_array_equal(vote(again)[0], vote(votes)[0])
+    np.testing.assert_array_equal(vote(again).logits, vote(votes).logits)
 
 
 def test_a_voter_that_does_not_fit_is_found_before_the_first_teacher_is_trained(tmp_path):
@@ -107,7 +107,7 @@ def test_a_run_labels_with_all_its_teachers(tmp_path):
     store = open_store(tmp_path / "both" / "soft_labels")
     sentences = [sentence for chunk in store.sentences() for sentence in chunk]
     votes = load_votes(tmp_path / "both" / "teacher", open_corpus(first.corpus).scheme, max_pieces=32)
-    expected, _, _ = vote(votes, sentences)
+    expected = vote(votes, sentences).logits
     assert [found.weight for found in votes] == [1.0, 2.0]
     np.testing.assert_allclose(store.logits_at(np.arange(len(expected))), expected, atol=2e-3)  # float16
     parameters = sum(weight.numel() for found in votes for weight in found.teacher.model.parameters())

@@ -15,12 +15,11 @@ from transformers import PreTrainedTokenizerFast
 
 from xtremedistil_ner.errors import ModelError, UsageError
 from xtremedistil_ner.models.scratch_teacher import build_teacher
-from xtremedistil_ner.models.student import student_scorer
-from xtremedistil_ner.models.teacher import teacher_scorer
+from xtremedistil_ner.models.student import student_predictor
+from xtremedistil_ner.models.teacher import teacher_predictor
 from xtremedistil_ner.pieces.encoder import PieceEncoder, load_encoder, ragged_index
-from xtremedistil_ner.pieces.scorer import plan_batches, score_words
+from xtremedistil_ner.pieces.predictor import compute_word_logits, plan_batches
 from xtremedistil_ner.pieces.vocabulary import wordpiece_tokenizer
-from xtremedistil_ner.recipe.model_sections import ShapeSection
 
 N_TAGS = len(SCHEME.tags)
 ZERO_WIDTH = "\u200b"
@@ -43,7 +42,7 @@ def pieces_per_word(sentence):
     return [len(tokenizer.encode([word], is_pretokenized=True).ids) for word in sentence]
 
 
-def rank_scorer(batch):
+def rank_predictor(batch):
     """Logits that say which word of its row a word is, and where its first piece lies: (batch, words, 3)."""
     rank = np.broadcast_to(np.arange(batch.first_piece.shape[1]), batch.first_piece.shape)
     return np.stack([batch.rows[:, None] + 0 * rank, rank, batch.first_piece], axis=-1).astype(np.float32)
@@ -72,24 +71,24 @@ def test_no_window_is_longer_than_the_limit(text, max_pieces, special_rows):
 @given(texts, st.integers(3, 40))
 @settings(deadline=None)
 def test_a_word_that_has_a_piece_is_scored_and_one_without_is_counted(text, max_pieces):
-    logits, covered, offsets = score_words(rank_scorer, make_encoder(max_pieces), text, n_tags=3, batch_pieces=64)
+    words = compute_word_logits(rank_predictor, make_encoder(max_pieces), text, n_tags=3, batch_pieces=64)
     expected = [count > 0 for sentence in text for count in pieces_per_word(sentence)]
-    assert covered.tolist() == expected
-    assert offsets.tolist() == np.cumsum([0, *map(len, text)]).tolist()
-    assert (logits[~covered] == [0.0, -1e4, -1e4]).all()
+    assert words.covered.tolist() == expected
+    assert words.offsets.tolist() == np.cumsum([0, *map(len, text)]).tolist()
+    assert (words.logits[~words.covered] == [0.0, -1e4, -1e4]).all()
 
 
 def test_a_word_longer_than_a_window_is_scored_by_its_beginning():
     encoder = make_encoder(8)
     text = [["a", "b" * 50, "c"]]
-    _, covered, _ = score_words(rank_scorer, encoder, text, n_tags=3, batch_pieces=64)
+    covered = compute_word_logits(rank_predictor, encoder, text, n_tags=3, batch_pieces=64).covered
     assert covered.all()
 
 
 def test_a_word_is_scored_where_it_has_context_on_both_sides():
     text = [["a"] * 200]
     encoder = make_encoder(40)
-    logits, _, _ = score_words(rank_scorer, encoder, text, n_tags=3, batch_pieces=400)
+    logits = compute_word_logits(rank_predictor, encoder, text, n_tags=3, batch_pieces=400).logits
     encoded = encoder.encode(text)
     assert encoded.n_rows > 5
     lengths = encoded.piece_lengths()
@@ -105,46 +104,51 @@ def test_a_thousand_words_without_a_piece_make_one_row():
 
 def test_an_empty_text_and_an_empty_sentence_have_no_rows():
     for text in ([], [[]], [[], []]):
-        logits, covered, offsets = score_words(rank_scorer, make_encoder(8), text, n_tags=3, batch_pieces=64)
-        assert (logits.shape, covered.shape, len(offsets)) == ((0, 3), (0,), len(text) + 1)
+        words = compute_word_logits(rank_predictor, make_encoder(8), text, n_tags=3, batch_pieces=64)
+        assert (words.logits.shape, words.covered.shape, len(words.offsets)) == ((0, 3), (0,), len(text) + 1)
 
 
 @pytest.fixture(params=["teacher", "student"])
 def model(request):
-    """A scorer of a tiny real model and its encoder."""
+    """A predictor of a tiny real model and its encoder."""
     if request.param == "student":
-        return student_scorer(make_network()), make_encoder(24)
+        return student_predictor(make_network()), make_encoder(24)
     teacher = build_teacher(
-        ShapeSection(layers=2, hidden_width=8, heads=2),
         wordpiece_tokenizer(VOCABULARY, lowercase=False, special_rows=True),
         SCHEME,
+        layers=2,
+        hidden_width=8,
+        heads=2,
+        dropout=0.1,
         max_pieces=24,
         seed=3,
     )
     with torch.no_grad():
         for parameter in teacher.model.parameters():
             parameter.add_(torch.randn_like(parameter))
-    return teacher_scorer(teacher, torch.float32), teacher.encoder
+    return teacher_predictor(teacher, torch.float32), teacher.encoder
 
 
 TEXT = [["ab", "c"], ["Xä", "中", ".", "abc"] * 9, ["a"], [ZERO_WIDTH], ["x", ZERO_WIDTH, "y" * 7], [], ["b"] * 11]
 
 
 def test_padding_never_changes_a_words_logits(model):
-    scorer, encoder = model
+    predictor, encoder = model
     alone = np.concatenate(
-        [score_words(scorer, encoder, [sentence], n_tags=N_TAGS, batch_pieces=1)[0] for sentence in TEXT]
+        [compute_word_logits(predictor, encoder, [sentence], n_tags=N_TAGS, batch_pieces=1).logits for sentence in TEXT]
     )
-    together, covered, _ = score_words(scorer, encoder, TEXT, n_tags=N_TAGS, batch_pieces=10**6)
-    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-4)
-    assert np.ptp(together[covered], axis=0).min() > 0.1, "the model answers the same everywhere: nothing is tested"
+    words = compute_word_logits(predictor, encoder, TEXT, n_tags=N_TAGS, batch_pieces=10**6)
+    np.testing.assert_allclose(words.logits, alone, rtol=1e-4, atol=1e-4)
+    assert np.ptp(words.logits[words.covered], axis=0).min() > 0.1, (
+        "the model answers the same everywhere: nothing is tested"
+    )
 
 
 def test_the_order_of_sentences_never_changes_a_words_logits(model):
-    scorer, encoder = model
-    forward, _, offsets = score_words(scorer, encoder, TEXT, n_tags=N_TAGS, batch_pieces=40)
-    backward, _, _ = score_words(scorer, encoder, TEXT[::-1], n_tags=N_TAGS, batch_pieces=40)
-    turned = np.concatenate(np.split(forward, offsets[1:-1])[::-1])
+    predictor, encoder = model
+    words = compute_word_logits(predictor, encoder, TEXT, n_tags=N_TAGS, batch_pieces=40)
+    backward = compute_word_logits(predictor, encoder, TEXT[::-1], n_tags=N_TAGS, batch_pieces=40).logits
+    turned = np.concatenate(np.split(words.logits, words.offsets[1:-1])[::-1])
     np.testing.assert_allclose(backward, turned, rtol=1e-4, atol=1e-4)
 
 
@@ -165,9 +169,9 @@ def test_word_positions_are_those_of_transformers(sentence):
 def test_lone_surrogates_do_not_raise_and_keep_their_place():
     encoder = make_encoder(24)
     text = [["a", "b\ud800", "c"], ["\udfff"], ["d"]]
-    logits, covered, _ = score_words(rank_scorer, encoder, text, n_tags=3, batch_pieces=64)
-    assert covered.all()
-    assert logits[:, 1].tolist() == [0, 1, 2, 0, 0]
+    words = compute_word_logits(rank_predictor, encoder, text, n_tags=3, batch_pieces=64)
+    assert words.covered.all()
+    assert words.logits[:, 1].tolist() == [0, 1, 2, 0, 0]
     clean = encoder.encode([["a", "c"]])
     np.testing.assert_array_equal(encoder.encode([["a", "c"], ["\ud800"]]).pieces[:2], clean.pieces)
 
@@ -200,7 +204,7 @@ def test_a_batch_ends_only_where_one_row_more_would_break_the_budget(lengths, bu
 
 @given(texts, st.integers(3, 12), st.randoms(use_true_random=False))
 @settings(deadline=None)
-def test_scored_positions_follow_the_mask_in_any_batch(text, max_pieces, random):
+def test_predicted_positions_follow_the_mask_in_any_batch(text, max_pieces, random):
     encoder = make_encoder(max_pieces)
     encoded = encoder.encode(text)
     rows = list(range(encoded.n_rows))
@@ -208,9 +212,9 @@ def test_scored_positions_follow_the_mask_in_any_batch(text, max_pieces, random)
     found = []
     for start in range(0, len(rows), 3):
         batch = encoder.collate(encoded, np.array(rows[start : start + 3]))
-        positions = encoded.scored_positions(batch)
+        positions = encoded.predicted_positions(batch)
         assert len(positions) == batch.word_mask.sum()
-        assert batch.word_mask.sum(axis=1).tolist() == encoded.scored_words()[batch.rows].tolist()
+        assert batch.word_mask.sum(axis=1).tolist() == encoded.predicted_words()[batch.rows].tolist()
         found += positions.tolist()
     with_piece = np.flatnonzero([count > 0 for sentence in text for count in pieces_per_word(sentence)])
     assert sorted(found) == with_piece.tolist()

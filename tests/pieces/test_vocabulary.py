@@ -104,7 +104,7 @@ def test_a_vocabulary_without_its_special_pieces_is_refused(tmp_path):
 
 def test_a_piece_that_stands_twice_is_refused_because_ids_are_line_numbers(tmp_path):
     (tmp_path / "vocab.txt").write_text("[PAD]\n[UNK]\na\nb\na\n", encoding="utf-8")
-    with pytest.raises(ModelError, match=r"vocab\.txt: 'a' stands there 2 times"):
+    with pytest.raises(ModelError, match=r"vocab\.txt: it has 'a' 2 times"):
         read_vocabulary(tmp_path / "vocab.txt")
 
 

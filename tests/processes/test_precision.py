@@ -186,7 +186,7 @@ def test_shards_labelled_in_float32_are_kept_by_a_run_that_leaves_precision_to_t
 
 def test_the_lstm_stays_out_of_autocast():
     torch.manual_seed(0)
-    network = BiLstm(BiLstmShape(11, 4, 3, 6, 5)).eval()
+    network = BiLstm(BiLstmShape(11, 4, 3, 6, 5, "projected", 0.2)).eval()
     ids, mask = torch.arange(1, 9).reshape(2, 4), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
     with torch.no_grad():
         expected = network.hidden(ids, mask)

@@ -20,7 +20,13 @@ MAX_PIECES = 24
 
 def make_network(head="projected", *, seed=0, with_projection=None, crf=None):
     shape = BiLstmShape(
-        vocabulary_size=len(VOCABULARY), embedding_width=5, hidden_width=7, representation_width=11, tags=7, head=head
+        vocabulary_size=len(VOCABULARY),
+        embedding_width=5,
+        hidden_width=7,
+        representation_width=11,
+        tags=7,
+        head=head,
+        dropout=0.2,
     )
     torch.manual_seed(seed)
     return with_large_weights(BiLstm(shape, with_projection=with_projection, crf=crf))
@@ -37,6 +43,7 @@ def make_cnn(head="projected", *, seed=5, with_projection=None, crf=None, layers
         layers=layers,
         kernel=kernel,
         head=head,
+        dropout=0.2,
     )
     torch.manual_seed(seed)
     return with_large_weights(Cnn(shape, with_projection=with_projection, crf=crf), std=0.4)

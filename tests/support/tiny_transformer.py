@@ -17,6 +17,8 @@ SHAPE = TransformerShape(
     intermediate_width=20,
     positions=MAX_PIECES,
     tags=len(SCHEME.tags),
+    dropout=0.2,
+    attention_dropout=0.2,
 )
 
 

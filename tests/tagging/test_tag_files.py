@@ -90,7 +90,7 @@ def test_files_are_read_one_after_the_other_each_in_its_format(tmp_path):
         (None, ("#",)),
     ]
     assert found[1].record == {"text": "one", "id": 7}
-    assert [document.place for document in found[1:]] == [
+    assert [document.origin for document in found[1:]] == [
         f"{lines}:1",
         f"{lines}:3",
         f"{lines}:4",

@@ -14,10 +14,10 @@ from xtremedistil_ner.bench.models import BenchTeacher
 from xtremedistil_ner.bench.rounds import Clock, Contender, run_rounds, spread
 from xtremedistil_ner.bench.workload import Workload
 from xtremedistil_ner.export.onnx_bert import GRAPH_FAMILIES
-from xtremedistil_ner.export.teacher_graph import int8_scorer
+from xtremedistil_ner.export.teacher_graph import int8_predictor
 from xtremedistil_ner.models.packed_layers import pack_layers
-from xtremedistil_ner.models.teacher import Teacher, move, teacher_scorer
-from xtremedistil_ner.pieces.scorer import Scorer, plan_batches, score_words
+from xtremedistil_ner.models.teacher import Teacher, move, teacher_predictor
+from xtremedistil_ner.pieces.predictor import Predictor, compute_word_logits, plan_batches
 from xtremedistil_ner.processes.precision import has_native_bf16
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.stages.pseudolabel import CPU_BATCH_PIECES
@@ -69,31 +69,33 @@ def _labellers(
     """Name and function of each way to label."""
     if device == "cuda":
         move(teacher.model, torch.device("cuda"))
-    plain = teacher_scorer(teacher, torch.float32)
+    plain = teacher_predictor(teacher, torch.float32)
     yield BASELINE, lambda sentences: _label_in_order(teacher, plain, sentences)
     for dtype in (torch.float32, torch.bfloat16) if has_native_bf16(torch.device(device)) else (torch.float32,):
         precision = str(dtype).removeprefix("torch.")
         packed = replace(teacher, model=copy.deepcopy(teacher.model))
         pack_layers(packed.model, dtype)
-        yield f"by length, {precision}", _by_length(packed, teacher_scorer(packed, dtype), batch_pieces)
+        yield f"by length, {precision}", _by_length(packed, teacher_predictor(packed, dtype), batch_pieces)
     if device == "cpu" and teacher.model.config.model_type in GRAPH_FAMILIES:
         tell(Event(STAGE, "makes the teacher's int8 graph"))
-        yield "by length, ONNX Runtime int8", _by_length(teacher, int8_scorer(teacher), batch_pieces)
+        yield "by length, ONNX Runtime int8", _by_length(teacher, int8_predictor(teacher), batch_pieces)
 
 
-def _by_length(teacher: Teacher, scorer: Scorer, batch_pieces: int) -> Callable[[Sequence[Sequence[str]]], object]:
+def _by_length(
+    teacher: Teacher, predictor: Predictor, batch_pieces: int
+) -> Callable[[Sequence[Sequence[str]]], object]:
     def label(sentences: Sequence[Sequence[str]]) -> object:
         n_tags = len(teacher.scheme.tags)
-        return score_words(scorer, teacher.encoder, sentences, n_tags=n_tags, batch_pieces=batch_pieces)
+        return compute_word_logits(predictor, teacher.encoder, sentences, n_tags=n_tags, batch_pieces=batch_pieces)
 
     return label
 
 
-def _label_in_order(teacher: Teacher, scorer: Scorer, sentences: Sequence[Sequence[str]]) -> None:
+def _label_in_order(teacher: Teacher, predictor: Predictor, sentences: Sequence[Sequence[str]]) -> None:
     """What a data loader with dynamic padding does: each batch as long as its longest sentence."""
     encoded = teacher.encoder.encode(sentences)
     for start in range(0, encoded.n_rows, _BATCH):
-        scorer(teacher.encoder.collate(encoded, np.arange(start, min(start + _BATCH, encoded.n_rows))))
+        predictor(teacher.encoder.collate(encoded, np.arange(start, min(start + _BATCH, encoded.n_rows))))
 
 
 def _useful(lengths: np.ndarray[Any, np.dtype[np.int64]], *, in_order: bool, batch_pieces: int) -> float:

@@ -10,8 +10,8 @@ import torch
 from transformers import BertConfig, BertForTokenClassification, PreTrainedModel, PreTrainedTokenizerFast
 
 from xtremedistil_ner.errors import UsageError
-from xtremedistil_ner.evaluation.open_model import count_parameters
 from xtremedistil_ner.labels import LabelScheme
+from xtremedistil_ner.models.student import count_parameters
 from xtremedistil_ner.models.student_config import read_config, read_scheme
 from xtremedistil_ner.models.teacher import Teacher, load_teacher
 from xtremedistil_ner.pieces.encoder import load_encoder

@@ -172,7 +172,7 @@ def _time_loader(job: _Job, updates: int, clock: Clock) -> float:
         for part in micro_batches(rows, source.plan.lengths[rows], _MICRO_BATCH_PIECES, cost=source.cost):
             batch = job.encoder.collate(job.encoded, useful[part])
             torch.from_numpy(batch.input_ids), torch.from_numpy(batch.attention_mask)
-            positions = job.encoded.scored_positions(batch)
+            positions = job.encoded.predicted_positions(batch)
             covered = job.store.covered_at(positions)
             torch.from_numpy(job.store.logits_at(positions[covered]))
     return (clock() - begin) / updates

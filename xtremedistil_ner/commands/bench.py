@@ -71,10 +71,10 @@ def bench(
 
 
 def _format(record: dict[str, Any], written: Path) -> str:
-    from xtremedistil_ner.commands.terminal import format_comparison
+    from xtremedistil_ner.commands.terminal import format_tables
     from xtremedistil_ner.report.speed import speed_tables
 
-    return format_comparison(speed_tables(record)) + f"\n\nwrote {written}"
+    return format_tables(speed_tables(record)) + f"\n\nwrote {written}"
 
 
 def _default_folder(export: Path) -> Path:

@@ -78,7 +78,8 @@ def evaluate(
 ) -> None:
     """Score a model per language by strict entity F1."""
     codes, options, mapping = read_languages(langs), read_columns(columns), _read_types(types)
-    from xtremedistil_ner.commands.terminal import TerminalReporter, format_scores
+    from xtremedistil_ner.commands.terminal import TerminalReporter, format_tables
+    from xtremedistil_ner.report.tables import model_tables
     from xtremedistil_ner.stages.evaluate import evaluate_model
 
     with TerminalReporter(quiet=as_json) as tell:
@@ -93,7 +94,7 @@ def evaluate(
             graph=precision,
             tell=tell,
         )
-    echo(scores if as_json else format_scores(scores))
+    echo(scores if as_json else format_tables(model_tables(scores)))
 
 
 @corpus_app.command("check")

@@ -202,11 +202,11 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Compare runs: scores, retention, size, time, significance."""
-    from xtremedistil_ner.commands.terminal import format_comparison
+    from xtremedistil_ner.commands.terminal import format_tables
     from xtremedistil_ner.report.compare import compare_runs, comparison_tables, open_runs
 
     compared = compare_runs(open_runs(runs))
-    echo(compared if as_json else format_comparison(comparison_tables(compared)))
+    echo(compared if as_json else format_tables(comparison_tables(compared)))
 
 
 @runs_app.command()

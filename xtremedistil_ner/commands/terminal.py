@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from xtremedistil_ner.languages import count_languages
 from xtremedistil_ner.report.caveats import about_weak_student
-from xtremedistil_ner.report.tables import about_means, about_missing_entities, is_scored, percent
+from xtremedistil_ner.report.tables import SYNTHETIC, models_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,6 @@ LINE_INTERVAL_S = 10.0
 _QUIET_S = 2.0
 _BAR_EVERY = 100  # texts
 _MOST_NAMES = 50
-_SYNTHETIC = "synthetic: these numbers come from generated text and say nothing about real text."
 
 
 class TerminalReporter:
@@ -232,58 +231,8 @@ def format_stats(stats: Sequence[SplitStats]) -> str:
     return "\n".join((format_table(rows), *skipped, *_format_notes(stats)))
 
 
-def format_scores(model: Mapping[str, Any]) -> str:
-    """One entry of the report's `models`: a line per language, then the macro mean. Units: F1 in per cent."""
-    rows = [("language", "precision", "recall", "F1", "95 % interval", "entities", "words lost")]
-    for language, scores in model["languages"].items():
-        interval = f"{percent(scores['f1_low'])} - {percent(scores['f1_high'])}"
-        precision, recall, f1 = (percent(scores[name]) for name in ("precision", "recall", "f1"))
-        if not is_scored(scores):
-            precision = recall = f1 = interval = "–"
-        rows.append((language, precision, recall, f1, interval, str(scores["support"]), str(scores["words_lost"])))
-    rows.append(("macro", "", "", percent(model["macro_f1"]), "", "", ""))
-    text = format_table(rows)
-    if "paper_protocol" in model:
-        text += "\n\n" + _format_paper_protocol(model["paper_protocol"])
-    if note := about_missing_entities([model]):
-        text += f"\n{note}"
-    return text + (f"\n{_SYNTHETIC}" if model.get("synthetic") else "")
-
-
-def _format_paper_protocol(scores: Mapping[str, Any]) -> str:
-    """The scores of the papers' protocol. Units: per cent."""
-    rows = [("papers' protocol", "precision", "recall", "F1", "entities")]
-    for language, found in scores["languages"].items():
-        cells = (percent(found[name]) for name in ("precision", "recall", "f1"))
-        rows.append((language, *cells, str(found["support"])))
-    rows.append(("macro", "", "", percent(scores["macro_f1"]), ""))
-    return format_table(rows)
-
-
-def format_models(report: Mapping[str, Any]) -> str:
-    """The models of a report beside each other: F1 per language, retention, size. Units: per cent."""
-    models: Mapping[str, Any] = report["models"]
-    retention: Mapping[str, Any] = report.get("retention") or {}
-    languages = dict.fromkeys(language for model in models.values() for language in model["languages"])
-    rows = [["language", *models, "retention"]]
-    for language in languages:
-        scores = [model["languages"].get(language) for model in models.values()]
-        f1 = [percent(score["f1"] if score and is_scored(score) else None) for score in scores]
-        rows.append([language, *f1, percent(retention.get("languages", {}).get(language))])
-    rows.append(["macro", *(percent(model["macro_f1"]) for model in models.values()), percent(retention.get("macro"))])
-    rows.append(["parameters", *(f"{model['parameters']:,}" for model in models.values()), ""])
-    text = format_table(rows)
-    if report.get("compression") is not None:
-        text += f"\ncompression: {report['compression']:.1f}x"
-    for note in filter(None, (about_weak_student(models), about_means(models))):
-        text += f"\n{note}"
-    if report["synthetic"]:
-        text += f"\n{_SYNTHETIC}"
-    return text
-
-
-def format_comparison(tables: Sequence[Table]) -> str:
-    """Runs side by side, table after table."""
+def format_tables(tables: Sequence[Table]) -> str:
+    """Table after table, each below its title and above its note."""
     parts = []
     for table in tables:
         parts += [table.title] if table.title else []
@@ -291,9 +240,16 @@ def format_comparison(tables: Sequence[Table]) -> str:
     return "\n".join(parts).rstrip()
 
 
+def format_models(report: Mapping[str, Any]) -> str:
+    """The models of a report beside each other, and what must be said before the student is used."""
+    models: Mapping[str, Any] = report["models"]
+    warnings = (about_weak_student(models), SYNTHETIC if report["synthetic"] else "")
+    return "\n".join((format_tables([models_table(report, models)]), *filter(None, warnings)))
+
+
 def format_findings(findings: Sequence[Finding]) -> str:
     """What `xner doctor` found, a line each."""
-    return format_table([("", "state", ""), *((found.name, found.state, found.text) for found in findings)])
+    return format_table([("", "state", ""), *((finding.name, finding.state, finding.text) for finding in findings)])
 
 
 def format_result(result: PipelineResult, out: Path) -> str:

@@ -13,6 +13,7 @@ from operator import attrgetter
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
+from transformers import PreTrainedConfig
 
 from xtremedistil_ner.distillation.strategies import needs_projection
 from xtremedistil_ner.errors import RecipeError
@@ -20,7 +21,13 @@ from xtremedistil_ner.models.crf import Crf
 from xtremedistil_ner.models.embeddings import carry_embeddings
 from xtremedistil_ner.models.kinds import KINDS, StudentNetwork
 from xtremedistil_ner.models.teacher import Teacher, piece_embeddings, start_teacher
-from xtremedistil_ner.models.transformer import TransformerStudent, part_of_bert, student_of_bert
+from xtremedistil_ner.models.transformer import (
+    TransformerShape,
+    TransformerStudent,
+    choose_layers,
+    shape_of_bert,
+    student_of_bert,
+)
 from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES
 from xtremedistil_ner.recipe.model_sections import StudentSection
 from xtremedistil_ner.recipe.schema import Recipe
@@ -52,6 +59,23 @@ def require_width(section: StudentSection, *, teacher_width: int) -> None:
             f"student.{field} {width}: an SVD of the teacher's embeddings has at most {teacher_width} columns. "
             "Take fewer, or student.embeddings: random."
         )
+
+
+def part_of_bert(
+    section: StudentSection, config: PreTrainedConfig, *, tags: int
+) -> tuple[TransformerShape, tuple[int, ...]]:
+    """What a student takes of the teacher or of a checkpoint of its own: the shape, and which layers, from 1.
+
+    Raises: RecipeError for another architecture, for layers that it lacks, and for too long windows.
+    """
+    start = section.transformer
+    is_teacher = start.checkpoint is None
+    origin = (
+        "student.transformer.start: teacher" if is_teacher else f"student.transformer.checkpoint {start.checkpoint}"
+    )
+    shape = shape_of_bert(config, origin=origin, tags=tags, max_pieces=section.max_pieces, dropout=section.dropout)
+    n_layers = start.layers if is_teacher else shape.layers
+    return shape, choose_layers(n_layers, start.teacher_layers, available=shape.layers)
 
 
 def _new_random(

@@ -85,12 +85,12 @@ class Distillation:
         for start in range(0, len(mine), 256):
             part = mine[start : start + 256]
             encoded = self.encoder.encode(part)
-            rows = np.flatnonzero(encoded.scored_words())
+            rows = np.flatnonzero(encoded.predicted_words())
             if not len(rows):
                 continue
             hidden, batch = self._student_words(encoded, rows)
             states, covered = self._teacher_words(part)
-            scored = torch.from_numpy(encoded.scored_positions(batch)).to(hidden.device)
+            scored = torch.from_numpy(encoded.predicted_positions(batch)).to(hidden.device)
             keep = covered[scored]
             total[0] += self._compare_states(self.network.represent(hidden[keep]), states[scored][keep])
             total[1] += keep.sum()
@@ -105,13 +105,13 @@ class Distillation:
 
         def loss(rows: NDArray[np.int64]) -> Tensor:
             hidden, batch = self._student_words(encoded, rows)
-            gold = put_on(hidden.device, tags[encoded.scored_positions(batch)].astype(np.int64))
+            gold = put_on(hidden.device, tags[encoded.predicted_positions(batch)].astype(np.int64))
             logits = self.network.classify(hidden)
             if self.network.crf is None:
                 return label_loss(logits, gold)
             return self.network.crf.loss(logits, gold, _word_rows(encoded, batch, batch.word_mask.sum(axis=1)))
 
-        return self._source("labels", encoded, encoded.scored_words(), loss)
+        return self._source("labels", encoded, encoded.predicted_words(), loss)
 
     def _transfer_source(self, name: Loss) -> Source:
         if self.transfer is None:
@@ -122,7 +122,7 @@ class Distillation:
             hidden, batch = self._student_words(encoded, rows)
             if name == "representation":
                 return self._representation_loss(encoded, batch, hidden)
-            positions = encoded.scored_positions(batch)
+            positions = encoded.predicted_positions(batch)
             covered = self.store.covered_at(positions)
             teacher_logits = put_on(hidden.device, self.store.logits_at(positions[covered]))
             places = put_on(hidden.device, np.flatnonzero(covered))  # a mask would make a GPU count it first
@@ -200,7 +200,7 @@ class Distillation:
         batch = encoder.collate(encoded, np.arange(encoded.n_rows))
         device = self.teacher.model.device
         found = teacher_states(self.teacher, self.teacher_layer, self.dtype)(batch)
-        positions = torch.from_numpy(encoded.scored_positions(batch)).to(device)
+        positions = torch.from_numpy(encoded.predicted_positions(batch)).to(device)
         states = torch.zeros(encoded.n_words, found.shape[-1], device=device)
         states[positions] = found[torch.from_numpy(batch.word_mask).to(device)]
         covered = torch.zeros(encoded.n_words, dtype=torch.bool, device=device)

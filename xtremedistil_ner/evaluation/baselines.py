@@ -1,7 +1,7 @@
-"""Two taggers that know half of the matter: names without contexts, and contexts without names.
+"""Two taggers that each know one half: names without contexts, and contexts without names.
 
-What they reach says how much of a corpus is remembering, and stands beside teacher and student in the report of a demo
-run. Both are counts over the training sentences of one language: 4 µs a training word, 17 µs a tagged one.
+Their F1 shows how much of a corpus can be memorised. The report of a demo run has it beside teacher and student.
+Both are counts over the training sentences of one language: 4 µs a training word, 17 µs a tagged one.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def learn_contexts(train: Sequence[Sentence]) -> TagWords:
     """Count which tag a word has between which neighbours, names masked; back off where a context is new.
 
     A word is masked unless train has it twice or more, and in lower case or most often outside entities. So the tagger
-    sees where a name stands and that it is capitalised, and never which it is.
+    sees where a name is and that it is capitalised, and never which name it is.
     """
     known = _context_words(train)
     scheme = LabelScheme.from_tags(tag for sentence in train for tag in sentence.tags or ())

@@ -1,4 +1,4 @@
-"""Bootstrap over sentences: intervals of F1, of what a student keeps, and of the difference between two models.
+"""Bootstrap over sentences: intervals of F1, of retention, and of the difference between two models.
 
 Sentences with the same counts are interchangeable, so a resample is one multinomial draw over the distinct rows (a few
 dozen to a few hundred, however many sentences there are) instead of an index per sentence. Models that were scored on
@@ -39,8 +39,8 @@ def f1_of(counts: npt.NDArray[Any]) -> Floats:
 
     Shapes: counts (..., 3) [correct, predicted, gold]; result (...).
     """
-    found = counts[..., 1] + counts[..., 2]
-    return np.asarray(2 * counts[..., 0] / np.maximum(found, 1), dtype=np.float64)
+    entities = counts[..., 1] + counts[..., 2]
+    return np.asarray(2 * counts[..., 0] / np.maximum(entities, 1), dtype=np.float64)
 
 
 def has_entities(counts: npt.NDArray[Any]) -> bool:
@@ -102,8 +102,8 @@ def macro_difference(
     change = macro[:, 1] - macro[:, 0]
     low, high = interval(change)
     beyond = min(np.count_nonzero(change <= 0), np.count_nonzero(change >= 0))
-    found = [float(f1_of(second[name].sum(axis=0)) - f1_of(first[name].sum(axis=0))) for name in draws]
-    return Difference(float(np.mean(found)), low, high, min(1.0, 2 * max(int(beyond), 1) / resamples))
+    changes = [float(f1_of(second[name].sum(axis=0)) - f1_of(first[name].sum(axis=0))) for name in draws]
+    return Difference(float(np.mean(changes)), low, high, min(1.0, 2 * max(int(beyond), 1) / resamples))
 
 
 def _paired_draws(

@@ -1,4 +1,4 @@
-"""What a model takes for what: entities that are not right, each with the prediction that stands in its place.
+"""Confusions of a model: entities that are not right, each with the prediction that replaces it.
 
 An entity that is not right is paired with the wrong prediction that shares most words with it, the earlier one of
 equals; what shares words with nothing is missed or spurious. Spans are read strictly, as the scores read them.
@@ -35,23 +35,23 @@ def count_confusions(
     Shapes: gold, predicted one (words,) array of tag ids per sentence.
     """
     counts: Counter[Confusion] = Counter()
-    for right, found in zip(gold, predicted, strict=True):
-        if not np.array_equal(right, found):
-            counts.update(_confusions(spans_of(right, scheme), spans_of(found, scheme)))
+    for gold_ids, predicted_ids in zip(gold, predicted, strict=True):
+        if not np.array_equal(gold_ids, predicted_ids):
+            counts.update(_confusions(spans_of(gold_ids, scheme), spans_of(predicted_ids, scheme)))
     return counts
 
 
 def _confusions(gold: Sequence[Span], predicted: Sequence[Span]) -> Iterable[Confusion]:
-    wrong = [span for span in gold if span not in predicted]
-    found = [span for span in predicted if span not in gold]
-    pairs = ((_shared_words(one, other), one, other) for one in wrong for other in found)
+    missed = [span for span in gold if span not in predicted]
+    spurious = [span for span in predicted if span not in gold]
+    pairs = ((_shared_words(one, other), one, other) for one in missed for other in spurious)
     for shared, one, other in sorted(pairs, key=lambda pair: (-pair[0], pair[1].start, pair[2].start)):
-        if shared and one in wrong and other in found:
-            wrong.remove(one)
-            found.remove(other)
+        if shared and one in missed and other in spurious:
+            missed.remove(one)
+            spurious.remove(other)
             yield Confusion(one.type, other.type, _kind(one, other))
-    yield from (Confusion(span.type, None, "missed") for span in wrong)
-    yield from (Confusion(None, span.type, "spurious") for span in found)
+    yield from (Confusion(span.type, None, "missed") for span in missed)
+    yield from (Confusion(None, span.type, "spurious") for span in spurious)
 
 
 def _shared_words(one: Span, other: Span) -> int:

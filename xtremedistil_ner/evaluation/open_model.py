@@ -6,19 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from xtremedistil_ner.errors import ModelError, UsageError
 from xtremedistil_ner.labels import LabelScheme, Transitions
 from xtremedistil_ner.models.pretrained import load_config, longest_window
-from xtremedistil_ner.models.student import load_student, student_scorer
+from xtremedistil_ner.models.student import count_parameters, load_student, student_predictor
 from xtremedistil_ner.models.student_config import is_student
 from xtremedistil_ner.models.teacher_labels import types_of_labels
 from xtremedistil_ner.models.voting import Vote, load_votes, vote_on_words
 from xtremedistil_ner.pieces.encoder import PieceEncoder
-from xtremedistil_ner.pieces.scorer import Scorer, score_words
+from xtremedistil_ner.pieces.predictor import Predictor, WordLogits, compute_word_logits
 from xtremedistil_ner.processes.precision import dtype_of, precision_on
 from xtremedistil_ner.processes.world import current_processes
 from xtremedistil_ner.recipe.model_sections import TeacherSection
@@ -28,7 +26,6 @@ from xtremedistil_ner.tagging.export_reader import GraphPrecision, is_export, ve
 from xtremedistil_ner.tagging.tagger import Tagger
 
 Words = Sequence[Sequence[str]]
-WordLogits = tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64]]
 
 _BATCH_PIECES = 8192
 _GIVE = "Give a teacher, student or export folder."
@@ -38,8 +35,7 @@ _GIVE = "Give a teacher, student or export folder."
 class ScoredModel:
     """A model ready to be scored. Units: `parameters` counts every weight, of all models that vote.
 
-    `word_logits(sentences, cut_at)` gives logits (words, tags) float32, covered (words,) bool and offsets
-    (sentences + 1,); the model reads the first `cut_at` pieces of each sentence, and with None all of it.
+    `word_logits(sentences, cut_at)` reads the first `cut_at` pieces of each sentence, and with None all of it.
     `transitions` (tags + 1, tags) is what decoding adds, if the model has a CRF.
     """
 
@@ -86,7 +82,7 @@ def open_model(
     if is_export(folder):
         parameters = int(verify_export(folder)["parameters"])
         tagger = Tagger.from_pretrained(folder, precision=graph, threads=torch.get_num_threads())
-        return _one_model(tagger.scorer, tagger.encoder, tagger.scheme, parameters, tagger.transitions)
+        return _one_model(tagger.predictor, tagger.encoder, tagger.scheme, parameters, tagger.transitions)
     if graph is not None:
         raise UsageError(f"{folder}: {graph} is a graph of an export, and this is none. Give a run's export folder.")
     if (folder / MANIFEST).exists():
@@ -95,10 +91,8 @@ def open_model(
     device = current_processes().device
     if is_student(config):
         student = load_student(folder)
-        learnt = 0 if student.transitions is None else student.transitions.size
-        parameters = count_parameters(student.network) + learnt
-        scorer = student_scorer(student.network, device=device)
-        return _one_model(scorer, student.encoder, student.scheme, parameters, student.transitions)
+        predictor = student_predictor(student.network, device=device)
+        return _one_model(predictor, student.encoder, student.scheme, student.parameters, student.transitions)
     labels = config.get("id2label")
     scheme = LabelScheme(types_of_labels(map(str, labels.values())) if isinstance(labels, dict) else ())
     if not scheme.types:
@@ -110,17 +104,12 @@ def open_model(
     return _voting_models(votes, dtype_of(precision_on(device, precision)))
 
 
-def count_parameters(network: torch.nn.Module) -> int:
-    """All weights of a network, embeddings included."""
-    return sum(weight.numel() for weight in network.parameters())
-
-
 def _one_model(
-    scorer: Scorer, encoder: PieceEncoder, scheme: LabelScheme, parameters: int, transitions: Transitions | None
+    predictor: Predictor, encoder: PieceEncoder, scheme: LabelScheme, parameters: int, transitions: Transitions | None
 ) -> ScoredModel:
     def word_logits(sentences: Words, cut_at: int | None) -> WordLogits:
         used = encoder if cut_at is None else encoder.cut_at(cut_at)
-        return score_words(scorer, used, sentences, n_tags=len(scheme.tags), batch_pieces=_BATCH_PIECES)
+        return compute_word_logits(predictor, used, sentences, n_tags=len(scheme.tags), batch_pieces=_BATCH_PIECES)
 
     return ScoredModel(word_logits, scheme, parameters, transitions)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -72,10 +73,11 @@ def score_split(
         words = [sentence.words for sentence in sentences]
         gold = [corpus.scheme.encode(sentence.tags or ()) for sentence in sentences]
         mapped = corpus.scheme.encode(map_types(model.scheme.tags, _for_models(corpus.types)))
-        logits, covered, offsets = model.word_logits(words, None)
-        predicted = np.split(mapped[decode_sentences(logits, offsets, model.scheme, model.transitions)], offsets[1:-1])
+        word_logits = model.word_logits(words, None)
+        tags = mapped[decode_sentences(word_logits.logits, word_logits.offsets, model.scheme, model.transitions)]
+        predicted = np.split(tags, word_logits.offsets[1:-1])
         counts = span_counts(gold, predicted, corpus.scheme)
-        lost = int(np.count_nonzero(~covered))
+        lost = int(np.count_nonzero(~word_logits.covered))
         result.languages[language] = score_language(
             counts, corpus.scheme, bootstrap=bootstrap, seed=seed, words_lost=lost
         )
@@ -95,23 +97,23 @@ def _paper_counts(
     As there: a sentence is cut at 32 pieces, special pieces included where the model has them, and its gold tags are
     cut with it, so that an entity behind the cut counts nowhere and one across it is shortened; a word without a piece
     has no label; every piece takes the tag that scores highest, whether or not the sequence is legal (a CRF gives its
-    best path); a continuation piece goes on with its word's entity and is never one of its own; a stray `I-X` starts
+    best path); a continuation piece continues its word's entity and never begins one; a stray `I-X` starts
     an entity, and so does a change of type.
 
     Not as there: our models label words, by their first pieces, while the papers' predict a label for each continuation
     piece too, which can end an entity inside a word; sentences keep their borders, while the papers' code joins all of
-    them, shuffled, so that an entity may go on from one sentence into the next. Which release made the papers' tables,
+    them, shuffled, so that an entity may extend from one sentence into the next. Which release made the papers' tables,
     and whether the teacher's were counted by the same code, is not published.
 
     Shapes: mapped (tags of the model,), their ids in `scheme`, which gold tags have; result (sentences, types, 3).
     """
-    logits, covered, offsets = model.word_logits(words, PAPER_PIECES)
-    gold_kept, predicted = [], []
-    for tags, start, stop in zip(gold, offsets[:-1], offsets[1:], strict=True):
-        keep = covered[start:stop]
-        scores = logits[start:stop][keep]
-        gold_kept.append(tags[keep])
+    word_logits = model.word_logits(words, PAPER_PIECES)
+    gold_read, predicted = [], []
+    for tags, (start, stop) in zip(gold, pairwise(word_logits.offsets), strict=True):
+        covered = word_logits.covered[start:stop]
+        logits = word_logits.logits[start:stop][covered]
+        gold_read.append(tags[covered])
         is_free = model.transitions is None
-        best = scores.argmax(axis=1) if is_free else decode_tags(scores, model.scheme, model.transitions)
+        best = logits.argmax(axis=1) if is_free else decode_tags(logits, model.scheme, model.transitions)
         predicted.append(mapped[best])
-    return span_counts(gold_kept, predicted, scheme, rules="conlleval")
+    return span_counts(gold_read, predicted, scheme, rules="conlleval")

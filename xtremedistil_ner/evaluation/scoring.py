@@ -5,7 +5,7 @@ F1 per language, then the mean and the population standard deviation over the la
 F1 is 0 whatever a model does. The counts equal those of seqeval's `mode="strict", scheme=IOB2` (a test holds them
 equal) and come from array operations, because training looks at dev every few hundred updates. Everything after the
 counts needs the counts alone, never the tags again. 0/0 is 0.0 throughout: no score is
-ever NaN. conlleval's way of reading spans stands beside the strict one, for the papers' protocol and for nothing else.
+ever NaN. conlleval's way of reading spans serves the papers' protocol and nothing else.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def span_counts(
     """
     lengths = _common_lengths(gold, predicted)
     sentence_of = np.repeat(np.arange(len(lengths)), lengths)
-    gold_type, gold_stop = _starts(gold, sentence_of, scheme, rules)
-    predicted_type, predicted_stop = _starts(predicted, sentence_of, scheme, rules)
+    gold_type, gold_stop = _read_entities(gold, sentence_of, scheme, rules)
+    predicted_type, predicted_stop = _read_entities(predicted, sentence_of, scheme, rules)
     is_gold, is_predicted = gold_type >= 0, predicted_type >= 0
     is_correct = is_gold & (gold_type == predicted_type) & (gold_stop == predicted_stop)
     n_types = len(scheme.types)
@@ -118,7 +118,7 @@ def macro_f1(counts: Mapping[str, Counts]) -> float:
 
     Shapes: counts per language (..., 3) [correct, predicted, gold].
     """
-    f1 = [micro_f1(found) for found in counts.values() if has_entities(found)]
+    f1 = [micro_f1(of_language) for of_language in counts.values() if has_entities(of_language)]
     return float(np.mean(f1)) if f1 else 0.0
 
 
@@ -145,27 +145,31 @@ def _common_lengths(gold: IdSequences, predicted: IdSequences) -> npt.NDArray[np
     return lengths
 
 
-def _starts(
+def _read_entities(
     sentences: IdSequences, sentence_of: npt.NDArray[np.int64], scheme: LabelScheme, rules: SpanRules
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Type and stop of the entity that starts at each word, all sentences end to end; type -1 where none starts.
 
-    A word goes on from the one before if it is `I-X` after `B-X` or `I-X` of its sentence; an entity stops at the
-    next word that does not. A stray `I-X` does not go on and is no `B-`, so, read strictly, it and its followers
+    A word continues the one before if it is `I-X` after `B-X` or `I-X` of its sentence; an entity stops at the
+    next word that does not. A stray `I-X` continues nothing and is no `B-`, so, read strictly, it and its followers
     belong to no entity; to conlleval it is the start of one.
     """
+    # Four words of one sentence, B-PER I-PER O I-LOC, whose ids are [1, 2, 0, 4]: continues is [False, True, False,
+    # False], so the words that continue nothing are borders = [0, 2, 3], with 4 added for the end, and stop is
+    # [2, 0, 3, 4], each border's next one. Strictly, only word 0 begins an entity: kind is [0, -1, -1, -1]. To
+    # conlleval word 3 begins one too: kind is [0, -1, -1, 1].
     ids = np.concatenate([np.asarray(tags, dtype=np.int64) for tags in sentences] or [np.zeros(0, dtype=np.int64)])
     unknown = np.flatnonzero((ids < 0) | (ids >= len(scheme.tags)))
     if len(unknown):
         where, number = sentence_of[unknown[0]], ids[unknown[0]]
         raise UsageError(f"sentence {where} (from 0): tag id {number}. Ids go from 0 to {len(scheme.tags) - 1}.")
-    goes_on = np.zeros(len(ids), dtype=bool)
-    goes_on[1:] = scheme.may_follow[ids[:-1], ids[1:]] & (ids[1:] % 2 == 0) & (ids[1:] > 0)
-    goes_on[1:] &= sentence_of[1:] == sentence_of[:-1]
-    borders = np.append(np.flatnonzero(~goes_on), len(ids))
+    continues = np.zeros(len(ids), dtype=bool)
+    continues[1:] = scheme.may_follow[ids[:-1], ids[1:]] & (ids[1:] % 2 == 0) & (ids[1:] > 0)
+    continues[1:] &= sentence_of[1:] == sentence_of[:-1]
+    borders = np.append(np.flatnonzero(~continues), len(ids))
     kind = np.full(len(ids), -1, dtype=np.int64)
     stop = np.zeros(len(ids), dtype=np.int64)
-    begins = ids % 2 == 1 if rules == "strict" else (ids > 0) & ~goes_on
+    begins = ids % 2 == 1 if rules == "strict" else (ids > 0) & ~continues
     kind[begins] = (ids[begins] - 1) // 2
     stop[borders[:-1]] = borders[1:]
     return kind, stop

@@ -15,12 +15,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from xtremedistil_ner.addresses import without_secrets
 from xtremedistil_ner.export.int8_verdict import MAX_MACRO_DROP, Int8Verdict
 from xtremedistil_ner.labels import LabelScheme
-from xtremedistil_ner.languages import language_name
 from xtremedistil_ner.models.kinds import StudentShape, kind_of
 from xtremedistil_ner.models.student import WEIGHTS_FILE
 from xtremedistil_ner.names import escape_markdown
 from xtremedistil_ner.report.caveats import about_weak_student
-from xtremedistil_ner.report.tables import percent
+from xtremedistil_ner.report.markdown import format_table
+from xtremedistil_ner.report.tables import Table, models_table, named, percent
 from xtremedistil_ner.tagging.export_reader import GRAPH_FILES
 
 _TEMPLATE = "card.md.jinja"
@@ -40,13 +40,12 @@ def format_card(
 ) -> str:
     """The text of the folder's `README.md`, whose other files are `files`.
 
-    Without a report it has no scores and no languages. The snippets run as they stand, from inside the folder.
+    Without a report it has no scores and no languages. The snippets run unchanged inside the folder.
     """
     kind = kind_of(shape)
     for_transformers = not kind.is_own
     library = "transformers" if for_transformers else "xtremedistil-ner"
     models = report["models"] if report else {}
-    student = models.get("student", {"languages": {}})
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=False,  # it is Markdown; what comes from outside goes through `escaped`
@@ -55,12 +54,7 @@ def format_card(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {
-        "escaped": escape_markdown,
-        "language": _named,
-        "percent": percent,
-        "points": format_points,
-    }
+    environment.filters |= {"escaped": escape_markdown, "table": format_table}
     return environment.get_template(_TEMPLATE).render(
         front_matter=_front_matter(report, licence=licence, recipe_name=recipe_name, library=library),
         recipe_name=recipe_name,
@@ -69,12 +63,10 @@ def format_card(
         report=report,
         weak=about_weak_student(models) if report else "",
         split=_split(report) if report else "",
-        student=student,
-        teacher=models.get("teacher", {}),
-        kept=report.get("retention", {}) if report else {},
-        unscored=[code for code, scores in student["languages"].items() if not scores["support"]],
-        verdict=verdict,
+        scores=models_table(report, ("teacher", "student")) if report else None,
         decision=_format_decision(verdict) if verdict else "",
+        int8=_int8_table(verdict) if verdict and verdict.float32 else None,
+        dropping=[named(code) for code in verdict.dropping] if verdict else [],
         max_pieces=max_pieces,
         has_crf=has_crf,
         for_transformers=for_transformers,
@@ -122,7 +114,7 @@ def _result(metric: str, value: float, *, language: str | None, corpus: str, spl
 
 
 def _corpus_name(report: Mapping[str, Any]) -> str:
-    """A corpus's id on the Hub, or the last part of its path: the rest of it is nobody's business."""
+    """A corpus's id on the Hub, or the last part of its path: the rest of it stays private."""
     try:
         corpus = report["run"]["recipe"]["corpus"]
         return (
@@ -150,8 +142,14 @@ def _format_decision(verdict: Int8Verdict) -> str:
     return f"{reason}; it was not published."
 
 
-def _named(code: str) -> str:
-    return escape_markdown(f"{language_name(code)} ({code})")
+def _int8_table(verdict: Int8Verdict) -> Table:
+    """F1 of both graphs on dev, and the change in points."""
+    rows = [
+        (named(code), percent(before), percent(verdict.int8[code]), format_points(verdict.int8[code] - before))
+        for code, before in verdict.float32.items()
+    ]
+    mean = ("mean", "", "", format_points(-(verdict.macro_drop or 0.0)))
+    return Table("", ("language", "float32", "int8", "change"), (*rows, mean))
 
 
 def format_points(change: float) -> str:

@@ -18,7 +18,7 @@ from xtremedistil_ner.labels import LabelScheme, Transitions, decode_tags, legal
 from xtremedistil_ner.models.student import LoadedStudent
 from xtremedistil_ner.names import escape_markdown
 from xtremedistil_ner.pieces.encoder import cut_into_windows
-from xtremedistil_ner.pieces.scorer import NEVER
+from xtremedistil_ner.pieces.predictor import NEVER
 from xtremedistil_ner.run_folder.files import write_json
 from xtremedistil_ner.tagging.tagger import type_probabilities
 
@@ -139,12 +139,12 @@ def _word_logits(scheme: LabelScheme) -> dict[str, NDArray[np.float32]]:
         }
         for y in other:
             texts["I- after another type"] = [f"B-{x}", f"I-{y}", f"I-{y}", f"I-{x}", f"I-{x}"]
-    return {name: _logits_that_favour(wanted, scheme.tags) for name, wanted in texts.items()}
+    return {name: _logits_that_favour(best, scheme.tags) for name, best in texts.items()}
 
 
-def _logits_that_favour(wanted: list[str], tags: tuple[str, ...]) -> NDArray[np.float32]:
-    logits = np.full((len(wanted), len(tags)), NEVER, dtype=np.float32)
-    for word, best in enumerate(wanted):
+def _logits_that_favour(best_tags: list[str], tags: tuple[str, ...]) -> NDArray[np.float32]:
+    logits = np.full((len(best_tags), len(tags)), NEVER, dtype=np.float32)
+    for word, best in enumerate(best_tags):
         if best == "no piece":
             logits[word, 0] = 0.0
             continue

@@ -1,6 +1,6 @@
-"""The folder that a tagging service loads: student, ONNX graphs, model card, and a manifest that vouches for them.
+"""The folder that a tagging service loads: student, ONNX graphs, model card, and a manifest with their sha256.
 
-It has no time and no machine in it: equal students and reports give equal bytes.
+Nothing in it depends on time or machine: equal students and reports give equal bytes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from xtremedistil_ner import __version__
-from xtremedistil_ner.evaluation.open_model import count_parameters
 from xtremedistil_ner.export.card import format_card
 from xtremedistil_ner.export.contract import write_contract
 from xtremedistil_ner.export.int8_verdict import Int8Verdict
@@ -42,7 +41,7 @@ def write_export(
     recipe_name: str,
     fingerprint: str | None = None,
 ) -> Int8Verdict | None:
-    """Write a student's export into the empty folder `target`; publishing it is the caller's business.
+    """Write a student's export into the empty folder `target`; the caller publishes it.
 
     `judge` sees the float32 and the int8 tagger when `formats` have `onnx-int8`, and its verdict, which is returned,
     decides whether the int8 graph stays. With `onnxruntime_web`, the folder of that npm package, there is a page that
@@ -57,16 +56,28 @@ def write_export(
             shutil.copyfile(student_folder / name, target / name)
     write_contract(target, student)
     scores = _scores(report)
-    verdict = _write_graphs(
-        student, target, formats, judge, page={"name": recipe_name, "scores": scores, "runtime": onnxruntime_web}
-    )
-    has_crf = student.transitions is not None
+    float32, int8 = target / GRAPH_FILES["float32"], target / GRAPH_FILES["int8"]
+    verdict = _write_graphs(student, target, judge if "onnx-int8" in formats else None)
+    if "triton" in formats:
+        write_triton(target / TRITON_FOLDER, float32, student)
+    if onnxruntime_web is not None:
+        write_web(
+            target / "web",
+            int8 if int8.exists() else float32,
+            student,
+            tokenizer=target / "tokenizer.json",
+            name=recipe_name,
+            scores=scores,
+            runtime=onnxruntime_web,
+        )
+    if "onnx" not in formats:  # the other graphs were made from it
+        float32.unlink()
     card = format_card(
         network.shape,
         student.scheme,
         files=_files(target),
         max_pieces=student.max_pieces,
-        has_crf=has_crf,
+        has_crf=student.transitions is not None,
         report=report,
         verdict=verdict,
         licence=licence,
@@ -78,7 +89,7 @@ def write_export(
         "kind": "export",
         "package_version": __version__,
         **({"fingerprint": fingerprint} if fingerprint else {}),
-        "parameters": count_parameters(network) + (student.transitions.size if student.transitions is not None else 0),
+        "parameters": student.parameters,
         "scores": scores,
         "int8": None if verdict is None else verdict.to_json(),
         "files": {
@@ -90,32 +101,18 @@ def write_export(
     return verdict
 
 
-def _write_graphs(
-    student: LoadedStudent,
-    target: Path,
-    formats: Collection[ExportFormat],
-    judge: JudgeInt8 | None,
-    *,
-    page: Mapping[str, Any],
-) -> Int8Verdict | None:
-    """Write the graph in every format; the float32 one is what the others are made from, wanted or not."""
+def _write_graphs(student: LoadedStudent, target: Path, judge: JudgeInt8 | None) -> Int8Verdict | None:
+    """Write the float32 graph and, with a judge, the int8 one, unless its verdict forbids that."""
     graph = build_graph(student.network, student.scheme, max_pieces=student.max_pieces, transitions=student.transitions)
     float32, int8 = target / GRAPH_FILES["float32"], target / GRAPH_FILES["int8"]
     float32.parent.mkdir()
     write_graph(float32, graph)
-    verdict = None
-    if "onnx-int8" in formats and judge is not None:
-        write_graph(int8, quantise_graph(graph))
-        verdict = judge(*(Tagger.from_graph(path, target) for path in (float32, int8)))
-        if not verdict.is_published:
-            int8.unlink()
-    if "triton" in formats:
-        write_triton(target / TRITON_FOLDER, float32, student)
-    if page["runtime"] is not None:
-        best = int8 if int8.exists() else float32
-        write_web(target / "web", best, student, tokenizer=target / "tokenizer.json", **page)
-    if "onnx" not in formats:
-        float32.unlink()
+    if judge is None:
+        return None
+    write_graph(int8, quantise_graph(graph))
+    verdict = judge(*(Tagger.from_graph(path, target) for path in (float32, int8)))
+    if not verdict.is_published:
+        int8.unlink()
     return verdict
 
 

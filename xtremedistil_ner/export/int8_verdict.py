@@ -20,7 +20,7 @@ NOTABLE_DROP = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Int8Verdict:
-    """Strict dev F1 by language, between 0 and 1, of the float32 and of the int8 graph; `forced`: whatever it costs."""
+    """Strict dev F1 by language, from 0 to 1, of the float32 and the int8 graph; `forced`: publish it in any case."""
 
     float32: Mapping[str, float]
     int8: Mapping[str, float]
@@ -49,7 +49,7 @@ class Int8Verdict:
         return [code for code in self.float32 if self.float32[code] - self.int8[code] > NOTABLE_DROP + 1e-9]
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in the manifest."""
+        """The entry in the manifest."""
         return {
             "published": self.is_published,
             "forced": self.forced and not self.is_good,

@@ -37,7 +37,7 @@ _HIDDEN = -1e9
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """What the nodes need to know beside the weights; `first_position` is that of a row's first piece."""
+    """Sizes that the nodes need beside the weights; `first_position` is that of a row's first piece."""
 
     hidden_width: int
     heads: int

@@ -55,25 +55,25 @@ def _convolution_nodes(
     Shapes: source, target (batch, pieces, width).
     """
     kernel = convolution.kernel_size[0]
-    found = f"{name}_found" if is_residual else target
+    activated = f"{name}_found" if is_residual else target
     nodes = [
         helper.make_node("Mul", [source, "real"], [f"{name}_real"]),
         helper.make_node("Pad", [f"{name}_real", f"{name}_border"], [f"{name}_padded"]),
         *(
             helper.make_node(
                 "Slice",
-                [f"{name}_padded", f"{name}_start_{place}", f"{name}_end_{place}", "pieces_axis"],
-                [f"{name}_neighbour_{place}"],
+                [f"{name}_padded", f"{name}_start_{index}", f"{name}_end_{index}", "pieces_axis"],
+                [f"{name}_neighbour_{index}"],
             )
-            for place in range(kernel)
+            for index in range(kernel)
         ),
         helper.make_node(
-            "Concat", [f"{name}_neighbour_{place}" for place in range(kernel)], [f"{name}_window"], axis=-1
+            "Concat", [f"{name}_neighbour_{index}" for index in range(kernel)], [f"{name}_window"], axis=-1
         ),
         *linear_nodes(f"{name}_window", name, f"{name}_sum"),
-        helper.make_node("Relu", [f"{name}_sum"], [found]),
+        helper.make_node("Relu", [f"{name}_sum"], [activated]),
     ]
-    return [*nodes, helper.make_node("Add", [f"{name}_real", found], [target])] if is_residual else nodes
+    return [*nodes, helper.make_node("Add", [f"{name}_real", activated], [target])] if is_residual else nodes
 
 
 def _convolution_weights(name: str, convolution: nn.Conv1d) -> Weights:
@@ -86,8 +86,8 @@ def _convolution_weights(name: str, convolution: nn.Conv1d) -> Weights:
         f"{name}_b": numbers(cast("nn.Parameter", convolution.bias)),
         f"{name}_border": np.array([0, border, 0, 0, border, 0], dtype=np.int64),
     }
-    for place in range(kernel):
-        behind = (kernel - 1 - place) * step
-        weights[f"{name}_start_{place}"] = np.array([place * step], dtype=np.int64)
-        weights[f"{name}_end_{place}"] = np.array([-behind if behind else _TO_THE_END], dtype=np.int64)
+    for index in range(kernel):
+        behind = (kernel - 1 - index) * step
+        weights[f"{name}_start_{index}"] = np.array([index * step], dtype=np.int64)
+        weights[f"{name}_end_{index}"] = np.array([-behind if behind else _TO_THE_END], dtype=np.int64)
     return weights

@@ -94,5 +94,5 @@ def head_nodes(
 
 def numbers(parameter: Tensor) -> Floats:
     """A weight as float32 numbers."""
-    found: Floats = parameter.detach().float().cpu().numpy()
-    return found
+    values: Floats = parameter.detach().float().cpu().numpy()
+    return values

@@ -30,8 +30,8 @@ dynamic_batching {{ max_queue_delay_microseconds: 5000 }}
 
 def write_triton(folder: Path, graph: Path, student: LoadedStudent) -> None:
     """Write a model repository at `folder` with a copy of the float32 `graph`."""
-    place = folder / MODEL
-    (place / "1").mkdir(parents=True)
-    shutil.copyfile(graph, place / "1" / "model.onnx")
+    model = folder / MODEL
+    (model / "1").mkdir(parents=True)
+    shutil.copyfile(graph, model / "1" / "model.onnx")
     config = _CONFIG.format(model=MODEL, n_tags=len(student.scheme.tags))
-    (place / "config.pbtxt").write_text(config, encoding="utf-8")
+    (model / "config.pbtxt").write_text(config, encoding="utf-8")

@@ -7,31 +7,27 @@ padding stays outside either way, because it only ever follows a row's last piec
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from xtremedistil_ner.models.crf import Crf
 from xtremedistil_ner.models.head import Head, head_layers, new_head, project
+from xtremedistil_ner.models.shape import Share, Size
 
 
 @dataclass(frozen=True, slots=True)
 class BiLstmShape:
     """Sizes of a student. Units: `hidden_width` per direction; `representation_width` is the teacher's width."""
 
-    vocabulary_size: int
-    embedding_width: int
-    hidden_width: int
-    representation_width: int
-    tags: int
-    head: Head = "projected"
-    dropout: float = 0.2
-
-    def to_dict(self) -> dict[str, Any]:
-        """The shape as JSON values."""
-        return asdict(self)
+    vocabulary_size: Size
+    embedding_width: Size
+    hidden_width: Size
+    representation_width: Size
+    tags: Size
+    head: Head
+    dropout: Share
 
 
 class BiLstm(nn.Module):

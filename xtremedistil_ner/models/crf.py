@@ -1,7 +1,7 @@
-"""The optional CRF head of a student: transition scores between tags, which stay legal whatever is learnt.
+"""The optional CRF head of a student: transition scores between tags, which stay legal whatever it learns.
 
-Gold labels teach it, and the posterior loss; other losses on logits compare emissions. At inference nothing of it is in
-the network: a student's logits are its emissions, and whoever decodes adds the transition scores.
+Gold labels and the posterior loss train it; other losses on logits compare emissions. At inference it is no part of
+the network: a student's logits are its emissions, and the decoder adds the transition scores.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from xtremedistil_ner.models.linear_chain import WordRows, legal_transitions, ne
 
 
 class Crf(nn.Module):
-    """Start and transition scores; zeros to begin with, so that a student with and without starts from one place."""
+    """Start and transition scores. They begin as zeros, so that a CRF does not change a new student's tags."""
 
     legality: Tensor
 
@@ -43,12 +43,12 @@ class Crf(nn.Module):
 
 
 def tags_that_decoding_can_give(tags: TagIds, has_piece: NDArray[np.bool_], opens: NDArray[np.bool_]) -> TagIds:
-    """Gold tags where a word without a piece is `O`, as in decoding, and what it cut off begins an entity anew.
+    """Gold tags in which a word without a piece is `O`, as in decoding, and the rest of its entity is a new one.
 
     Shapes: all (words,); opens marks the first word of every sentence.
     """
     result = np.where(has_piece, tags, 0).astype(tags.dtype)
     is_inside = (result > 0) & (result % 2 == 0)
     previous = np.where(opens, 0, np.roll(result, 1))
-    goes_on = (previous == result) | (previous == result - 1)
-    return np.where(is_inside & ~goes_on, result - 1, result).astype(tags.dtype)
+    continues = (previous == result) | (previous == result - 1)
+    return np.where(is_inside & ~continues, result - 1, result).astype(tags.dtype)

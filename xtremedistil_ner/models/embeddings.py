@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models
 from torch import Tensor
 
 _CONTINUES = "##"
-_STARTS = "▁Ġ"  # SentencePiece and byte-level BPE mark the pieces that start a word, WordPiece those that go on
+_STARTS = "▁Ġ"  # SentencePiece and byte-level BPE mark the pieces that start a word, WordPiece the other ones
 
 
 def carry_embeddings(pieces: Sequence[str], tokenizer: Tokenizer, embeddings: Tensor) -> Tensor:
@@ -28,8 +28,8 @@ def carry_embeddings(pieces: Sequence[str], tokenizer: Tokenizer, embeddings: Te
     known = tokenizer.get_vocab()
     unknown = {known[name] for name in ("[UNK]", "<unk>") if name in known}
     for index, piece in enumerate(pieces):
-        own = known.get(piece) if isinstance(tokenizer.model, models.WordPiece) else None
-        ids = [own] if own is not None else _pieces_of(piece, tokenizer, known)
+        same_name = known.get(piece) if isinstance(tokenizer.model, models.WordPiece) else None
+        ids = [same_name] if same_name is not None else _pieces_of(piece, tokenizer, known)
         ids = [number for number in ids if number not in unknown]
         if ids:
             rows[index] = embeddings[ids].mean(dim=0)
@@ -53,8 +53,8 @@ def reduce_by_svd(matrix: Tensor, width: int) -> Tensor:
 def reduce_for_layer_norm(matrix: Tensor, width: int, *, spread: float) -> Tensor:
     """Principal coordinates of `matrix`, of the root mean square `spread`, for a network that normalises its input.
 
-    What all rows share is left out: it would fill most of a normalised row and tell no piece from another. The scale
-    is that of the random position embeddings which are added.
+    The mean of all rows is subtracted: it would fill most of a normalised row and tell no piece from another. The
+    scale is that of the random position embeddings that are added to the result.
 
     Shapes: matrix (pieces, teacher's width); result (pieces, width) float32.
     """
@@ -63,7 +63,7 @@ def reduce_for_layer_norm(matrix: Tensor, width: int, *, spread: float) -> Tenso
 
 
 def _pieces_of(piece: str, tokenizer: Tokenizer, known: dict[str, int]) -> list[int]:
-    """The teacher's pieces of a piece's text; the first one of a continuation is looked up as one that goes on."""
+    """The teacher's pieces of a piece's text; the first one of a continuation is looked up as a continuation."""
     text = piece.removeprefix(_CONTINUES)
     encoding = tokenizer.encode([text], is_pretokenized=True, add_special_tokens=False)
     if text == piece or not encoding.ids:
@@ -71,5 +71,5 @@ def _pieces_of(piece: str, tokenizer: Tokenizer, known: dict[str, int]) -> list[
     first, rest = encoding.tokens[0], encoding.ids[1:]
     if first in tuple(_STARTS) and rest:
         return list(rest)
-    going_on = known.get(_CONTINUES + first, known.get(first.lstrip(_STARTS), encoding.ids[0]))
-    return [going_on, *rest]
+    continuing = known.get(_CONTINUES + first, known.get(first.lstrip(_STARTS), encoding.ids[0]))
+    return [continuing, *rest]

@@ -1,4 +1,4 @@
-"""What stands on the states of our own students, whatever made them: dropout, an optional projection, a classifier."""
+"""The head of our own students, over states of any kind: dropout, an optional projection, a classifier."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 Head = Literal["projected", "direct"]
-"""Whether a projection to the teacher's width stands between the states and the classifier."""
+"""Whether there is a projection to the teacher's width between the states and the classifier."""
 
 
 def new_head(

@@ -1,4 +1,4 @@
-"""What differs between the kinds of students, in one value for each.
+"""The differences between the kinds of students, one value for each kind.
 
 An own kind is a network of ours with piece embeddings and a head as `models/head.py` has it; it has no special pieces,
 may have a CRF, and `transformers` loads it after `import xtremedistil_ner.hf`. A stock kind is an architecture of
@@ -8,8 +8,8 @@ may have a CRF, and `transformers` loads it after `import xtremedistil_ner.hf`. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -19,25 +19,21 @@ from transformers import BertConfig
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
 from xtremedistil_ner.models.cnn import Cnn, CnnShape
 from xtremedistil_ner.models.embeddings import reduce_by_svd, reduce_for_layer_norm
-from xtremedistil_ner.models.transformer import (
-    CONFIG_KEYS,
-    TransformerShape,
-    TransformerStudent,
-    describe_misfit,
-    scratch_shape,
-)
+from xtremedistil_ner.models.transformer import TransformerShape, TransformerStudent
 from xtremedistil_ner.recipe.model_sections import OWN_KINDS, StudentSection
 
+_INTERMEDIATE = 4
+"""Width between the two matrices of a layer over the layer's width. Source: Devlin et al. 2019 (BERT), section 3."""
 StudentNetwork = BiLstm | Cnn | TransformerStudent
 StudentShape = BiLstmShape | CnnShape | TransformerShape
 
 
 @dataclass(frozen=True, slots=True)
 class PassCost:
-    """What a forward and backward pass takes beside its padded pieces, by which the rows of a step are cut into passes.
+    """The time of a forward and backward pass beyond its padded pieces; a step's rows are cut into passes by it.
 
     Units: all in the time of one padded piece: `per_pass` for the pass itself, `per_column` for each position of its
-    longest row. `most_pieces`: padded pieces from which on a piece takes longer.
+    longest row. With more than `most_pieces` padded pieces in a pass, each takes longer.
     """
 
     per_pass: int
@@ -50,10 +46,9 @@ class StudentKind:
     """One kind of student.
 
     `new_shape` takes the recipe's section and `vocabulary_size`, `representation_width` and `tags`. `graph` is the
-    function that builds the ONNX graph, as `module:name`. `sentence` is the model card's, over `shape`. `config_keys`
-    are names of sizes in `config.json` where they differ from the shape's. `misfit` says what is wrong with a shape
-    that was read from a `config.json`, and nothing of a sound one. `width_field` has the width of the piece embeddings
-    in the section, `reduce_embeddings` makes them from the teacher's. `float32_part` never computes in bf16.
+    function that builds the ONNX graph, as `module:name`. `sentence` is the model card's, over `shape`. `width_field`
+    has the width of the piece embeddings in the section, `reduce_embeddings` makes them from the teacher's.
+    `float32_part` never computes in bf16.
     """
 
     name: str
@@ -66,8 +61,6 @@ class StudentKind:
     sentence: str
     width_field: str = "embedding_width"
     reduce_embeddings: Callable[[Tensor, int], Tensor] = reduce_by_svd
-    config_keys: Mapping[str, str] = field(default_factory=dict)
-    misfit: Callable[[Any, Mapping[str, Any]], str] = lambda _shape, _config: ""
     float32_part: str = ""
     pass_cost_on_cpu: PassCost | None = None
 
@@ -77,13 +70,30 @@ class StudentKind:
         return self.name in OWN_KINDS
 
     def name_precision(self, precision: str) -> str:
-        """What a student of this kind trains in, to be read by people."""
+        """The precision in which a student of this kind trains, as text."""
         is_mixed = precision == "bf16" and self.float32_part
         return f"bf16, {self.float32_part} in float32" if is_mixed else precision
 
 
 def _own_sizes(section: StudentSection) -> dict[str, Any]:
     return {name: getattr(section, name) for name in ("embedding_width", "hidden_width", "head", "dropout")}
+
+
+def _new_transformer_shape(
+    section: StudentSection, *, vocabulary_size: int, representation_width: int, tags: int
+) -> TransformerShape:
+    """A transformer with random weights has no projection in its shape, and positions for its longest window."""
+    return TransformerShape(
+        vocabulary_size=vocabulary_size,
+        layers=section.transformer.layers,
+        hidden_width=section.transformer.hidden_width,
+        heads=section.transformer.heads,
+        intermediate_width=_INTERMEDIATE * section.transformer.hidden_width,
+        positions=section.max_pieces,
+        tags=tags,
+        dropout=section.dropout,
+        attention_dropout=section.dropout,
+    )
 
 
 BILSTM = StudentKind(
@@ -116,7 +126,6 @@ CNN = StudentKind(
         "{shape.layers} layers of width {shape.hidden_width}, each over {shape.kernel} pieces whose distance is "
         "twice that of the layer before."
     ),
-    misfit=lambda shape, _config: "" if shape.kernel % 2 else f"kernel is {shape.kernel}, expected an odd number",
 )
 TRANSFORMER = StudentKind(
     name="transformer",
@@ -124,7 +133,7 @@ TRANSFORMER = StudentKind(
     architecture="BertForTokenClassification",
     shape=TransformerShape,
     network=TransformerStudent,
-    new_shape=lambda section, *, representation_width, **sizes: scratch_shape(section, **sizes),
+    new_shape=_new_transformer_shape,
     graph="xtremedistil_ner.export.onnx_bert:build_student_graph",
     sentence=(
         "A BERT: {shape.layers} layers of width {shape.hidden_width} with {shape.heads} heads, "
@@ -132,8 +141,6 @@ TRANSFORMER = StudentKind(
     ),
     width_field="transformer.hidden_width",
     reduce_embeddings=partial(reduce_for_layer_norm, spread=BertConfig.initializer_range),
-    config_keys=CONFIG_KEYS,
-    misfit=describe_misfit,
 )
 KINDS = {kind.name: kind for kind in (BILSTM, CNN, TRANSFORMER)}
 KIND_OF_MODEL_TYPE = {kind.model_type: kind for kind in KINDS.values()}

@@ -30,7 +30,7 @@ class WordRows:
     """How a flat sequence of words is cut into rows.
 
     Shapes: counts (rows,) int64, words of each row, one at least; opens (rows,) bool, whether a row opens its sentence.
-    The first word of any other row goes on from a tag that is not known here, so nothing is said about it.
+    The first word of any other row follows a tag that is not known here, so no transition into it counts.
     """
 
     counts: NDArray[np.int64]

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from xtremedistil_ner.processes.precision import has_native_bf16
 
 _FAMILIES = ("bert", "distilbert", "electra", "modernbert", "roberta", "xlm-roberta")
-"""Families whose code calls its linear layers and looks at none of their weights."""
+"""Families whose code only calls its linear layers and never reads their weights."""
 _OPERATORS = ("_reorder_linear_weight", "_linear_pointwise")
 _PIECES = 1024
-"""For how many pieces at a time the layout is made; other numbers work with it as well."""
+"""The layout is made for this number of pieces at a time; it works with other numbers as well."""
 
 
 class PackedLinear(nn.Module):
@@ -42,7 +42,7 @@ class PackedLinear(nn.Module):
 
 
 def pack_layers(model: nn.Module, dtype: torch.dtype) -> None:
-    """Replace the linear layers of a model by packed ones, in place, where that is known to work.
+    """Replace the linear layers of a model with packed ones, in the model itself, where that is known to work.
 
     Elsewhere (another device, another family, a torch or processor without oneDNN's kernels) the model stays as it is.
     """

@@ -1,7 +1,7 @@
 """Checkpoints of `transformers`, by folder or Hub id: configuration, weights and fast tokenizer.
 
-Errors name the checkpoint and say what to give instead. Nothing is said on the terminal, no code from a checkpoint is
-run, and weights are read from safetensors alone.
+Errors name the checkpoint and say what to give instead. Nothing is printed, no code from a checkpoint is run, and
+weights are read from safetensors alone.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def load_model(
 ) -> tuple[PreTrainedModel, UnfitWeights]:
     """The model of a checkpoint in float32, and which weights do not fit: that is the caller's to judge.
 
-    `config`, if given, stands for the checkpoint's own.
+    `config`, if given, replaces the checkpoint's own.
     Raises: ModelError when there is nothing that `factory` can make a model of, or a weight is not finite.
     """
     with _named_in_errors(source), silent_transformers():

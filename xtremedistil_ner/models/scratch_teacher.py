@@ -8,16 +8,23 @@ from transformers import ModernBertConfig, ModernBertForTokenClassification, Pre
 
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.teacher import Teacher, assemble_teacher
-from xtremedistil_ner.recipe.model_sections import ShapeSection
 
 _LOCAL_ATTENTION = 16
 """Pieces that a local layer sees, half of them on either side; every third layer sees all."""
 
 
 def build_teacher(
-    shape: ShapeSection, tokenizer: Tokenizer, scheme: LabelScheme, *, max_pieces: int, seed: int
+    tokenizer: Tokenizer,
+    scheme: LabelScheme,
+    *,
+    layers: int,
+    hidden_width: int,
+    heads: int,
+    dropout: float,
+    max_pieces: int,
+    seed: int,
 ) -> Teacher:
-    """A ModernBERT of the given shape with random weights and a WordPiece tokenizer.
+    """A ModernBERT of the given sizes with random weights and a WordPiece tokenizer.
 
     Not the original BERT: with a few thousand sentences its absolute positions and post-norm layers learn little
     (`docs/log.md`); rotary positions, pre-norm layers and local attention learn from the first epoch on.
@@ -27,16 +34,16 @@ def build_teacher(
     cls, sep = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
     config = ModernBertConfig(
         vocab_size=tokenizer.get_vocab_size(),
-        hidden_size=shape.hidden_width,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        intermediate_size=2 * shape.hidden_width,
+        hidden_size=hidden_width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=2 * hidden_width,
         max_position_embeddings=max(512, max_pieces),
         local_attention=_LOCAL_ATTENTION,
-        embedding_dropout=shape.dropout,
-        attention_dropout=shape.dropout,
-        mlp_dropout=shape.dropout,
-        classifier_dropout=shape.dropout,
+        embedding_dropout=dropout,
+        attention_dropout=dropout,
+        mlp_dropout=dropout,
+        classifier_dropout=dropout,
         pad_token_id=tokenizer.token_to_id("[PAD]"),
         cls_token_id=cls,
         sep_token_id=sep,

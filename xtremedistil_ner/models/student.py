@@ -1,4 +1,4 @@
-"""A trained student on disk, in transformers' layout, and as a scorer.
+"""A trained student on disk, in transformers' layout, and as a predictor.
 
 The folder has `config.json`, `model.safetensors`, `tokenizer.json` and `tokenizer_config.json`. A BiLSTM or a
 convolutional student loads with transformers' own classes after `import xtremedistil_ner.hf`; a transformer is a stock
@@ -34,7 +34,7 @@ from xtremedistil_ner.models.student_config import (
     student_config,
 )
 from xtremedistil_ner.pieces.encoder import PieceBatch, PieceEncoder, load_encoder
-from xtremedistil_ner.pieces.scorer import Scorer
+from xtremedistil_ner.pieces.predictor import Predictor
 
 WEIGHTS_FILE = "model.safetensors"
 STUDENT_FILES = ("config.json", WEIGHTS_FILE, "tokenizer.json", "tokenizer_config.json")
@@ -61,6 +61,17 @@ class LoadedStudent:
     def max_pieces(self) -> int:
         """Longest row, special pieces included."""
         return int(self.config["max_pieces"])
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights, embeddings and the scores of a CRF included."""
+        scores = 0 if self.transitions is None else self.transitions.size
+        return count_parameters(self.network) + scores
+
+
+def count_parameters(network: torch.nn.Module) -> int:
+    """All weights of a network, embeddings included."""
+    return sum(weight.numel() for weight in network.parameters())
 
 
 def save_student(
@@ -124,7 +135,7 @@ def load_student(folder: Path) -> LoadedStudent:
     return LoadedStudent(network.eval(), encoder, scheme, config, read_transitions(config, scheme, path))
 
 
-def student_scorer(network: StudentNetwork, *, device: torch.device | str = "cpu") -> Scorer:
+def student_predictor(network: StudentNetwork, *, device: torch.device | str = "cpu") -> Predictor:
     """Word logits by a torch student, which moves to `device` and keeps its training or evaluation mode.
 
     Only first pieces are classified: projection and classifier cost as much as the LSTM.

@@ -1,13 +1,12 @@
 """`config.json` of a student: what kind it is, its sizes, its tags and its window.
 
 A BiLSTM is `xner-bilstm`, a convolutional student `xner-cnn`. A transformer is a stock `bert`, which a teacher may be
-as well: a student says in `max_pieces` how long the windows are that it was trained on, a key that is nobody else's.
+as well: a student says in `max_pieces` how long the windows are that it was trained on, a key that no other model has.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +14,21 @@ import numpy as np
 
 from xtremedistil_ner.errors import ModelError, UsageError
 from xtremedistil_ner.labels import LabelScheme, Transitions
-from xtremedistil_ner.models.kinds import KIND_OF_MODEL_TYPE, StudentKind, StudentNetwork, kind_of
+from xtremedistil_ner.models.kinds import KIND_OF_MODEL_TYPE, StudentNetwork, kind_of
+from xtremedistil_ner.models.shape import read_shape, shape_values
 from xtremedistil_ner.run_folder.files import read_json
 
 
 def is_student(config: Mapping[str, Any]) -> bool:
     """Whether a `config.json` is a student's."""
-    found = [kind for name, kind in KIND_OF_MODEL_TYPE.items() if name == config.get("model_type")]
-    return any(kind.is_own or "max_pieces" in config for kind in found)
+    kinds = [kind for name, kind in KIND_OF_MODEL_TYPE.items() if name == config.get("model_type")]
+    return any(kind.is_own or "max_pieces" in config for kind in kinds)
 
 
 def student_config(network: StudentNetwork, scheme: LabelScheme, *, max_pieces: int, pad_id: int) -> dict[str, Any]:
     """The entries of `config.json` by which transformers and `load_student` build the network again."""
     kind = kind_of(network)
-    shape = network.shape.to_dict()
+    shape = shape_values(network.shape)
     del shape["tags"]  # transformers counts them in id2label
     return {
         "model_type": kind.model_type,
@@ -90,13 +90,10 @@ def read_transitions(config: Mapping[str, Any], scheme: LabelScheme, path: Path)
 def read_network(config: Mapping[str, Any], n_tags: int, path: Path) -> StudentNetwork:
     """A network of the sizes that a `config.json` gives, with random weights.
 
-    Raises: ModelError naming every size that is none.
+    Raises: ModelError naming every size that is missing or wrong.
     """
     kind = KIND_OF_MODEL_TYPE[config["model_type"]]
-    shape = kind.shape(**_read_shape(config, kind, n_tags, path))
-    if misfit := kind.misfit(shape, config):
-        raise ModelError(f"{path}: no shape of a student: {misfit}.")
-    return kind.network(shape)
+    return kind.network(read_shape(kind.shape, {**config, "tags": n_tags}, path))
 
 
 def read_max_pieces(config: Mapping[str, Any], network: StudentNetwork, path: Path) -> int:
@@ -110,22 +107,3 @@ def read_max_pieces(config: Mapping[str, Any], network: StudentNetwork, path: Pa
         expected = "a positive number" if limit is None else f"a number from 1 to {limit}"
         raise ModelError(f"{path}: max_pieces is {value!r}, not {expected}.")
     return value
-
-
-def _read_shape(config: Mapping[str, Any], kind: StudentKind, n_tags: int, path: Path) -> dict[str, Any]:
-    values: dict[str, Any] = {"tags": n_tags}
-    problems = []
-    for field in fields(kind.shape):
-        key = kind.config_keys.get(field.name, field.name)
-        value = values[field.name] = values.get(field.name, config.get(key))
-        if field.name == "head":
-            valid = value in ("projected", "direct")
-        elif field.type == "float":
-            valid = isinstance(value, int | float) and 0 <= value < 1
-        else:
-            valid = isinstance(value, int) and value > 0
-        if not valid:
-            problems.append(f"{key} is {value!r}")
-    if problems:
-        raise ModelError(f"{path}: no shape of a student: {', '.join(problems)}.")
-    return values

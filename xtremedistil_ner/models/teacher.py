@@ -1,6 +1,6 @@
 """The teacher: any encoder or token classifier of `transformers`, by folder or Hub id.
 
-What its outputs mean is found in `teacher_labels.py`. An encoder may lack the classifier and bring pooler or
+`teacher_labels.py` maps its outputs to tags. An encoder may lack the classifier and bring pooler or
 masked-language-model heads; a fine-tuned teacher must have every weight and no other. No code from a checkpoint is
 ever run.
 """
@@ -39,7 +39,7 @@ from xtremedistil_ner.models.teacher_labels import (
     tag_of_label,
 )
 from xtremedistil_ner.pieces.encoder import PieceBatch, PieceEncoder
-from xtremedistil_ner.pieces.scorer import NEVER, Scorer, score_words
+from xtremedistil_ner.pieces.predictor import NEVER, Predictor, compute_word_logits
 from xtremedistil_ner.processes.precision import autocast
 
 Words = Sequence[Sequence[str]]
@@ -54,8 +54,8 @@ _LABEL_LAYERS = ("classifier", "score")
 class Teacher:
     """A token classifier ready to label.
 
-    Shapes: `columns` lists for every tag of the scheme the outputs of the model that mean it. With `tag_format` IOB1,
-    that of IO as well, they are not yet tags of IOB2: `voting.py` makes them that.
+    `columns` lists, for every tag of the scheme, the outputs of the model that mean it. With `tag_format` IOB1, which
+    includes IO, they are not yet IOB2 tags: `voting.py` converts them.
     """
 
     model: PreTrainedModel
@@ -118,12 +118,12 @@ def adopt_teacher(
 ) -> Teacher:
     """Load a fine-tuned token classifier and give its outputs the names that the scheme has for them.
 
-    What it makes of the sentences of `sample` tells IOB1 from IOB2 where its labels do not.
+    Its tags of the sentences of `sample` tell IOB1 from IOB2 where its labels do not.
     """
     teacher = load_teacher(source, scheme, labels=labels, max_pieces=max_pieces, revision=revision)
-    scorer, n_tags = teacher_scorer(teacher, torch.float32), len(scheme.tags)
-    logits, _, offsets = score_words(scorer, teacher.encoder, sample, n_tags=n_tags, batch_pieces=_SAMPLE_PIECES)
-    if begins_with_inside(logits, offsets):
+    predictor, n_tags = teacher_predictor(teacher, torch.float32), len(scheme.tags)
+    words = compute_word_logits(predictor, teacher.encoder, sample, n_tags=n_tags, batch_pieces=_SAMPLE_PIECES)
+    if begins_with_inside(words.logits, words.offsets):
         teacher = replace(teacher, tag_format="IOB1")
     config, names = teacher.model.config, output_names(teacher.model.config)
     config.id2label = {index: tag_of_label(name, labels) for index, name in names.items()}
@@ -149,7 +149,7 @@ def start_teacher(
     model, unfit = load_model(AutoModelForTokenClassification, source, revision=revision, config=config)
     kinds = (unfit.missing, unfit.unexpected, unfit.misshapen)
     missing, unexpected, misshapen = (
-        [name for name in found if _belongs_to_encoder(name, model)][:5] for found in kinds
+        [name for name in weights if _belongs_to_encoder(name, model)][:5] for weights in kinds
     )
     if missing or unexpected or misshapen:
         raise ModelError(
@@ -211,34 +211,34 @@ def classify_words(teacher: Teacher, batch: PieceBatch, dtype: torch.dtype) -> T
     """
     device = teacher.model.device
     with autocast(dtype, device):
-        logits = teacher.model(
+        outputs = teacher.model(
             input_ids=torch.from_numpy(batch.input_ids).to(device),
             attention_mask=torch.from_numpy(batch.attention_mask).to(device),
         ).logits
-    return word_scores(teacher, logits, batch)
+    return tag_logits(teacher, outputs, batch)
 
 
-def word_scores(teacher: Teacher, logits: Tensor, batch: PieceBatch) -> Tensor:
+def tag_logits(teacher: Teacher, outputs: Tensor, batch: PieceBatch) -> Tensor:
     """A model's outputs at the first pieces of words, put together where several mean one tag.
 
-    A type without an output for `I-` has entities of one word; `NEVER` stands for a `B-` that is left to `tag_format`.
+    A type without an output for `I-` has entities of one word. A `B-` that is left to `tag_format` gets `NEVER`.
 
-    Shapes: logits (batch, pieces, outputs); result (batch, words, tags) float32, in the scheme's order.
+    Shapes: outputs (batch, pieces, outputs); result (batch, words, tags) float32, in the scheme's order.
     """
-    words = gather_words(logits, torch.from_numpy(batch.first_piece).to(logits.device)).float()
+    words = gather_words(outputs, torch.from_numpy(batch.first_piece).to(outputs.device)).float()
     if teacher.columns == tuple((index,) for index in range(words.shape[-1])):
         return words
-    scores: list[Tensor] = []
-    for index, found in enumerate(teacher.columns):
-        if found:
-            scores.append(words[..., list(found)].logsumexp(dim=-1))
+    logits: list[Tensor] = []
+    for tag, columns in enumerate(teacher.columns):
+        if columns:
+            logits.append(words[..., list(columns)].logsumexp(dim=-1))
         else:
-            scores.append(torch.full_like(words[..., 0], NEVER) if index % 2 else scores[-1] + UNLIKELY)
-    return torch.stack(scores, dim=-1)
+            logits.append(torch.full_like(words[..., 0], NEVER) if tag % 2 else logits[-1] + UNLIKELY)
+    return torch.stack(logits, dim=-1)
 
 
-def teacher_scorer(teacher: Teacher, dtype: torch.dtype) -> Scorer:
-    """The teacher as a scorer; see `pieces.scorer.Scorer`."""
+def teacher_predictor(teacher: Teacher, dtype: torch.dtype) -> Predictor:
+    """The teacher as a predictor; see `pieces.predictor.Predictor`."""
 
     @torch.inference_mode()
     def score(batch: PieceBatch) -> NDArray[np.float32]:
@@ -325,7 +325,7 @@ def _embedding_weight(model: PreTrainedModel) -> Tensor:
 
 
 def _draw_label_layer(model: PreTrainedModel, *, already_new: tuple[str, ...]) -> None:
-    """Random weights for a label layer that came with the checkpoint: its rows stand for other tags."""
+    """Random weights for a label layer that came with the checkpoint, whose rows mean other tags."""
     for name, layer in model.named_modules():
         if name in _LABEL_LAYERS and isinstance(layer, nn.Linear) and f"{name}.weight" not in already_new:
             with torch.no_grad():

@@ -2,7 +2,7 @@
 
 Labels are matched by name, never by position. Of BIOES and BILOU the last word (`E-`, `L-`) is inside and a single word
 (`S-`, `U-`) begins. In IO (`I-PER` or `PER` alone) and IOB1 the word before decides whether an `I-` begins an entity or
-goes on with one: `logits_to_iob2` has the rule.
+continues one: `logits_to_iob2` has the rule.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ Columns = tuple[tuple[int, ...], ...]
 _IOB2_PREFIXES = {"B": "B", "S": "B", "U": "B", "I": "I", "E": "I", "L": "I"}
 _NAMELESS = re.compile(r"LABEL_\d+")
 UNLIKELY = float(np.log(1e-3))
-"""Of the two tags of a type, the one that the word before excludes is a thousand times less probable than the other:
-less would be an outlier for squared errors of logits."""
+"""Log of the probability of the tag that the word before excludes, over that of the type's other tag. A smaller one
+would be an outlier among the squared errors of logits."""
 
 
 def tag_of_label(label: str, mapping: LabelMapping) -> str:
-    """The IOB2 tag that a label stands for; `I-` alone in IO and IOB1. A label without prefix is a type."""
+    """The IOB2 tag that a label means; `I-` alone in IO and IOB1. A label without prefix is a type."""
     name = mapping.get(label, label)
     prefix, hyphen, kind = (name or OUTSIDE).partition("-")
     if name in (None, OUTSIDE):
@@ -55,7 +55,7 @@ def match_labels(labels: Mapping[int, str], scheme: LabelScheme, mapping: LabelM
     Raises: ModelError that prints both sets and the mapping option when one does not cover the other.
     """
     meaning = {index: tag_of_label(label, mapping) for index, label in sorted(labels.items())}
-    columns = tuple(tuple(index for index, found in meaning.items() if found == tag) for tag in scheme.tags)
+    columns = tuple(tuple(index for index, meant in meaning.items() if meant == tag) for tag in scheme.tags)
     foreign = [labels[index] for index, tag in meaning.items() if tag not in scheme.tags]
     missing = [OUTSIDE] if not columns[0] else []
     for number in range(1, len(columns), 2):
@@ -93,9 +93,9 @@ def logits_to_iob2(logits: NDArray[np.float32], offsets: NDArray[np.int64]) -> N
     """Logits of IO or IOB1 tags as logits of IOB2, word by word from the left.
 
     Let b and i be the logits of B-X and I-X; IO has no b. Where the best tag of the word before is of type X, both stay
-    as they are: I-X goes on, B-X begins the next entity. Elsewhere both begin one: B-X gets log(exp b + exp i). The tag
-    that cannot be (B-X after X in IO, I-X elsewhere) gets the other's logit minus log 1000. `O` stays. So every type
-    keeps its probability within a thousandth, and the best tags are legal; for IO they are the entities of the
+    as they are: I-X continues, B-X begins the next entity. Elsewhere both begin one: B-X gets log(exp b + exp i). The
+    tag that cannot be (B-X after X in IO, I-X elsewhere) gets the other's logit minus log 1000. `O` stays. So every
+    type keeps its probability within a thousandth, and the best tags are legal; for IO they are the entities of the
     teacher's own best tags.
 
     The marginals of IOB2 under independent words, P(B-X) = P(X) (1 - P(X before)), would not do: where the word before
@@ -107,13 +107,13 @@ def logits_to_iob2(logits: NDArray[np.float32], offsets: NDArray[np.int64]) -> N
     result = logits.copy()
     starts, lengths = offsets[:-1], np.diff(offsets)
     before = np.zeros(len(lengths), dtype=np.int64)  # type of the best tag, from 1; 0 for none
-    for place in range(int(lengths.max(initial=0))):
-        chosen = np.flatnonzero(lengths > place)
-        rows = starts[chosen] + place
+    for position in range(int(lengths.max(initial=0))):
+        chosen = np.flatnonzero(lengths > position)  # sentences that have a word there
+        rows = starts[chosen] + position
         begin, inside = logits[rows, 1::2], logits[rows, 2::2]
         either = np.logaddexp(begin, inside)
-        goes_on = before[chosen, None] == np.arange(1, 1 + begin.shape[1])
-        result[rows, 1::2] = np.where(goes_on, np.maximum(begin, inside + UNLIKELY), either)
-        result[rows, 2::2] = np.where(goes_on, np.maximum(inside, begin + UNLIKELY), either + UNLIKELY)
+        continues = before[chosen, None] == np.arange(1, 1 + begin.shape[1])
+        result[rows, 1::2] = np.where(continues, np.maximum(begin, inside + UNLIKELY), either)
+        result[rows, 2::2] = np.where(continues, np.maximum(inside, begin + UNLIKELY), either + UNLIKELY)
         before[chosen] = (result[rows].argmax(axis=1) + 1) // 2
     return result

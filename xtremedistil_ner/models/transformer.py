@@ -1,69 +1,58 @@
 """The transformer student: transformers' own BERT for token classification, and nothing of ours once it is saved.
 
-Its classifier stands directly on the last layer. The projection into the teacher's space, which the representation
-loss needs, lives beside the BERT while it trains and is never saved. Fields of the shape have our words; `CONFIG_KEYS`
-gives BERT's names for them.
+Its classifier reads the last layer directly. The projection into the teacher's space, which the representation
+loss needs, lives beside the BERT while it trains and is never saved. Fields of the shape have our names, and BERT's
+names as aliases.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
+from pydantic import Field
 from torch import Tensor, nn
-from transformers import BertConfig, BertForTokenClassification
+from transformers import BertConfig, BertForTokenClassification, PreTrainedConfig
 
 from xtremedistil_ner.errors import RecipeError
 from xtremedistil_ner.models.head import project
-from xtremedistil_ner.recipe.model_sections import StudentSection
+from xtremedistil_ner.models.shape import Share, Size, read_shape, shape_values
 
-_INTERMEDIATE = 4
-"""Width between the two matrices of a layer over the layer's width. Source: Devlin et al. 2019 (BERT), section 3."""
-_GELU = "gelu"
-CONFIG_KEYS = {
-    "vocabulary_size": "vocab_size",
-    "layers": "num_hidden_layers",
-    "hidden_width": "hidden_size",
-    "heads": "num_attention_heads",
-    "intermediate_width": "intermediate_size",
-    "positions": "max_position_embeddings",
-    "segments": "type_vocab_size",
-    "dropout": "hidden_dropout_prob",
-    "epsilon": "layer_norm_eps",
-}
+_GELU: Literal["gelu"] = "gelu"
 
 
 @dataclass(frozen=True, slots=True)
 class TransformerShape:
     """Sizes of a student. Units: `positions` is the longest row in pieces; `epsilon` is the layer norms'."""
 
-    vocabulary_size: int
-    layers: int
-    hidden_width: int
-    heads: int
-    intermediate_width: int
-    positions: int
-    tags: int
-    segments: int = 2
-    dropout: float = 0.2
-    epsilon: float = 1e-12
+    vocabulary_size: Annotated[Size, Field(alias="vocab_size")]
+    layers: Annotated[Size, Field(alias="num_hidden_layers")]
+    hidden_width: Annotated[Size, Field(alias="hidden_size")]
+    heads: Annotated[Size, Field(alias="num_attention_heads")]
+    intermediate_width: Annotated[Size, Field(alias="intermediate_size")]
+    positions: Annotated[Size, Field(alias="max_position_embeddings")]
+    tags: Size
+    dropout: Annotated[Share, Field(alias="hidden_dropout_prob")]
+    attention_dropout: Annotated[Share, Field(alias="attention_probs_dropout_prob")]
+    segments: Annotated[Size, Field(alias="type_vocab_size")] = 2
+    epsilon: Annotated[Share, Field(alias="layer_norm_eps")] = 1e-12
+    activation: Annotated[Literal["gelu"], Field(alias="hidden_act")] = _GELU
+
+    def __post_init__(self) -> None:
+        if self.hidden_width % self.heads:
+            raise ValueError(f"{self.hidden_width} units for {self.heads} heads")
 
     @property
     def head(self) -> Literal["direct"]:
-        """The classifier never stands on the projection."""
+        """The classifier never reads the projection."""
         return "direct"
-
-    def to_dict(self) -> dict[str, Any]:
-        """The shape as JSON values, under the names of BERT's configuration."""
-        named = {CONFIG_KEYS.get(name, name): value for name, value in asdict(self).items()}
-        return {**named, "attention_probs_dropout_prob": self.dropout, "hidden_act": _GELU}
 
     def to_config(self) -> BertConfig:
         """BERT's configuration. No piece counts as padding: the mask says what does."""
-        named = self.to_dict()
-        names = {index: f"LABEL_{index}" for index in range(named.pop("tags"))}
-        return BertConfig(id2label=names, pad_token_id=None, **named)
+        values = shape_values(self)
+        names = {index: f"LABEL_{index}" for index in range(values.pop("tags"))}
+        return BertConfig(id2label=names, pad_token_id=None, **values)
 
 
 class TransformerStudent(nn.Module):
@@ -124,45 +113,13 @@ class TransformerStudent(nn.Module):
         return self.classify(self.hidden(input_ids, attention_mask))
 
 
-def describe_misfit(shape: TransformerShape, config: Mapping[str, Any]) -> str:
-    """What is wrong with a shape and the rest of its `config.json`; empty where nothing is."""
-    if config.get("hidden_act") == _GELU and shape.hidden_width % shape.heads == 0:
-        return ""
-    return (
-        f"hidden_act is {config.get('hidden_act')!r}, expected {_GELU!r}; "
-        f"{shape.hidden_width} units for {shape.heads} heads"
-    )
+def shape_of_bert(
+    config: PreTrainedConfig, *, origin: str, tags: int, max_pieces: int, dropout: float
+) -> TransformerShape:
+    """The shape of a BERT that a student starts from, with the student's tags and dropout.
 
-
-def scratch_shape(section: StudentSection, *, vocabulary_size: int, tags: int) -> TransformerShape:
-    """The shape of a student with random weights; its positions are its longest window."""
-    wanted = section.transformer
-    return TransformerShape(
-        vocabulary_size=vocabulary_size,
-        layers=wanted.layers,
-        hidden_width=wanted.hidden_width,
-        heads=wanted.heads,
-        intermediate_width=_INTERMEDIATE * wanted.hidden_width,
-        positions=section.max_pieces,
-        tags=tags,
-        dropout=section.dropout,
-    )
-
-
-def part_of_bert(
-    section: StudentSection,
-    config: Any,  # noqa: ANN401 - any model's configuration
-    *,
-    tags: int,
-) -> tuple[TransformerShape, tuple[int, ...]]:
-    """What a student takes of a BERT, be it the teacher or its own checkpoint: the shape, and which layers, from 1.
-
-    Raises: RecipeError for another architecture or activation, for layers that it lacks, and for too long windows.
+    Raises: RecipeError, which names `origin`, for another architecture or activation and for too long windows.
     """
-    start = section.transformer
-    origin = "student.transformer.start: teacher"
-    if start.checkpoint is not None:
-        origin = f"student.transformer.checkpoint {start.checkpoint}"
     if config.model_type != "bert":
         raise RecipeError(
             f"{origin}: model_type is {config.model_type!r}, and a student takes layers of a 'bert' only. "
@@ -170,21 +127,19 @@ def part_of_bert(
         )
     if config.hidden_act != _GELU:
         raise RecipeError(f"{origin}: hidden_act is {config.hidden_act!r}, and a student has {_GELU!r}. Take another.")
-    found = {name: getattr(config, key) for name, key in CONFIG_KEYS.items()}
-    shape = TransformerShape(**{**found, "dropout": section.dropout}, tags=tags)
-    if section.max_pieces > shape.positions:
-        raise RecipeError(f"student.max_pieces {section.max_pieces}: {origin} reads at most {shape.positions} pieces.")
-    if start.checkpoint is not None:
-        return shape, tuple(range(1, shape.layers + 1))
-    return shape, choose_layers(start.layers, start.teacher_layers, available=shape.layers)
+    students = {"tags": tags, "hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+    shape = read_shape(TransformerShape, {**config.to_dict(), **students}, origin)
+    if max_pieces > shape.positions:
+        raise RecipeError(f"student.max_pieces {max_pieces}: {origin} reads at most {shape.positions} pieces.")
+    return shape
 
 
-def choose_layers(count: int, wanted: Iterable[int], *, available: int) -> tuple[int, ...]:
-    """Layers of a teacher that a student takes, from 1: those wanted, or `count` evenly spaced ones up to the last.
+def choose_layers(count: int, numbers: Iterable[int], *, available: int) -> tuple[int, ...]:
+    """Layers of a teacher that a student takes, from 1: the given ones, or `count` evenly spaced ones up to the last.
 
     Raises: RecipeError for a layer that the teacher does not have.
     """
-    chosen = tuple(wanted) or tuple(available * place // count for place in range(1, count + 1))
+    chosen = tuple(numbers) or tuple(available * number // count for number in range(1, count + 1))
     if bad := [layer for layer in chosen if not 1 <= layer <= available]:
         raise RecipeError(
             f"student.transformer: layer {bad[0]} of a teacher that has layers 1 to {available}. "
@@ -209,9 +164,9 @@ def student_of_bert(
     """
     shape = replace(shape, vocabulary_size=len(embeddings), layers=len(layers))
     network = TransformerStudent(shape, representation_width=representation_width)
-    found = source.state_dict()
+    source_weights = source.state_dict()
     bert = network.model.bert
-    weights = {name: found[f"bert.{_source_name(name, layers)}"] for name in bert.state_dict()}
+    weights = {name: source_weights[f"bert.{_source_name(name, layers)}"] for name in bert.state_dict()}
     bert.load_state_dict({**weights, "embeddings.word_embeddings.weight": embeddings})
     return network
 

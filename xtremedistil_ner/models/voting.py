@@ -8,18 +8,16 @@ teacher alone gives its logits as they are.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from xtremedistil_ner.labels import LabelScheme
-from xtremedistil_ner.models.teacher import Teacher, load_teacher, save_teacher, teacher_scorer
+from xtremedistil_ner.models.teacher import Teacher, load_teacher, save_teacher, teacher_predictor
 from xtremedistil_ner.models.teacher_labels import logits_to_iob2
-from xtremedistil_ner.pieces.scorer import Scorer, score_words
+from xtremedistil_ner.pieces.predictor import Predictor, WordLogits, compute_word_logits
 from xtremedistil_ner.run_folder.files import read_json, write_json
 
 VOTERS = "voters.json"
@@ -52,8 +50,8 @@ def load_votes(
     weights = read_json(folder / VOTERS)["weights"] if (folder / VOTERS).exists() else [1.0]
     folders = [folder, *(folder / f"voter-{number}" for number in range(1, len(weights)))]
     return tuple(
-        Vote(load_teacher(place, scheme, labels={}, max_pieces=max_pieces, device=device), weight)
-        for place, weight in zip(folders, weights, strict=True)
+        Vote(load_teacher(path, scheme, labels={}, max_pieces=max_pieces, device=device), weight)
+        for path, weight in zip(folders, weights, strict=True)
     )
 
 
@@ -63,34 +61,37 @@ def vote_on_words(
     *,
     dtype: torch.dtype,
     batch_pieces: int,
-    scorers: Sequence[Scorer] | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int64]]:
-    """Scores of every word by all teachers; a word is left to those whose tokenizers cover it.
+    predictors: Sequence[Predictor] | None = None,
+) -> WordLogits:
+    """Logits of every word by all teachers; a word is left to those whose tokenizers cover it.
 
-    `scorers`, one per vote, compute in place of the teachers' own models; `dtype` is for those.
+    They are the weighted mean of log-probabilities, or the logits of a single teacher. A word that no tokenizer covers
+    has the logits of `O`; a word that one covers is covered.
 
-    Shapes: scores (words, tags), the weighted mean of log-probabilities or one teacher's logits, those of `O` for a
-    word that nobody covers; covered (words,) bool, by one teacher at least; offsets (sentences + 1,).
+    `predictors`, one per vote, compute in place of the teachers' own models; `dtype` is for those.
     """
     n_tags = len(votes[0].teacher.scheme.tags)
 
-    def scores_of(number: int) -> tuple[NDArray[Any], NDArray[np.bool_], NDArray[np.int64]]:
+    def logits_of(number: int) -> WordLogits:
         teacher = votes[number].teacher
-        scorer = teacher_scorer(teacher, dtype) if scorers is None else scorers[number]
-        found = score_words(scorer, teacher.encoder, sentences, n_tags=n_tags, batch_pieces=batch_pieces)
-        return (logits_to_iob2(found[0], found[2]), *found[1:]) if teacher.tag_format == "IOB1" else found
+        predictor = teacher_predictor(teacher, dtype) if predictors is None else predictors[number]
+        words = compute_word_logits(predictor, teacher.encoder, sentences, n_tags=n_tags, batch_pieces=batch_pieces)
+        if teacher.tag_format == "IOB1":
+            return replace(words, logits=logits_to_iob2(words.logits, words.offsets))
+        return words
 
-    logits, covered, offsets = scores_of(0)
+    words = logits_of(0)
     if len(votes) == 1:
-        return logits, covered, offsets
-    total = np.zeros(logits.shape, dtype=np.float64)
-    weight = np.zeros(len(logits))
-    for index, vote in enumerate(votes):
-        if index:
-            logits, covered, _ = scores_of(index)
-        own = np.where(covered, vote.weight, 0.0)
-        total += own[:, None] * torch.log_softmax(torch.from_numpy(logits).double(), dim=-1).numpy()
-        weight += own
-    is_covered = weight > 0
-    mean = total / np.where(is_covered, weight, 1.0)[:, None]
-    return np.where(is_covered[:, None], mean, logits).astype(np.float32), is_covered, offsets
+        return words
+    total = np.zeros(words.logits.shape, dtype=np.float64)
+    weight = np.zeros(len(words.logits))
+    for number, vote in enumerate(votes):
+        if number:
+            words = logits_of(number)
+        weights = np.where(words.covered, vote.weight, 0.0)
+        total += weights[:, None] * torch.log_softmax(torch.from_numpy(words.logits).double(), dim=-1).numpy()
+        weight += weights
+    covered = weight > 0
+    mean = total / np.where(covered, weight, 1.0)[:, None]
+    logits = np.where(covered[:, None], mean, words.logits).astype(np.float32)
+    return WordLogits(logits, covered, words.offsets)

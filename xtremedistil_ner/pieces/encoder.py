@@ -1,9 +1,9 @@
-"""Words to rows of pieces, rows to padded batches, and where a batch's words belong: all that is known of pieces.
+"""Words to rows of pieces, rows to padded batches, and the positions of a batch's words.
 
 Sentences become *rows*: a sentence that fits is one row, a longer one is cut at word borders into overlapping
-windows, and every word's score comes from the window in which it has most context. Nothing is dropped: a word
-without any piece (U+200B) is counted, one longer than a whole window is scored by its beginning. Teacher and student
-may have different tokenizers, because everything that leaves this module is indexed by word.
+windows, and every word takes its logits from the window in which it has most context. Nothing is dropped: a word
+without any piece (U+200B) is counted, and of one longer than a whole window the model reads the beginning. Teacher and
+student may have different tokenizers, because everything that leaves this module is indexed by word.
 
 Numpy and `tokenizers` only: the tagging path imports this module and must not pay for torch.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -33,7 +33,7 @@ class PieceBatch:
     """A padded batch of rows.
 
     Shapes: input_ids, attention_mask (batch, pieces) int64; first_piece (batch, words) int64, 0 where masked;
-    word_mask (batch, words) bool, true for words that have a piece and take their score from this row;
+    word_mask (batch, words) bool, true for words that have a piece and take their logits from this row;
     rows (batch,) int64, the rows of the `EncodedCorpus`.
     """
 
@@ -86,12 +86,12 @@ class EncodedCorpus:
         count = np.asarray(self.word_offsets[rows + 1] - self.word_offsets[rows], dtype=np.int64)
         return start, count
 
-    def scored_words(self) -> NDArray[np.int64]:
-        """Words of each row that have a piece and take their score from it. Shapes: (rows,) int64."""
-        scored = self.kept & (self.first_piece >= 0)
-        return np.diff(np.concatenate([[0], np.cumsum(scored)])[self.word_offsets])
+    def predicted_words(self) -> NDArray[np.int64]:
+        """Words of each row that have a piece and take their logits from it. Shapes: (rows,) int64."""
+        is_predicted = self.kept & (self.first_piece >= 0)
+        return np.diff(_offsets(is_predicted)[self.word_offsets])
 
-    def scored_positions(self, batch: PieceBatch) -> NDArray[np.int64]:
+    def predicted_positions(self, batch: PieceBatch) -> NDArray[np.int64]:
         """Where the words that `batch.word_mask` selects lie in the flat sequence of all words, in the mask's order.
 
         Shapes: (selected words,) int64.
@@ -128,21 +128,25 @@ class PieceEncoder:
 
     def encode(self, sentences: Sequence[Sequence[str]]) -> EncodedCorpus:
         """Encode sentences given as words; an empty sentence has no row."""
-        sentence_words = _offsets(map(len, sentences))
+        # One sentence, four words of 3, 2, 2 and 4 pieces, and a budget of 8: piece_ends is [0, 3, 5, 7, 11]. Its rows
+        # are the words 0 to 2 and 2 to 3, so start is [0, 2] and stop is [3, 4]; the first row has word 2's logits, so
+        # keep_start is [0, 3] and keep_stop is [3, 4]. Then n_pieces is [7, 6], word [0, 1, 2, 2, 3], position
+        # [0, 3, 5, 0, 2] and kept [True, True, True, False, True].
+        sentence_words = _offsets(np.fromiter(map(len, sentences), dtype=np.int64, count=len(sentences)))
         pieces, counts = self._word_pieces.look_up(list(chain.from_iterable(sentences)))
-        piece_ends = np.concatenate([[0], np.cumsum(counts)])
+        piece_ends = _offsets(counts)
         sentence, start, stop, keep_start, keep_stop = self._rows(sentence_words, counts, piece_ends)
         n_pieces = np.minimum(piece_ends[stop] - piece_ends[start], self.budget)
         n_words = stop - start
         word = ragged_index(start, n_words)
-        place = piece_ends[word] - np.repeat(piece_ends[start], n_words)
-        has_piece = (counts[word] > 0) & (place < self.budget)
+        position = piece_ends[word] - np.repeat(piece_ends[start], n_words)
+        has_piece = (counts[word] > 0) & (position < self.budget)
         return EncodedCorpus(
             pieces=self._with_special_pieces(pieces[ragged_index(piece_ends[start], n_pieces)], n_pieces),
-            piece_offsets=_ends(n_pieces + len(self.prefix) + len(self.suffix)),
-            first_piece=np.where(has_piece, place + len(self.prefix), -1).astype(np.int32),
+            piece_offsets=_offsets(n_pieces + len(self.prefix) + len(self.suffix)),
+            first_piece=np.where(has_piece, position + len(self.prefix), -1).astype(np.int32),
             kept=(word >= np.repeat(keep_start, n_words)) & (word < np.repeat(keep_stop, n_words)),
-            word_offsets=_ends(n_words),
+            word_offsets=_offsets(n_words),
             sentence=sentence,
             first_word=start - sentence_words[sentence],
             sentence_words=sentence_words,
@@ -169,10 +173,13 @@ class PieceEncoder:
     def _rows(
         self, sentence_words: NDArray[np.int64], counts: NDArray[np.int64], piece_ends: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], ...]:
-        """Sentence, first and last word and words that are kept of each row, all words counted through.
+        """Of each row its sentence, start, stop, keep_start and keep_stop, all words numbered through.
 
         Shapes: five times (rows,) int64.
         """
+        # Sentences of 1, 0 and 3 words, four in all: begins is [0, 1, 1], ends is [1, 1, 4], and sentence is [0, 2].
+        # The columns of rows are (0, 0, 1, 0, 1) and (2, 1, 4, 1, 4). If sentence 2 is too long, its windows replace
+        # the second column: a window (0, 2, 0, 1) of its words becomes (2, 1, 3, 1, 2).
         begins, ends = sentence_words[:-1], sentence_words[1:]
         sentence = np.flatnonzero(ends > begins)
         rows = np.stack([sentence, begins[sentence], ends[sentence], begins[sentence], ends[sentence]])
@@ -190,17 +197,17 @@ class PieceEncoder:
         return tuple(rows)
 
     def _with_special_pieces(self, pieces: NDArray[np.int32], n_pieces: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Rows of pieces with what stands before and behind each. Shapes: pieces (all pieces,); n_pieces (rows,)."""
+        """Rows of pieces, each between its special pieces. Shapes: pieces (all pieces,); n_pieces (rows,)."""
         if not self.prefix and not self.suffix:
             return pieces
-        begins = _ends(n_pieces + len(self.prefix) + len(self.suffix))[:-1]
+        begins = _offsets(n_pieces + len(self.prefix) + len(self.suffix))[:-1]
         body = begins + len(self.prefix)
         result = np.empty(len(pieces) + len(n_pieces) * (len(self.prefix) + len(self.suffix)), dtype=np.int32)
         result[ragged_index(body, n_pieces)] = pieces
-        for place, piece in enumerate(self.prefix):
-            result[begins + place] = piece
-        for place, piece in enumerate(self.suffix):
-            result[body + n_pieces + place] = piece
+        for position, piece in enumerate(self.prefix):
+            result[begins + position] = piece
+        for position, piece in enumerate(self.suffix):
+            result[body + n_pieces + position] = piece
         return result
 
 
@@ -244,6 +251,9 @@ def cut_into_windows(counts: Ints, budget: int) -> list[tuple[int, int, int, int
 
     Of the words that two windows share, each keeps the half that lies deeper inside it.
     """
+    # Four words of 3, 2, 2 and 4 pieces, and a budget of 8: ends is [3, 5, 7, 11]. The first window stops at word 3,
+    # because ends[2] is the last within 8. The next one may have 8 // 4 = 2 pieces of context, those of word 2, and
+    # starts there. Of the one shared word the first window keeps it: the windows are (0, 3, 0, 3) and (2, 4, 3, 4).
     n_words = len(counts)
     if n_words == 0:
         return []
@@ -266,9 +276,6 @@ def cut_into_windows(counts: Ints, budget: int) -> list[tuple[int, int, int, int
         start, keep_start = next_start, keep_stop
 
 
-def _offsets(lengths: Iterable[int]) -> NDArray[np.int64]:
-    return np.cumsum(np.fromiter((0, *lengths), dtype=np.int64))
-
-
-def _ends(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+def _offsets(lengths: NDArray[Any]) -> NDArray[np.int64]:
+    """Where each of some parts begins and the last one ends. Shapes: lengths (n,); result (n + 1,) int64."""
     return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])

@@ -15,7 +15,7 @@ from xtremedistil_ner.pieces.encoder import PieceEncoder
 
 SPECIAL_PIECES = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 TRAINED = "trained"
-"""What a recipe says in a vocabulary's place to have one learnt from text."""
+"""The word in a recipe that has a vocabulary learnt from text."""
 _ALPHABET = 1000
 """Characters that a learnt vocabulary has, the most frequent ones: the default of the trainer of `tokenizers`."""
 
@@ -50,17 +50,17 @@ def read_vocabulary(path: Path) -> tuple[str, ...]:
     pieces = pieces[:-1] if pieces and not pieces[-1] else pieces
     if len(set(pieces)) < len(pieces):  # a piece is its line's number
         piece, count = Counter(pieces).most_common(1)[0]
-        raise ModelError(f"{path}: {piece!r} stands there {count} times. Give a BERT vocab.txt, each piece once.")
+        raise ModelError(f"{path}: it has {piece!r} {count} times. Give a BERT vocab.txt, each piece once.")
     return pieces
 
 
 def prune_vocabulary(
     vocabulary: Sequence[str], texts: Iterable[Sequence[Sequence[str]]], *, lowercase: bool, min_count: int
 ) -> tuple[str, ...]:
-    """The pieces that occur `min_count` times in some text, special pieces first, then in the vocabulary's order.
+    """The pieces that occur at least `min_count` times in some text, special pieces first, in the vocabulary's order.
 
     With 1, greedy longest-match segmentation of that same text does not change, because every piece it took is kept.
-    With more, words of rare pieces are made of shorter ones; characters that occur at all stay, so that none becomes
+    With more, shorter pieces take the place of rare ones. Every character that occurs stays, so that none becomes
     unknown. `texts` yields chunks of sentences, each a list of words.
     """
     tokenizer = wordpiece_tokenizer(vocabulary, lowercase=lowercase, special_rows=False)
@@ -70,9 +70,9 @@ def prune_vocabulary(
         counts += np.bincount(encoder.encode(sentences).pieces, minlength=len(vocabulary))
     frequent = {piece for piece, count in zip(vocabulary, counts, strict=True) if count >= min_count}
     characters = {character for piece, count in zip(vocabulary, counts, strict=True) if count for character in piece}
-    wanted = frequent | characters | {f"##{character}" for character in characters}
-    kept = [piece for piece in vocabulary if piece in (wanted if min_count > 1 else frequent)]
-    return (*SPECIAL_PIECES, *(piece for piece in kept if piece not in SPECIAL_PIECES))
+    if min_count > 1:
+        frequent |= characters | {f"##{character}" for character in characters}
+    return (*SPECIAL_PIECES, *(piece for piece in vocabulary if piece in frequent and piece not in SPECIAL_PIECES))
 
 
 def train_vocabulary(
@@ -108,8 +108,8 @@ def _characters(texts: Iterable[Sequence[Sequence[str]]], tokenizer: Tokenizer) 
     for chunk in texts:
         for words in chunk:
             text = tokenizer.normalizer.normalize_str(" ".join(words))
-            found = [word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
-            counts.update("".join(found))
-            inner.update("".join(word[1:] for word in found))
+            parts = [part for part, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)]
+            counts.update("".join(parts))
+            inner.update("".join(part[1:] for part in parts))
     alphabet = sorted(sorted(counts), key=lambda character: -counts[character])[:_ALPHABET]
     return alphabet, sorted(f"##{character}" for character in inner.intersection(alphabet))

@@ -1,6 +1,6 @@
 """Words to piece ids, each word once: text repeats itself, and a look-up costs a tenth of a tokenizer's work.
 
-A tokenizer that is given words makes pieces of each by itself, so that a word has the same pieces in any company.
+A tokenizer that gets words cuts each by itself, so a word has the same pieces next to any others.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _WORDS_AT_A_TIME = 256
 class WordPieces:
     """A tokenizer and the ids of words that it was asked for before; safe to share between threads.
 
-    When it is full it forgets everything: what is frequent is back soon.
+    When it is full it forgets everything; frequent words soon come back.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -31,11 +31,14 @@ class WordPieces:
 
         Shapes: pieces (all pieces,) int32; counts (words,) int64, 0 for a word without a piece, such as U+200B.
         """
-        found: list[bytes | None] = list(map(self._known.get, words))
-        missing = {word for word, ids in zip(words, found, strict=True) if ids is None}
+        # The words "in", "Oslo", "in" and U+200B, of which only "in" is known, with the id 7: missing has "Oslo" and
+        # U+200B. fresh has the ids 12 and 30 for "Oslo", none for U+200B. So counts is [1, 2, 1, 0], and the pieces
+        # are [7, 12, 30, 7].
+        cached: list[bytes | None] = list(map(self._known.get, words))
+        missing = {word for word, ids in zip(words, cached, strict=True) if ids is None}
         fresh = self._encode(missing) if missing else {}
-        ids_of = [fresh[word] if ids is None else ids for word, ids in zip(words, found, strict=True)]
-        counts = np.fromiter(map(len, ids_of), dtype=np.int64, count=len(ids_of)) // 4
+        ids_of = [fresh[word] if ids is None else ids for word, ids in zip(words, cached, strict=True)]
+        counts = np.fromiter(map(len, ids_of), dtype=np.int64, count=len(ids_of)) // 4  # bytes of an int32
         return np.frombuffer(b"".join(ids_of), dtype=np.int32), counts
 
     def _encode(self, missing: set[str]) -> dict[str, bytes]:

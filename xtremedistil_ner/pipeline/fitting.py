@@ -10,11 +10,10 @@ from pathlib import Path
 from tokenizers import Tokenizer
 from transformers import ModernBertConfig, PreTrainedConfig
 
-from xtremedistil_ner.distillation.new_student import require_width
+from xtremedistil_ner.distillation.new_student import part_of_bert, require_width
 from xtremedistil_ner.distillation.student_vocabulary import given_vocabulary
 from xtremedistil_ner.models.pretrained import embedding_width, load_config, load_tokenizer
 from xtremedistil_ner.models.teacher import require_layer
-from xtremedistil_ner.models.transformer import part_of_bert
 from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
 from xtremedistil_ner.recipe.model_sections import TeacherSection
 from xtremedistil_ner.recipe.schema import Recipe

@@ -1,4 +1,4 @@
-"""`report.json`: every model of a run side by side, what distillation kept, and what was lost on the way.
+"""`report.json`: every model of a run side by side, the student's retention, and what was lost on the way.
 
 F1 values lie between 0 and 1; nothing is NaN; keys may be added, never changed, under one `schema` number.
 """
@@ -22,7 +22,7 @@ _MOST_COMMON = 50
 def model_entry(parameters: int, scores: SplitScores) -> dict[str, Any]:
     """One entry of `models`: size, macro-F1 and its deviation over languages, scores per language, confusions."""
     entry = {"parameters": parameters, **_means(scores.languages)}
-    entry["languages"] = {language: asdict(found) for language, found in scores.languages.items()}
+    entry["languages"] = {language: asdict(reached) for language, reached in scores.languages.items()}
     entry["errors"] = {kind: _total(scores.confusions, kind) for kind in KINDS}
     entry["confusions"] = [
         {**confusion._asdict(), "count": count} for confusion, count in _by_count(scores.confusions)[:_MOST_COMMON]
@@ -51,13 +51,13 @@ def build_retention(
         if language in teacher["languages"] and scores["support"]
     }
     languages = {language: _ratio(part, whole) for language, (whole, part) in f1.items()}
-    kept = _ratio(sum(part for _, part in f1.values()), sum(whole for whole, _ in f1.values()))
+    retention = _ratio(sum(part for _, part in f1.values()), sum(whole for whole, _ in f1.values()))
     (low, high), intervals = retention_intervals(*counts, resamples=resamples, seed=seed)
     if not intervals:
-        low = high = kept
+        low = high = retention
     bounds = {language: intervals.get(language, (value, value)) for language, value in languages.items()}
     return {
-        "macro": kept,
+        "macro": retention,
         "languages": languages,
         "macro_low": low,
         "macro_high": high,
@@ -89,13 +89,13 @@ def build_report(
 
 def _means(scores: Mapping[str, LanguageScores]) -> dict[str, Any]:
     macro_f1, std_f1 = macro(scores)
-    without = [language for language, found in scores.items() if not found.support]
+    without = [language for language, reached in scores.items() if not reached.support]
     return {"macro_f1": macro_f1, "std_f1": std_f1, "languages_without_entities": without}
 
 
 def _without_intervals(scores: Mapping[str, LanguageScores]) -> dict[str, Any]:
     names = ("precision", "recall", "f1", "support")
-    return {language: {name: getattr(found, name) for name in names} for language, found in scores.items()}
+    return {language: {name: getattr(reached, name) for name in names} for language, reached in scores.items()}
 
 
 def _total(confusions: Counter[Confusion], kind: str) -> int:

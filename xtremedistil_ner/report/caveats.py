@@ -1,4 +1,4 @@
-"""What a reader of scores must be told before the student is used: terminal, report and model card say it alike."""
+"""Warnings that belong beside a student's scores; terminal, report and model card give the same ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 WEAK_F1 = 0.1
 WEAK_SHARE = 0.5
-"""A student below one of these tags too little right for any use that comes to mind; chosen, not measured."""
+"""A student below one of these finds too few entities for any likely use; chosen, not measured."""
 
 
 def about_weak_student(models: Mapping[str, Any]) -> str:

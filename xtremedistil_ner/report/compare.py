@@ -1,4 +1,4 @@
-"""Runs side by side: what each student reached, kept, weighs and cost, and whether they differ by more than chance.
+"""Runs side by side: scores, retention, size and time of each student, and whether they differ by more than chance.
 
 A difference is tested where both runs have counts per sentence (`scores/student.npz`) of the same test sentences; where
 they have not, it is left out and the comparison says why.
@@ -15,7 +15,7 @@ from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.evaluation.bootstrap import has_entities, macro_difference
 from xtremedistil_ner.report.form import ComparedReport
 from xtremedistil_ner.report.stored import find_counts, read_report
-from xtremedistil_ner.report.tables import Table, is_scored, named, percent
+from xtremedistil_ner.report.tables import Table, between, is_scored, named, percent
 from xtremedistil_ner.run_folder.files import RunFolder
 
 _RESAMPLES = 2000
@@ -100,12 +100,12 @@ def _columns(runs: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 
 def _values(report: Mapping[str, Any]) -> dict[str, Any]:
     teacher, student = (_model_values(report, name) for name in ("teacher", "student"))
-    kept = report["retention"]
+    retention = report["retention"]
     stages = report["run"].get("stages", {})
     student |= {
-        "retention": kept["macro"],
-        "retention_low": kept.get("macro_low"),
-        "retention_high": kept.get("macro_high"),
+        "retention": retention["macro"],
+        "retention_low": retention.get("macro_low"),
+        "retention_high": retention.get("macro_high"),
         "compression": report["compression"],
         "strategy": report["run"].get("strategy"),
         "training_s": stages.get("train", {}).get("seconds"),
@@ -126,9 +126,9 @@ def _model_values(report: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {
         "identity": entry.get("identity"),
         "parameters": entry["parameters"],
-        "macro_f1": {split: found["macro_f1"] for split, found in splits.items()},
+        "macro_f1": {split: scores["macro_f1"] for split, scores in splits.items()},
         "std_f1": entry["std_f1"],
-        "languages": {code: found["f1"] for code, found in entry["languages"].items() if is_scored(found)},
+        "languages": {code: scores["f1"] for code, scores in entry["languages"].items() if is_scored(scores)},
     }
 
 
@@ -136,20 +136,20 @@ def _number_rows(columns: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ..
     def row(name: str, cells: Sequence[str]) -> tuple[str, ...]:
         return (name, *cells)
 
-    found = list(columns.values())
-    rows = [row("strategy", [column.get("strategy") or "–" for column in found])]
+    shown = list(columns.values())
+    rows = [row("strategy", [column.get("strategy") or "–" for column in shown])]
     rows += [
-        row(f"macro-F1 on {split}", [percent(column["macro_f1"].get(split)) for column in found])
+        row(f"macro-F1 on {split}", [percent(column["macro_f1"].get(split)) for column in shown])
         for split in _SHOWN_SPLITS
     ]
     rows += [
-        row("sd over languages", [percent(column["std_f1"]) for column in found]),
-        row("languages", [str(len(column["languages"])) for column in found]),
-        row("kept %", [percent(column.get("retention")) for column in found]),
-        row("kept %, 95 % interval", [_between(c.get("retention_low"), c.get("retention_high")) for c in found]),
-        row("parameters", [f"{column['parameters']:,}" for column in found]),
-        row("compression", [f"{column['compression']:.1f}x" if "compression" in column else "–" for column in found]),
-        row("training s", [f"{column['training_s']:.0f}" if column.get("training_s") else "–" for column in found]),
+        row("sd over languages", [percent(column["std_f1"]) for column in shown]),
+        row("languages", [str(len(column["languages"])) for column in shown]),
+        row("retention %", [percent(column.get("retention")) for column in shown]),
+        row("retention %, 95 % interval", [between(c.get("retention_low"), c.get("retention_high")) for c in shown]),
+        row("parameters", [f"{column['parameters']:,}" for column in shown]),
+        row("compression", [f"{column['compression']:.1f}x" if "compression" in column else "–" for column in shown]),
+        row("training s", [f"{column['training_s']:.0f}" if column.get("training_s") else "–" for column in shown]),
     ]
     return rows
 
@@ -160,11 +160,11 @@ def _difference(first: ComparedRun, other: ComparedRun) -> dict[str, Any]:
     for run in (first, other):
         split = run.report["run"].get("split", "test")
         identity = run.report["models"]["student"].get("identity", "")
-        found = find_counts([run.folder], "student", identity) if run.folder else None
-        if not found or not found.get(split):
+        splits = find_counts([run.folder], "student", identity) if run.folder else None
+        if not splits or not splits.get(split):
             return {"left_out": f"{run.label} has no counts per sentence"}
         hashes = run.report.get("data", {}).get("scored", {}).get(split, {})
-        counts.append({code: (hashes.get(code), value) for code, value in found[split].items()})
+        counts.append({code: (hashes.get(code), value) for code, value in splits[split].items()})
     mine, theirs = counts
     same = [code for code in mine if code in theirs and mine[code][0] == theirs[code][0] is not None]
     same = [code for code in same if has_entities(mine[code][1])]
@@ -186,12 +186,8 @@ def _format_difference(label: str, value: Mapping[str, Any]) -> tuple[str, ...]:
     return (label, f"{100 * value['macro_f1']:+.2f}", interval, str(value["languages"]), f"{value['p']:.3f}")
 
 
-def _between(low: float | None, high: float | None) -> str:
-    return "–" if low is None or high is None else f"{percent(low)}–{percent(high)}"
-
-
 def _labels(folders: Sequence[Path]) -> list[str]:
-    """Names of different folders, with as many parents as it takes to tell them apart."""
+    """Names of different folders, with the fewest parents that tell them apart."""
     length = 1
     while len({folder.parts[-length:] for folder in folders}) < len(folders):
         length += 1

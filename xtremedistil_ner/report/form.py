@@ -1,4 +1,4 @@
-"""The keys of `report.json` that its readers rely on; others may stand beside them.
+"""The keys of `report.json` that its readers rely on; there may be others.
 
 A comparison reads less than tables and cards do: it takes reports of earlier versions, and shortened ones.
 """
@@ -16,7 +16,7 @@ _MOST_KEYS = 10_000
 
 
 def _bounded(value: object) -> object:
-    """Refused before its entries are looked at, which pydantic's own bound on a length is not."""
+    """Refuse a mapping with too many keys before its entries are read; pydantic's own bound reads them first."""
     if isinstance(value, Mapping) and len(value) > _MOST_KEYS:
         raise ValueError(f"{len(value)} keys are more than {_MOST_KEYS}")
     return value
@@ -57,7 +57,7 @@ class ComparedModel(_Form):
 
 
 class ComparedRetention(_Form):
-    """What the student kept of the teacher's F1."""
+    """The student's F1 over the teacher's."""
 
     macro: Share
     languages: Keyed[Share]
@@ -147,7 +147,7 @@ class BoundsForm(_Form):
 
 
 class RetentionForm(ComparedRetention):
-    """What the student kept of the teacher's F1, per language too."""
+    """The student's F1 over the teacher's, with intervals."""
 
     intervals: Keyed[BoundsForm] = {}
 

@@ -1,7 +1,7 @@
 """`report.html`: the report as one page that needs nothing else, light or dark as the reader's system is.
 
-Jinja escapes every value. The page loads nothing, runs no script, and its one picture is SVG inside it; what the
-picture shows stands in the table of languages as well.
+Jinja escapes every value. The page loads nothing, runs no script, and its one picture is SVG inside it; the
+table of languages has the picture's numbers as well.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from xtremedistil_ner.report.tables import (
     SYNTHETIC,
     Table,
     align_right,
+    between,
     is_scored,
     named,
     percent,
@@ -82,13 +83,13 @@ def format_page(report: Mapping[str, Any], more: Sequence[Table] = ()) -> str:
 def _headline(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Number, what it is, and what qualifies it."""
     teacher, student = (report["models"][name] for name in _MODELS)
-    kept = report["retention"]
-    bounds = [kept.get("macro_low"), kept.get("macro_high")]
-    between = f"95 % interval {percent(bounds[0])} to {percent(bounds[1])}" if None not in bounds else ""
+    retention = report["retention"]
+    bounds = retention.get("macro_low"), retention.get("macro_high")
+    interval = f"95 % interval {between(*bounds)}" if None not in bounds else ""
     return [
         (percent(teacher["macro_f1"]), "teacher's macro-F1", f"{teacher['parameters']:,} parameters"),
         (percent(student["macro_f1"]), "student's macro-F1", f"{student['parameters']:,} parameters"),
-        (f"{percent(kept['macro'])} %", "of the teacher's F1 kept", between),
+        (f"{percent(retention['macro'])} %", "retention of the teacher's F1", interval),
         (size_change(report["compression"]), "parameters", count_languages(len(student["languages"]))),
     ]
 
@@ -96,14 +97,14 @@ def _headline(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 def _plot(report: Mapping[str, Any]) -> Plot:
     scores = {
         name: {
-            code: found
-            for code, found in report["models"][name]["languages"].items()
-            if is_scored(found) and None not in (found["f1"], found["f1_low"], found["f1_high"])
+            code: reached
+            for code, reached in report["models"][name]["languages"].items()
+            if is_scored(reached) and None not in (reached["f1"], reached["f1_low"], reached["f1_high"])
         }
         for name in _MODELS
     }
     codes = list(dict.fromkeys(code for languages in scores.values() for code in languages))
-    lows = [found["f1_low"] for languages in scores.values() for found in languages.values()]
+    lows = [reached["f1_low"] for languages in scores.values() for reached in languages.values()]
     start = int(10 * min(9, int(10 * min(lows, default=0.0))))
 
     def x(share: float) -> float:
@@ -111,12 +112,11 @@ def _plot(report: Mapping[str, Any]) -> Plot:
 
     marks = []
     for row, code in enumerate(codes):
-        for place, (model, languages) in enumerate(scores.items()):
+        for shift, (model, languages) in zip((-4, 4), scores.items(), strict=True):
             if code in languages:
-                found = languages[code]
-                text = f"{named(code)}, {model}: {percent(found['f1'])}"
-                y = _TOP + _ROW_HEIGHT * (row + 0.5) + (-4 if place == 0 else 4)
-                marks.append(Mark(model, text, x(found["f1_low"]), x(found["f1"]), x(found["f1_high"]), y))
+                low, f1, high = (languages[code][key] for key in ("f1_low", "f1", "f1_high"))
+                y = _TOP + _ROW_HEIGHT * (row + 0.5) + shift
+                marks.append(Mark(model, f"{named(code)}, {model}: {percent(f1)}", x(low), x(f1), x(high), y))
     return Plot(
         width=_LABELS_WIDTH + _PLOT_WIDTH + _MARGIN,
         height=_TOP + _ROW_HEIGHT * len(codes) + 4,

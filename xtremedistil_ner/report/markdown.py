@@ -20,11 +20,12 @@ def format_report(report: Mapping[str, Any], more: Sequence[Table] = ()) -> str:
             lines += [f"## {escape_markdown(table.title)}", ""]
         if table.note:
             lines += [escape_markdown(table.note), ""]
-        lines += [*_format_table(table), ""]
+        lines += [format_table(table), ""]
     return "\n".join(lines)
 
 
-def _format_table(table: Table) -> list[str]:
+def format_table(table: Table) -> str:
+    """Head and rows of a table."""
     border = ["---:" if right else "---" for right in align_right(table)]
     rows = [[escape_markdown(cell) for cell in row] for row in (table.head, *table.rows)]
-    return [f"| {' | '.join(cells)} |" for cells in (rows[0], border, *rows[1:])]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (rows[0], border, *rows[1:]))

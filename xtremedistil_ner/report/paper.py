@@ -1,4 +1,4 @@
-"""The papers' values, to stand beside a WikiANN run and always marked as the papers'.
+"""The papers' values, shown beside a WikiANN run and always marked as the papers'.
 
 `paper_values.toml` has every column of their tables per language, by size and by strategy.
 """

@@ -1,4 +1,4 @@
-"""What `xner bench` measured, as tables; a run's report shows them where a record lies in its folder.
+"""What `xner bench` measured, as tables; a run's report shows them if its folder has a record.
 
 Units: medians with quartiles in brackets; ratios are medians over rounds in which both ran.
 """
@@ -22,15 +22,15 @@ _REFERENCE = (32, 32)
 def read_records(run: RunFolder) -> list[dict[str, Any]]:
     """The records in a run's folder that are about the export it has now."""
     current = published_fingerprint(run.export)
-    found = []
+    records = []
     for path in sorted(run.bench.glob("*.json")):
         try:
             record = read_json(path)
             if record["schema"] == RECORD_SCHEMA and current is not None and current in record["exports"].values():
-                found.append(record)
+                records.append(record)
         except (ArtefactError, OSError, LookupError, TypeError, AttributeError):
             continue  # not one of ours
-    return found
+    return records
 
 
 def read_speed(run: RunFolder) -> list[Table]:
@@ -95,13 +95,13 @@ def _all_cells(record: Mapping[str, Any]) -> Table:
             continue
         ratios = (ratio_cell(cell["faster_than_teacher"].get(name, {}).get(fastest)) for name in names)
         rows.append((f"{cell['batch']} x {cell['length']}", fastest, *ratios))
-    note = "How many times faster than the teacher in its fastest runtime."
+    note = "Ratio to the speed of the teacher in its fastest runtime."
     return Table("All sizes of batch", ("batch x pieces", "teacher's fastest", *names), tuple(rows), note)
 
 
 def _raw_text(record: Mapping[str, Any]) -> Table:
     raw, workload = record["raw_text"], record["workload"]
-    peers = list(dict.fromkeys(peer for found in raw["faster_than"].values() for peer in found))
+    peers = list(dict.fromkeys(peer for ratios in raw["faster_than"].values() for peer in ratios))
     rows = []
     for name, speed in raw["sentences_per_s"].items():
         ratios = raw["faster_than"].get(name, {})
@@ -118,8 +118,8 @@ def _raw_text(record: Mapping[str, Any]) -> Table:
 
 def _single_texts(record: Mapping[str, Any]) -> Table:
     rows = [
-        (name, f"{found['p50_ms']:.2f}", f"{found['p99_ms']:.2f}", f"{found['calls']:,}")
-        for name, found in record["single_texts"].items()
+        (name, f"{times['p50_ms']:.2f}", f"{times['p99_ms']:.2f}", f"{times['calls']:,}")
+        for name, times in record["single_texts"].items()
     ]
     return Table("One text at a time", ("model", "p50 ms", "p99 ms", "calls"), tuple(rows), "Wall time.")
 

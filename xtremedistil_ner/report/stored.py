@@ -59,16 +59,16 @@ def find_entry(runs: Iterable[RunFolder], name: str, identity: str) -> dict[str,
 
 def find_counts(runs: Iterable[RunFolder], name: str, identity: str) -> SplitCounts | None:
     """The counts per sentence that one of the runs has of a model."""
-    found = (load_counts(run.scores(name), identity) for run in runs)
-    return next((counts for counts in found if counts is not None), None)
+    stored = (load_counts(run.scores(name), identity) for run in runs)
+    return next((counts for counts in stored if counts is not None), None)
 
 
 def save_counts(path: Path, identity: str, counts: SplitCounts) -> None:
-    """Write the counts of a model whole: beside their place, synced, renamed."""
+    """Write the counts of a model as one whole file."""
     arrays = {
-        f"{split}/{language}": found.astype(np.int32)
+        f"{split}/{language}": of_sentences.astype(np.int32)
         for split, languages in counts.items()
-        for language, found in languages.items()
+        for language, of_sentences in languages.items()
     }
     path.parent.mkdir(exist_ok=True)
     with whole_file(path) as stream:

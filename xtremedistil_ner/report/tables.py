@@ -1,4 +1,4 @@
-"""The tables of a report, as text cells; Markdown and HTML show the same ones. Units: F1 and retention in per cent.
+"""The tables of a report, as text cells; terminal, Markdown and HTML render them. Units: F1 and retention in per cent.
 
 Reports of earlier versions lack some keys; their tables are shorter.
 """
@@ -6,7 +6,7 @@ Reports of earlier versions lack some keys; their tables are shorter.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,8 @@ SYNTHETIC = "Synthetic data: these numbers say that the pipeline works, and noth
 _COMPARED = ("teacher", "student")
 _MADE_BY = {"teacher": "finetune", "soft_labels": "pseudolabel", "student": "train"}
 _SHOWN_CONFUSIONS = 12
+_RATIOS = {"precision": "precision", "recall": "recall", "f1": "F1"}
+"""Keys of scores, and the heads of their columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,12 @@ def report_tables(report: Mapping[str, Any]) -> list[Table]:
 
 def _headline(report: Mapping[str, Any]) -> Table:
     teacher, student = (report["models"][name] for name in _COMPARED)
-    kept = report["retention"]
+    retention = report["retention"]
     rows = [
         (
             "macro-F1 (sd over languages)",
             *(f"{percent(entry['macro_f1'])} ({percent(entry['std_f1'])})" for entry in (teacher, student)),
-            _bounded(kept["macro"], kept.get("macro_low"), kept.get("macro_high"), unit=" % kept"),
+            _bounded(retention["macro"], retention.get("macro_low"), retention.get("macro_high"), unit=" %"),
         ),
         (
             "parameters",
@@ -81,16 +83,66 @@ def _headline(report: Mapping[str, Any]) -> Table:
     return Table("", ("", *_COMPARED, "student / teacher"), tuple(rows), " ".join(filter(None, notes)))
 
 
+def models_table(report: Mapping[str, Any], names: Collection[str]) -> Table:
+    """F1 of some models by language, the student's with its interval, and retention; then means and sizes.
+
+    A report of one language's student lacks some models and sizes: their cells are dashes, their rows are left out.
+    """
+    models = {name: entry for name, entry in report["models"].items() if name in names}
+    retention = report.get("retention") or {}
+    rows = [
+        (
+            named(code),
+            *(
+                _with_interval(entry["languages"].get(code)) if name == "student" else _f1(entry["languages"].get(code))
+                for name, entry in models.items()
+            ),
+            percent(retention.get("languages", {}).get(code)),
+        )
+        for code in dict.fromkeys(code for entry in models.values() for code in entry["languages"])
+    ]
+    rows.append(("macro", *(percent(entry["macro_f1"]) for entry in models.values()), percent(retention.get("macro"))))
+    if all("parameters" in entry for entry in models.values()):
+        rows.append(("parameters", *(f"{entry['parameters']:,}" for entry in models.values()), ""))
+    compression = report.get("compression")
+    size = f"The student has {size_change(compression)} parameters." if compression is not None else ""
+    note = " ".join(filter(None, (size, about_means(models))))
+    return Table("", ("language", *models, "retention"), tuple(rows), note)
+
+
+def model_tables(entry: Mapping[str, Any]) -> list[Table]:
+    """Scores of one entry of `models`: the strict ones and, if it has them, those by the papers' protocol."""
+    rows = [
+        (
+            code,
+            *_ratios(scores),
+            between(scores["f1_low"], scores["f1_high"]) if is_scored(scores) else "–",
+            str(scores["support"]),
+            str(scores["words_lost"]),
+        )
+        for code, scores in entry["languages"].items()
+    ]
+    rows.append(("macro", "", "", percent(entry["macro_f1"]), "", "", ""))
+    head = ("language", *_RATIOS.values(), "95 % interval", "entities", "words lost")
+    notes = (_about_missing_entities([entry]), SYNTHETIC if entry.get("synthetic") else "")
+    tables = [Table("", head, tuple(rows), " ".join(filter(None, notes)))]
+    if paper := entry.get("paper_protocol"):
+        rows = [(code, *_ratios(scores), str(scores["support"])) for code, scores in paper["languages"].items()]
+        rows.append(("macro", "", "", percent(paper["macro_f1"]), ""))
+        tables.append(Table("", ("papers' protocol", *_RATIOS.values(), "entities"), tuple(rows)))
+    return tables
+
+
 def about_means(models: Mapping[str, Any]) -> str:
     """Which languages the means leave out, and which count for one mean and not for the other."""
-    notes = (about_missing_entities(models.values()), _about_unequal_languages(models))
+    notes = (_about_missing_entities(models.values()), _about_unequal_languages(models))
     return " ".join(note for note in notes if note)
 
 
-def about_missing_entities(entries: Iterable[Mapping[str, Any]]) -> str:
+def _about_missing_entities(entries: Iterable[Mapping[str, Any]]) -> str:
     """Which languages have no entity to find."""
     languages = [item for entry in entries for item in entry["languages"].items()]
-    codes = dict.fromkeys(code for code, found in languages if not is_scored(found))
+    codes = dict.fromkeys(code for code, scores in languages if not is_scored(scores))
     return f"Without an entity to find, and so left out of every mean: {', '.join(codes)}." if codes else ""
 
 
@@ -101,34 +153,35 @@ def is_scored(scores: Mapping[str, Any]) -> bool:
 
 def _about_unequal_languages(models: Mapping[str, Any]) -> str:
     """Students per language need not cover all."""
-    covered = models["student"]["languages"] if "student" in models else models["teacher"]["languages"]
-    alone = [code for code in models["teacher"]["languages"] if code not in covered]
+    if not {"teacher", "student"} <= models.keys():
+        return ""
+    alone = [code for code in models["teacher"]["languages"] if code not in models["student"]["languages"]]
     if not alone:
         return ""
     return (
-        f"The student has no model for {', '.join(alone)}. Each mean is over the languages of its model, what is kept "
-        "over those of both."
+        f"The student has no model for {', '.join(alone)}. Each mean covers the languages of its model; retention "
+        "covers those of both."
     )
 
 
 def _languages(report: Mapping[str, Any]) -> Table:
     teacher, student = (report["models"][name]["languages"] for name in _COMPARED)
-    kept = report["retention"]
+    retention = report["retention"]
     rows = []
     for code in {**teacher, **student}:
         scores = [entry.get(code) for entry in (teacher, student)]
-        bounds = kept.get("intervals", {}).get(code, {})
+        bounds = retention.get("intervals", {}).get(code, {})
         rows.append(
             (
                 named(code),
-                next(f"{found['support']:,}" for found in scores if found),
-                *(_with_interval(found) for found in scores),
-                _bounded(kept["languages"].get(code), bounds.get("low"), bounds.get("high")),
-                *(str(found["words_lost"]) if found else "–" for found in scores),
+                next(f"{of_model['support']:,}" for of_model in scores if of_model),
+                *(_with_interval(of_model) for of_model in scores),
+                _bounded(retention["languages"].get(code), bounds.get("low"), bounds.get("high")),
+                *(str(of_model["words_lost"]) if of_model else "–" for of_model in scores),
             )
         )
-    head = ("language", "entities", *_COMPARED, "kept %", "no piece (teacher)", "no piece (student)")
-    note = "The last columns count words of which a model's vocabulary has no piece."
+    head = ("language", "entities", *_COMPARED, "retention %", "no piece (teacher)", "no piece (student)")
+    note = "The last columns count words for which a model's vocabulary has no piece."
     return Table("Languages", head, tuple(rows), note)
 
 
@@ -142,7 +195,7 @@ def _types(report: Mapping[str, Any]) -> Table:
             [s["types"][kind]["f1"] or 0.0 for s in languages if s["types"].get(kind, {}).get("support")]
             for languages in models
         ]
-        rows.append((kind, *(percent(sum(own) / len(own)) if own else "–" for own in f1)))
+        rows.append((kind, *(percent(sum(values) / len(values)) if values else "–" for values in f1)))
     return Table("Types", ("type", *_COMPARED), tuple(rows), "Mean F1 over the languages that have the type.")
 
 
@@ -190,13 +243,15 @@ def _papers(report: Mapping[str, Any]) -> Table:
     ours = _ours_by_protocol(report)
     rows = []
     for code, theirs in papers["languages"].items():
-        own = (percent(entry["languages"].get(code, {}).get("f1")) for entry in ours.values())
-        rows.append((named(code), percent(theirs["mbert_joint"]), percent(theirs["xtremedistil"]), *own))
+        f1 = (percent(entry["languages"].get(code, {}).get("f1")) for entry in ours.values())
+        rows.append((named(code), percent(theirs["mbert_joint"]), percent(theirs["xtremedistil"]), *f1))
     if rows:
-        means = (percent(_mean_f1(entry, papers["languages"])) for entry in ours.values())
-        for name, mean in (("mean of these", papers["mean_of_these"]), ("papers' mean of 41", papers["mean"])):
-            own = means if name == "mean of these" else ("" for _ in ours)
-            rows.append((name, percent(mean["mbert_joint"]), percent(mean["xtremedistil"]), *own))
+        means = [percent(_mean_f1(entry, papers["languages"])) for entry in ours.values()]
+        for name, mean, cells in (
+            ("mean of these", papers["mean_of_these"], means),
+            ("papers' mean of 41", papers["mean"], [""] * len(means)),
+        ):
+            rows.append((name, percent(mean["mbert_joint"]), percent(mean["xtremedistil"]), *cells))
     head = ("language", "papers' mBERT", "papers' XtremeDistil", *ours)
     return Table("The papers", head, tuple(rows), f"The papers' columns are {papers['note']}.")
 
@@ -234,7 +289,7 @@ def _data(data: Mapping[str, Any]) -> Table:
     for code in {**data["transfer"], **data["repaired_tags"]}:
         counts = data["transfer"].get(code)
         cells = (f"{counts[key]:,}" if counts else "–" for key in keys)
-        rows.append((named(code), *cells, *(f"{found[code]:,}" if code in found else "–" for found in of_files)))
+        rows.append((named(code), *cells, *(f"{of_file[code]:,}" if code in of_file else "–" for of_file in of_files)))
     head = ("transfer set", "read", "duplicates", "in dev or test", "kept", "words", "words lost")
     repairs = ("tags repaired", "lines skipped")[: len(of_files)]
     return Table("Data", (*head, *repairs), tuple(rows), " ".join(_about_languages(data)))
@@ -248,8 +303,8 @@ def _about_languages(data: Mapping[str, Any]) -> list[str]:
     if annotations:
         notes.append(f"Annotations by character offsets: {format_spans(annotations)}.")
     if data.get("types"):
-        becomes = {old: found["becomes"] for old, found in data["types"].items()}
-        notes.append(format_mapping(becomes, {old: found["entities"] for old, found in data["types"].items()}))
+        becomes = {old: mapped["becomes"] for old, mapped in data["types"].items()}
+        notes.append(format_mapping(becomes, {old: mapped["entities"] for old, mapped in data["types"].items()}))
     lacking, unscored = data.get("languages_lacking", ()), data.get("languages_not_scored", ())
     papers = [code for code in lacking if code in WIKIANN_LANGUAGES]
     others = [code for code in lacking if code not in WIKIANN_LANGUAGES]
@@ -293,6 +348,19 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.2f}"
 
 
+def between(low: float | None, high: float | None) -> str:
+    """An interval of shares in per cent; a dash for none."""
+    return "–" if low is None or high is None else f"{percent(low)}–{percent(high)}"
+
+
+def _ratios(scores: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(percent(scores[name]) if is_scored(scores) else "–" for name in _RATIOS)
+
+
+def _f1(scores: Mapping[str, Any] | None) -> str:
+    return percent(scores["f1"]) if scores and is_scored(scores) else "–"
+
+
 def _with_interval(scores: Mapping[str, Any] | None) -> str:
     if scores is None or not is_scored(scores):
         return "–"
@@ -301,7 +369,7 @@ def _with_interval(scores: Mapping[str, Any] | None) -> str:
 
 def _bounded(value: float | None, low: float | None, high: float | None, *, unit: str = "") -> str:
     text = percent(value) + unit
-    return text if low is None or high is None else f"{text} ({percent(low)}–{percent(high)})"
+    return text if low is None or high is None else f"{text} ({between(low, high)})"
 
 
 def align_right(table: Table) -> Sequence[bool]:

@@ -30,7 +30,7 @@ from xtremedistil_ner.models.teacher import (
     classify_words,
     move,
     start_teacher,
-    teacher_scorer,
+    teacher_predictor,
 )
 from xtremedistil_ner.models.voting import Vote, save_votes
 from xtremedistil_ner.pieces.encoder import EncodedCorpus
@@ -112,7 +112,16 @@ def _make_teacher(job: _Job) -> tuple[Teacher, list[dict[str, Any]]]:
     else:
         shape = section.shape or ShapeSection()
         tokenizer = _scratch_tokenizer(job, shape)
-        teacher = build_teacher(shape, tokenizer, scheme, max_pieces=section.max_pieces, seed=recipe.seed)
+        teacher = build_teacher(
+            tokenizer,
+            scheme,
+            layers=shape.layers,
+            hidden_width=shape.hidden_width,
+            heads=shape.heads,
+            dropout=shape.dropout,
+            max_pieces=section.max_pieces,
+            seed=recipe.seed,
+        )
     move(teacher.model, job.processes.device)
     if recipe.finetune.masked_language_model.updates:
         _train_masked_language_model(job, teacher)
@@ -165,7 +174,7 @@ def _train_classifier(job: _Job, teacher: Teacher) -> list[dict[str, Any]]:
         processes=processes,
         batch_pieces=_MICRO_BATCH_PIECES,
     )
-    scorer = teacher_scorer(teacher, job.dtype)
+    predictor = teacher_predictor(teacher, job.dtype)
     per_epoch = source.plan.batches_per_epoch
     updates = section.epochs * per_epoch
     phase = Phase(
@@ -177,7 +186,7 @@ def _train_classifier(job: _Job, teacher: Teacher) -> list[dict[str, Any]]:
         schedule="linear",
         warmup=section.warmup,
         weight_decay=section.weight_decay,
-        evaluate=lambda: dev.score(scorer),
+        evaluate=lambda: dev.score(predictor),
         evaluate_every=max(1, per_epoch // section.evaluations_per_epoch),
         patience=updates + 2,  # never: there is a look before the first update, and at most one after each
     )
@@ -200,10 +209,10 @@ def classifier_source(
     def loss(rows: NDArray[Any]) -> Tensor:
         batch = teacher.encoder.collate(encoded, rows)
         logits = classify_words(teacher, batch, dtype)
-        tags = torch.from_numpy(gold[encoded.scored_positions(batch)].astype(np.int64)).to(logits.device)
+        tags = torch.from_numpy(gold[encoded.predicted_positions(batch)].astype(np.int64)).to(logits.device)
         return label_loss(logits[torch.from_numpy(batch.word_mask).to(logits.device)], tags)
 
-    return Source("labels", plan, encoded.scored_words(), loss)
+    return Source("labels", plan, encoded.predicted_words(), loss)
 
 
 def _train_masked_language_model(job: _Job, teacher: Teacher) -> None:

@@ -25,11 +25,11 @@ import torch
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
 from xtremedistil_ner.corpus.transfer import TransferCounts, held_out_keys, iter_transfer, transfer_languages
 from xtremedistil_ner.errors import CorpusError
-from xtremedistil_ner.export.teacher_graph import int8_scorer, measure_int8, require_bearable
+from xtremedistil_ner.export.teacher_graph import int8_predictor, measure_int8, require_bearable
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.packed_layers import pack_layers
 from xtremedistil_ner.models.voting import Vote, load_votes, vote_on_words
-from xtremedistil_ner.pieces.scorer import Scorer
+from xtremedistil_ner.pieces.predictor import Predictor
 from xtremedistil_ner.processes.precision import begin_stage, dtype_of, note_precision
 from xtremedistil_ner.processes.world import Processes, cpu_threads, current_processes
 from xtremedistil_ner.progress import Event, Reporter
@@ -61,12 +61,12 @@ _CHECKED_SENTENCES = 1280
 
 @dataclass(frozen=True, slots=True)
 class _Labeller:
-    """The teachers and how they compute; `scorers`, where there are any, in place of their own models."""
+    """The teachers and how they compute; `predictors`, where there are any, in place of their own models."""
 
     votes: Sequence[Vote]
     dtype: torch.dtype
     batch_pieces: int
-    scorers: Sequence[Scorer] | None
+    predictors: Sequence[Predictor] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,20 +145,20 @@ def _prepare(
     if section.runtime == "torch":
         for vote in votes:
             pack_layers(vote.teacher.model, dtype)
-        return _Labeller(votes, dtype, batch_pieces, scorers=None)
-    scorers = [int8_scorer(vote.teacher) for vote in votes]
+        return _Labeller(votes, dtype, batch_pieces, predictors=None)
+    predictors = [int8_predictor(vote.teacher) for vote in votes]
     costs, sample = {}, _first_sentences(recipe, corpus)
-    for number, (vote, scorer) in enumerate(zip(votes, scorers, strict=True)):
+    for number, (vote, predictor) in enumerate(zip(votes, predictors, strict=True)):
         pack_layers(vote.teacher.model, dtype)
         name = f"{run.teacher / f'voter-{number}' if number else run.teacher}"
-        cost = measure_int8(vote.teacher, scorer, sample, batch_pieces=batch_pieces)
+        cost = measure_int8(vote.teacher, predictor, sample, batch_pieces=batch_pieces)
         measured = {"nats/word": cost.divergence, "other tag": cost.other_tag}
         tell(Event(STAGE, f"{name} in int8 against float32, {cost.words} words", metrics=measured))
         require_bearable(cost, name=name)
         costs[f"voter-{number}" if number else "teacher"] = cost.to_json()
     if processes.is_main:
         write_json(run.int8_cost, costs)
-    return _Labeller(votes, dtype, batch_pieces, scorers)
+    return _Labeller(votes, dtype, batch_pieces, predictors)
 
 
 def _first_sentences(recipe: Recipe, corpus: LabelledCorpus) -> list[tuple[str, ...]]:
@@ -194,14 +194,16 @@ def _label_part(
         tell(Event(STAGE, f"{part.name}: there already"))
         return
     start = time.monotonic()
-    logits, covered, _ = vote_on_words(
+    words = vote_on_words(
         labeller.votes,
         part.sentences,
         dtype=labeller.dtype,
         batch_pieces=labeller.batch_pieces,
-        scorers=labeller.scorers,
+        predictors=labeller.predictors,
     )
-    write_shard(place, part.sentences, logits, covered, language=part.language, fingerprint=shard_fingerprint)
+    write_shard(
+        place, part.sentences, words.logits, words.covered, language=part.language, fingerprint=shard_fingerprint
+    )
     speed = len(part.sentences) / (time.monotonic() - start)
     tell(Event(STAGE, f"{part.name}: {len(part.sentences)} sentences", metrics={"sentences/s": speed}))
 

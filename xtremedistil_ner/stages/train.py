@@ -19,9 +19,8 @@ from xtremedistil_ner.distillation.sources import Distillation
 from xtremedistil_ner.distillation.strategies import PhasePlan, plan_phases, trains_per_language, uses_soft_labels
 from xtremedistil_ner.distillation.student_vocabulary import student_tokenizer
 from xtremedistil_ner.errors import CorpusError
-from xtremedistil_ner.evaluation.open_model import count_parameters
 from xtremedistil_ner.models.kinds import KINDS, StudentNetwork
-from xtremedistil_ner.models.student import save_student, student_scorer
+from xtremedistil_ner.models.student import count_parameters, save_student, student_predictor
 from xtremedistil_ner.models.teacher import Teacher, load_teacher
 from xtremedistil_ner.pieces.encoder import PieceEncoder
 from xtremedistil_ner.processes.precision import Computed, begin_stage, dtype_of
@@ -231,7 +230,7 @@ def _evaluations(
         processes=processes,
         batch_pieces=job.recipe.train.micro_batch_pieces,
     )
-    scorer = student_scorer(distillation.network, device=processes.device)
+    predictor = student_predictor(distillation.network, device=processes.device)
     dev_words = [sentence.words for found in sentences.values() for sentence in found]
     crf = distillation.network.crf
 
@@ -239,7 +238,7 @@ def _evaluations(
         return {"score": -distillation.representation_error(dev_words, processes)}
 
     def f1() -> dict[str, float]:
-        return dev.score(scorer, crf.transitions() if crf else None)
+        return dev.score(predictor, crf.transitions() if crf else None)
 
     def evaluation(plan: PhasePlan) -> Callable[[], Mapping[str, float]] | None:
         if not dev_words:

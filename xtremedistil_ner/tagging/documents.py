@@ -1,6 +1,6 @@
 """What `xner tag` reads: a text a line, a JSON object a line, or words in columns, from files or standard input.
 
-A bad line ends everything, with its file and line, or is passed over and told, as the caller wants.
+A bad line raises an error that names file and line, or is passed over and reported, as the caller chooses.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text, or a sentence of words and then no text, and where it stood.
+    """A text, or a sentence of words and then no text, and its origin, file and line.
 
     `record` is the JSON object that it came in. Units: `offset` is where a text begins in a file of plain text, in code
     points; `size` counts the bytes that were read for it.
     """
 
-    place: str
+    origin: str
     text: str | None = None
     words: tuple[str, ...] = ()
     record: Mapping[str, Any] = field(default_factory=dict)
@@ -55,7 +55,7 @@ def read_documents(
 ) -> Iterator[Document]:
     """The documents of some files in order; of standard input when there is none.
 
-    Without a `form` the file name decides. `columns` says where words and tags stand if the files do not show it.
+    Without a `form` the file name decides. `columns` has the numbers of the columns that the files do not show.
     `on_bad_line` hears of each line that is passed over, and of columns of each sentence.
 
     Raises: CorpusError for a missing or damaged file and, without `on_bad_line`, for the first bad line.
@@ -89,9 +89,9 @@ def _read_text(lines: Iterable[bytes], path: Path, on_bad_line: OnBadLine) -> It
         except CorpusError as error:
             on_bad_line(error)
         else:
-            place = None if offset is None else offset + mark
-            yield Document(f"{path}:{number}", text, offset=place, size=len(raw))
-        is_cut = len(raw) > LONGEST_LINE_BYTES  # nobody knows where the next line begins
+            start = None if offset is None else offset + mark
+            yield Document(f"{path}:{number}", text, offset=start, size=len(raw))
+        is_cut = len(raw) > LONGEST_LINE_BYTES  # its rest was not read, so the next line's offset is unknown
         offset = None if offset is None or is_cut else offset + len(raw.decode("utf-8", "replace"))
 
 
@@ -105,24 +105,24 @@ def _read_jsonl(lines: Iterable[bytes], path: Path, on_bad_line: OnBadLine) -> I
             on_bad_line(error)
 
 
-def _document_of(record: dict[str, Any], place: str, raw: bytes) -> Document:
+def _document_of(record: dict[str, Any], origin: str, raw: bytes) -> Document:
     size = len(raw)
     if b"\\u" in raw:  # the one way to half a character
-        _check_characters(record, place)
+        _check_characters(record, origin)
     if isinstance(text := record.get("text"), str):
-        return Document(place, text, record=record, size=size)
+        return Document(origin, text, record=record, size=size)
     for words in (record.get("words"), record.get("tokens")):
         if isinstance(words, list) and all(isinstance(word, str) for word in words):
-            return Document(place, words=tuple(words), record=record, size=size)
-    raise CorpusError(f"{place}: neither a `text` nor a list of `words`. Write one of the two in each object.")
+            return Document(origin, words=tuple(words), record=record, size=size)
+    raise CorpusError(f"{origin}: neither a `text` nor a list of `words`. Write one of the two in each object.")
 
 
-def _check_characters(record: dict[str, Any], place: str) -> None:
+def _check_characters(record: dict[str, Any], origin: str) -> None:
     try:
         json.dumps(record, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         raise CorpusError(
-            f"{place}: half a surrogate pair, which UTF-8 does not have. Write the whole character."
+            f"{origin}: half a surrogate pair, which UTF-8 does not have. Write the whole character."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""An export folder as its reader sees it: the names of its files, and a manifest that vouches for every byte.
+"""An export folder as its reader sees it: the names of its files, and a manifest with the sha256 of each.
 
 Nothing of a folder is used before its sha256 was compared with the manifest.
 """
@@ -55,7 +55,7 @@ def find_export(path: Path) -> Path:
 def verify_export(folder: Path) -> dict[str, Any]:
     """Compare an export folder with its manifest; the manifest.
 
-    Hidden files, such as those that downloads from the Hub leave, are nobody's business: nothing reads them.
+    Hidden files, such as those that downloads from the Hub leave, are allowed: nothing reads them.
 
     Raises: ModelError listing every file that is missing, foreign, changed or named outside the folder.
     """
@@ -79,39 +79,40 @@ def verify_export(folder: Path) -> dict[str, Any]:
 
 
 def choose_graph(folder: Path, manifest: dict[str, Any], precision: GraphPrecision | None) -> Path:
-    """The ONNX graph of the wanted precision; of any, float32 first, when none is named.
+    """The ONNX graph of a precision; without one the float32 graph, or else the int8 one.
 
     Raises: ModelError when the export has no such graph.
     """
     present = [name for name, file in GRAPH_FILES.items() if file in manifest["files"]]
-    wanted = [name for name in present if precision in (None, name)]
-    if not wanted:
+    fitting = [name for name in present if precision in (None, name)]
+    if not fitting:
         has = f"only {', '.join(present)}" if present else "none"
         raise ModelError(
             f"{folder}: no ONNX graph{f' in {precision}' if precision else ''}, {has}. "
             "Export again with `--format onnx,onnx-int8`."
         )
-    return folder / GRAPH_FILES[wanted[0]]
+    return folder / GRAPH_FILES[fitting[0]]
 
 
 def language_scores(scores: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
     """Name and F1 of each language that the `scores` of a manifest have."""
-    found = {} if scores is None else scores["languages"]
-    return {code: {"name": language_name(code), "f1": f1} for code, f1 in found.items()}
+    languages = {} if scores is None else scores["languages"]
+    return {code: {"name": language_name(code), "f1": f1} for code, f1 in languages.items()}
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = read_json(path)
-        found = manifest.get("schema"), manifest.get("kind")
-        if found == (EXPORT_SCHEMA, "export"):
+        schema, kind = manifest.get("schema"), manifest.get("kind")
+        is_known = (schema, kind) == (EXPORT_SCHEMA, "export")
+        if is_known:
             _require_form(path, manifest)
     except ArtefactError as error:
         reason = str(error).removesuffix(REMEDY)
         raise ModelError(f"{reason}Give a folder that `xner export` wrote.") from error
-    if found != (EXPORT_SCHEMA, "export"):
+    if not is_known:
         raise ModelError(
-            f"{path}: kind {found[1]!r}, schema {found[0]!r}; this version reads kind 'export', schema "
+            f"{path}: kind {kind!r}, schema {schema!r}; this version reads kind 'export', schema "
             f"{EXPORT_SCHEMA}. Give a folder that `xner export` of this version wrote."
         )
     return manifest

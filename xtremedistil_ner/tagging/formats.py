@@ -35,12 +35,12 @@ class TaggedLines:
 
 
 def writable(documents: Iterable[Document], form: OutputFormat, *, on_bad_line: OnBadLine) -> Iterator[Document]:
-    """The documents that a format has a place for; `on_bad_line` hears of the others."""
+    """The documents that a format can hold; `on_bad_line` hears of the others."""
     for document in documents:
         try:
             if form == "conll" and (document.text is None or _UNSPLIT.search(document.text)):
                 words = document.words or [word for word, _, _ in split_words(document.text or "")]
-                _require_no_white_space(words, document.place)
+                _require_no_white_space(words, document.origin)
         except CorpusError as error:
             on_bad_line(error)
         else:
@@ -65,19 +65,19 @@ def tag_lines(
 def format_tagged(form: OutputFormat, tagged: Iterable[TaggedDocument], *, colours: bool = True) -> Iterator[str]:
     """The text of each document in turn, line ends included.
 
-    Raises: CorpusError where a document cannot be said in the format, with its place.
+    Raises: CorpusError with its origin, for a document that the format cannot hold.
     """
     formats: dict[OutputFormat, Callable[[Iterable[TaggedDocument]], Iterator[str]]] = {
-        "jsonl": lambda found: map(_format_json, found),
-        "conll": lambda found: map(_format_columns, found),
+        "jsonl": lambda documents: map(_format_json, documents),
+        "conll": lambda documents: map(_format_columns, documents),
         "brat": _format_brat,
-        "terminal": lambda found: _format_terminal(found, colours=colours),
+        "terminal": lambda documents: _format_terminal(documents, colours=colours),
     }
     return formats[form](tagged)
 
 
 def _format_json(tagged: TaggedDocument) -> str:
-    """The object that the document came in, with its `tags` or `entities`; all other keys keep value and place."""
+    """The object that the document came in, with its `tags` or `entities`; other keys stay as they are."""
     document = tagged.document
     value: Mapping[str, Any]
     if document.text is None:
@@ -90,14 +90,14 @@ def _format_json(tagged: TaggedDocument) -> str:
 
 def _format_columns(tagged: TaggedDocument) -> str:
     words = [word for word, _, _ in tagged.words]
-    _require_no_white_space(words, tagged.document.place)
+    _require_no_white_space(words, tagged.document.origin)
     return "".join(f"{word}\t{tag}\n" for word, tag in zip(words, tagged.tags, strict=True)) + "\n"
 
 
-def _require_no_white_space(words: Iterable[str], place: str) -> None:
+def _require_no_white_space(words: Iterable[str], origin: str) -> None:
     for word in words:
         if not word or _WHITE_SPACE.search(word):
-            raise CorpusError(f"{place}: word {quoted(word)} has no place in a column. Write it as jsonl instead.")
+            raise CorpusError(f"{origin}: word {quoted(word)} has no place in a column. Write it as jsonl instead.")
 
 
 def _format_brat(documents: Iterable[TaggedDocument]) -> Iterator[str]:
@@ -106,12 +106,12 @@ def _format_brat(documents: Iterable[TaggedDocument]) -> Iterator[str]:
     for tagged in documents:
         offset = tagged.document.offset
         if offset is None:
-            raise UsageError(f"{tagged.document.place}: brat counts places in a file of plain text. Give such a file.")
+            raise UsageError(f"{tagged.document.origin}: brat counts places in a file of plain text. Give such a file.")
         lines = []
         for entity in tagged.entities:
             number += 1
-            place = f"{offset + entity.start} {offset + entity.end}"
-            lines.append(f"T{number}\t{entity.type} {place}\t{_WHITE_SPACE.sub(' ', entity.text)}\n")
+            borders = f"{offset + entity.start} {offset + entity.end}"
+            lines.append(f"T{number}\t{entity.type} {borders}\t{_WHITE_SPACE.sub(' ', entity.text)}\n")
         yield "".join(lines)
 
 
@@ -145,4 +145,4 @@ def _text_and_spans(tagged: TaggedDocument) -> tuple[str, list[tuple[int, int, s
 
 def _visible(text: str) -> str:
     """Control characters as pictures of themselves: text must not move the cursor or rename the window."""
-    return _CONTROL.sub(lambda found: chr(0x2400 + ord(found[0])) if ord(found[0]) < 0x20 else "\ufffd", text)
+    return _CONTROL.sub(lambda match: chr(0x2400 + ord(match[0])) if ord(match[0]) < 0x20 else "\ufffd", text)

@@ -3,9 +3,9 @@
     nlp = spacy.blank("xx")
     nlp.add_pipe("xner", config={"model": "runs/demo/export"})
 
-It reads `doc.text` and splits words itself, so that it finds what `Tagger` finds whatever spaCy's tokenizer does. Where
-an entity begins or ends inside a token of spaCy's, the token is split there, or the entity is widened to whole tokens:
-`alignment` says which.
+It reads `doc.text` and splits words itself, so it finds the same entities as `Tagger`, whatever spaCy's tokens are.
+Where an entity begins or ends inside a token of spaCy's, the token is split there, or the entity is widened to whole
+tokens: `alignment` says which.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class XnerComponent:
 
     def _set_entities(self, doc: Doc, entities: list[Entity]) -> Doc:
         if self.alignment == "split":
-            _split_tokens(doc, {place for entity in entities for place in (entity.start, entity.end)})
+            _split_tokens(doc, {border for entity in entities for border in (entity.start, entity.end)})
         spans: list[Span] = []
         for entity in entities:
             span = doc.char_span(entity.start, entity.end, label=entity.type, alignment_mode="expand")
@@ -78,11 +78,11 @@ def make_component(
 
 
 def _split_tokens(doc: Doc, borders: set[int]) -> None:
-    """Split the tokens that a border lies inside of; the parts hang on the token's first part."""
+    """Split the tokens that a border lies inside of; the first part is the head of the others."""
     with doc.retokenize() as retokenizer:
         for token in doc:
             end = token.idx + len(token.text)
-            inside = sorted(place - token.idx for place in borders if token.idx < place < end)
+            inside = sorted(border - token.idx for border in borders if token.idx < border < end)
             if inside:
                 cuts = [0, *inside, len(token.text)]
                 parts = [token.text[start:stop] for start, stop in pairwise(cuts)]

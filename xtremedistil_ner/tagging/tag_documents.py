@@ -34,15 +34,15 @@ def tag_documents(tagger: Tagger, documents: Iterable[Document], *, batch: int =
     rest = iter(documents)
     while chunk := list(islice(rest, batch)):
         places = [_places(document) for document in chunk]
-        found = tagger.tag_ids([[word for word, _, _ in words] for words in places])
-        entities = tagger.entities([document.text or "" for document in chunk], places, found)
-        for document, words, tags, own in zip(chunk, places, found.names(tagger.scheme), entities, strict=True):
-            yield TaggedDocument(document, words, tags, tuple(own) if document.text is not None else ())
+        word_tags = tagger.tag_ids([[word for word, _, _ in words] for words in places])
+        entities = tagger.entities([document.text or "" for document in chunk], places, word_tags)
+        for document, words, tags, of_text in zip(chunk, places, word_tags.names(tagger.scheme), entities, strict=True):
+            yield TaggedDocument(document, words, tags, tuple(of_text) if document.text is not None else ())
 
 
 def _places(document: Document) -> tuple[tuple[str, int, int], ...]:
     if not isinstance(document, Document):
-        raise UsageError(f"{quoted(document)} is no document. Give each text as Document(place, text).")
+        raise UsageError(f"{quoted(document)} is no document. Give each text as Document(origin, text).")
     if document.text is None:
         return tuple((word, 0, 0) for word in document.words)
     return tuple(split_words(document.text))

@@ -22,7 +22,7 @@ from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.errors import ModelError, UsageError, quoted
 from xtremedistil_ner.labels import LabelScheme, TagIds, Transitions, decode_sentences, legal_spans
 from xtremedistil_ner.pieces.encoder import PieceBatch, PieceEncoder, load_encoder
-from xtremedistil_ner.pieces.scorer import Scorer, score_words
+from xtremedistil_ner.pieces.predictor import Predictor, compute_word_logits
 from xtremedistil_ner.tagging.export_reader import GraphPrecision, choose_graph, find_export, verify_export
 
 _Value = TypeVar("_Value")
@@ -70,9 +70,9 @@ class Tagger:
     """A student that tags raw text or sentences of words; safe to share between threads."""
 
     def __init__(
-        self, scorer: Scorer, encoder: PieceEncoder, scheme: LabelScheme, transitions: Transitions | None = None
+        self, predictor: Predictor, encoder: PieceEncoder, scheme: LabelScheme, transitions: Transitions | None = None
     ) -> None:
-        self.scorer = scorer
+        self.predictor = predictor
         self.encoder = encoder
         self.scheme = scheme
         self.transitions = transitions
@@ -89,7 +89,7 @@ class Tagger:
         """Load an export folder, or that of a run folder; `threads` is for one call of the model on a CPU.
 
         Without a `precision` it is the float32 graph, or the int8 one where there is no other. In float32 a text has
-        the same entities in any company; int8 kernels scale each batch by its largest value, so that logits near a
+        the same entities in any batch; int8 kernels scale each batch by its largest value, so that logits near a
         border may differ from batch to batch.
 
         Raises: ModelError when a file is missing, foreign, or not what the manifest says; UsageError for any other
@@ -107,7 +107,7 @@ class Tagger:
         session = open_session(graph, threads=threads, device=device)
         scheme, max_pieces, transitions = _read_metadata(session, graph)
         encoder = load_encoder(tokenizer, max_pieces=max_pieces)
-        tagger = cls(session_scorer(session, n_tags=len(scheme.tags)), encoder, scheme, transitions)
+        tagger = cls(session_predictor(session, n_tags=len(scheme.tags)), encoder, scheme, transitions)
         try:
             tagger.tag_ids([["."]])  # weights that are not finite show now, not in a service's first request
         except ModelError as error:
@@ -115,14 +115,17 @@ class Tagger:
         return tagger
 
     def tag(self, texts: Sequence[str]) -> list[list[Entity]]:
-        """Entities of each text, in the order they stand there. Raises: UsageError for what is no text."""
+        """Entities of each text, from left to right. Raises: UsageError for what is no text."""
         return list(self.tag_stream(_many(texts, "tag([text])"), batch=_CHUNK_SENTENCES))
 
     def tag_words(self, sentences: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
         """One IOB2 tag per word, for sentences that are words already. Raises: UsageError for what is no word."""
         use = "tag_words([[word, word, …], …])"
         checked = [
-            [_text(word, f"word {place} of sentence {number}") for place, word in enumerate(_many(words, use, number))]
+            [
+                _text(word, f"word {position} of sentence {number}")
+                for position, word in enumerate(_many(words, use, number))
+            ]
             for number, words in enumerate(_many(sentences, use))
         ]
         result: list[tuple[str, ...]] = []
@@ -141,30 +144,30 @@ class Tagger:
     def _tag_batches(self, lines: Iterator[tuple[int, str]], batch: int) -> Iterator[list[Entity]]:
         while texts := [_text(text, f"text {number}") for number, text in islice(lines, batch)]:
             places = [split_words(text) for text in texts]
-            found = self.tag_ids([[word for word, _, _ in words] for words in places])
-            yield from self.entities(texts, places, found)
+            word_tags = self.tag_ids([[word for word, _, _ in words] for words in places])
+            yield from self.entities(texts, places, word_tags)
 
     def tag_ids(self, sentences: Sequence[Sequence[str]]) -> WordTags:
         """Tags of every word and the probabilities of their types."""
-        logits, _, offsets = score_words(
-            self.scorer, self.encoder, sentences, n_tags=len(self.scheme.tags), batch_pieces=BATCH_PIECES
+        words = compute_word_logits(
+            self.predictor, self.encoder, sentences, n_tags=len(self.scheme.tags), batch_pieces=BATCH_PIECES
         )
-        ids = decode_sentences(logits, offsets, self.scheme, self.transitions)
-        return WordTags(ids, type_probabilities(logits, ids), offsets)
+        ids = decode_sentences(words.logits, words.offsets, self.scheme, self.transitions)
+        return WordTags(ids, type_probabilities(words.logits, ids), words.offsets)
 
     def entities(
-        self, texts: Sequence[str], places: Sequence[Sequence[tuple[str, int, int]]], found: WordTags
+        self, texts: Sequence[str], places: Sequence[Sequence[tuple[str, int, int]]], word_tags: WordTags
     ) -> list[list[Entity]]:
         """Entities of texts whose words, given with their places, were tagged."""
         result: list[list[Entity]] = [[] for _ in texts]
-        begins, ends = legal_spans(found.ids)
+        begins, ends = legal_spans(word_tags.ids)
         if not len(begins):
             return result
-        owners = np.searchsorted(found.offsets, begins, side="right") - 1
-        first = found.offsets[owners]
+        owners = np.searchsorted(word_tags.offsets, begins, side="right") - 1
+        first = word_tags.offsets[owners]
         borders = np.stack([begins, ends], axis=1).ravel()
-        scores = np.add.reduceat(np.append(found.scores, 0.0), borders)[::2] / (ends - begins)
-        kinds = (found.ids[begins] - 1) // 2
+        scores = np.add.reduceat(np.append(word_tags.scores, 0.0), borders)[::2] / (ends - begins)
+        kinds = (word_tags.ids[begins] - 1) // 2
         for owner, begin, last, kind, score in zip(
             *(array.tolist() for array in (owners, begins - first, ends - first - 1, kinds, scores)), strict=True
         ):
@@ -175,10 +178,10 @@ class Tagger:
 
 
 def type_probabilities(logits: NDArray[np.float32], ids: TagIds) -> NDArray[np.float64]:
-    """How likely each word is of the type of its tag, whether it begins an entity or goes on with one.
+    """How likely each word is of the type of its tag, whether it begins or continues an entity.
 
-    Not the probability of the tag: where the model wants an `I-` that may not stand there, the decoder takes `B-`,
-    which is next to impossible for the model, and the type is as sure as before.
+    This is not the probability of the tag: where the model prefers an `I-` that is illegal there, the decoder takes
+    `B-`, to which the model may give hardly any probability, although it is sure of the type.
 
     Shapes: logits (words, tags); ids (words,); result (words,).
     """
@@ -190,7 +193,7 @@ def type_probabilities(logits: NDArray[np.float32], ids: TagIds) -> NDArray[np.f
     return probabilities
 
 
-def session_scorer(session: onnxruntime.InferenceSession, *, n_tags: int) -> Scorer:
+def session_predictor(session: onnxruntime.InferenceSession, *, n_tags: int) -> Predictor:
     """Word logits by an ONNX graph with the inputs and the output of an export."""
 
     def score(batch: PieceBatch) -> NDArray[np.float32]:
@@ -229,7 +232,7 @@ def open_session(
     except Exception as error:  # its exception classes have no common parent but this
         name = "a graph in memory" if isinstance(graph, bytes) else graph
         raise ModelError(f"{name}: ONNX Runtime cannot load it ({error}). Export again.") from error
-    if provider not in session.get_providers():  # it goes on with the CPU, and only a log line says so
+    if provider not in session.get_providers():  # it falls back to the CPU, and only a log line says so
         raise UsageError(f"device {device}: ONNX Runtime cannot start {provider}. Check driver, CUDA and cuDNN.")
     return session
 

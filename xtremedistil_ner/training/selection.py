@@ -10,7 +10,7 @@ from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.evaluation.scoring import macro_f1, span_counts
 from xtremedistil_ner.labels import LabelScheme, Transitions, decode_tags
 from xtremedistil_ner.pieces.encoder import PieceEncoder
-from xtremedistil_ner.pieces.scorer import Scorer, score_rows
+from xtremedistil_ner.pieces.predictor import Predictor, compute_encoded_logits
 from xtremedistil_ner.processes.world import Processes
 
 
@@ -32,7 +32,7 @@ class DevSet:
         self.encoded = {name: encoder.encode([s.words for s in found]) for name, found in mine.items()}
         self.gold = {name: [scheme.encode(s.tags or ()) for s in found] for name, found in mine.items()}
 
-    def score(self, scorer: Scorer, transitions: Transitions | None = None) -> dict[str, float]:
+    def score(self, predictor: Predictor, transitions: Transitions | None = None) -> dict[str, float]:
         """Strict macro-F1 over languages, as `score`: the number that selection maximises.
 
         Shapes: transitions (tags + 1, tags), a CRF's.
@@ -40,10 +40,10 @@ class DevSet:
         totals = np.zeros((len(self.languages), len(self.scheme.types), 3), dtype=np.int64)
         for index, language in enumerate(self.languages):
             encoded = self.encoded[language]
-            logits, _ = score_rows(
-                scorer, self.encoder, encoded, n_tags=len(self.scheme.tags), batch_pieces=self.batch_pieces
+            word_logits = compute_encoded_logits(
+                predictor, self.encoder, encoded, n_tags=len(self.scheme.tags), batch_pieces=self.batch_pieces
             )
-            parts = np.split(logits, encoded.sentence_words[1:-1])
+            parts = np.split(word_logits.logits, word_logits.offsets[1:-1])
             own = parts[: len(self.gold[language])]
             predicted = [decode_tags(part, self.scheme, transitions) for part in own]
             totals[index] = span_counts(self.gold[language], predicted, self.scheme).sum(axis=0)
