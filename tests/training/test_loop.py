@@ -74,13 +74,13 @@ def settings_with(*, micro_batch_pieces=10**6, checkpoint_every_s=1e9):
     return LoopSettings("train", 7, torch.float32, micro_batch_pieces, checkpoint_every_s)
 
 
-def train(model, phases, folder, *, checkpoint_every_s=1e9, job="job", tell=silent, micro_batch_pieces=10**6):
+def train(model, phases, folder, *, checkpoint_every_s=1e9, fingerprint="job", tell=silent, micro_batch_pieces=10**6):
     return train_phases(
         model,
         phases,
         settings=settings_with(checkpoint_every_s=checkpoint_every_s, micro_batch_pieces=micro_batch_pieces),
         processes=ALONE,
-        checkpoints=CheckpointFolder(folder, job=job),
+        checkpoints=CheckpointFolder(folder, fingerprint=fingerprint),
         tell=tell,
     )
 
@@ -300,7 +300,7 @@ def test_a_stop_signal_while_the_last_checkpoint_is_written_is_not_lost(tmp_path
                 signal.raise_signal(number)
 
     model = make_model()
-    checkpoints = Signalled(tmp_path, job="job")
+    checkpoints = Signalled(tmp_path, fingerprint="job")
     with pytest.raises(Interrupted, match=r"train stopped at update 6; the state is saved\."):
         train_phases(
             model,
@@ -310,7 +310,7 @@ def test_a_stop_signal_while_the_last_checkpoint_is_written_is_not_lost(tmp_path
             checkpoints=checkpoints,
             tell=silent,
         )
-    assert CheckpointFolder(tmp_path, job="job").load_newest()[0].phase == 1
+    assert CheckpointFolder(tmp_path, fingerprint="job").load_newest()[0].phase == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -138,7 +138,7 @@ def _time_loop(job: _Job, updates: int, clock: Clock) -> float:
             ends.append(clock())
 
     with tempfile.TemporaryDirectory(prefix="xner-bench-") as folder:
-        checkpoints = CheckpointFolder(Path(folder, "checkpoints"), job="bench")
+        checkpoints = CheckpointFolder(Path(folder, "checkpoints"), fingerprint="bench")
         train_phases(network, [phase], settings=settings, processes=no_peers(), checkpoints=checkpoints, tell=note)
     return (ends[-1] - ends[0]) / updates
 

@@ -32,7 +32,7 @@ def student_tokenizer(
     teacher_tokenizer: Tokenizer,
     *,
     work: Path,
-    wanted: str,
+    fingerprint: str,
     processes: Processes,
 ) -> tuple[Tokenizer, bool]:
     """The student's tokenizer and whether it lower-cases. Learnt and pruned once, by the main process.
@@ -42,7 +42,7 @@ def student_tokenizer(
     vocabulary, lowercase = given_vocabulary(section, teacher_tokenizer)
     if vocabulary is None or section.prune_vocabulary:
         path = work / "vocabulary" / "vocab.txt"
-        if processes.is_main and published_fingerprint(path.parent) != wanted:
+        if processes.is_main and published_fingerprint(path.parent) != fingerprint:
             if vocabulary is None:
                 vocabulary = train_vocabulary(
                     lambda: _all_text(corpus, store), size=section.vocabulary_size, lowercase=lowercase
@@ -51,7 +51,7 @@ def student_tokenizer(
                 vocabulary = prune_vocabulary(
                     vocabulary, _all_text(corpus, store), lowercase=lowercase, min_count=section.min_piece_count
                 )
-            with publish(path.parent, {"fingerprint": wanted}) as folder:
+            with publish(path.parent, {"fingerprint": fingerprint}) as folder:
                 (folder / path.name).write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
         processes.barrier()
         vocabulary = read_vocabulary(path)

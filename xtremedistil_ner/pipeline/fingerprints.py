@@ -19,7 +19,7 @@ from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.export.web_page import runtime_files
 from xtremedistil_ner.pieces.vocabulary import TRAINED
 from xtremedistil_ner.recipe.schema import Recipe
-from xtremedistil_ner.run_folder.files import fingerprint, sha256_file
+from xtremedistil_ner.run_folder.files import make_fingerprint, sha256_file
 from xtremedistil_ner.run_folder.stage_table import STAGE_TABLE, Stage
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
@@ -49,7 +49,7 @@ def stage_fingerprints(recipe: Recipe, corpus: LabelledCorpus) -> dict[Stage, st
 
 
 def _fingerprint(stage: Stage, *parts: object) -> str:
-    return fingerprint(stage, STAGE_TABLE[stage].format, *parts)
+    return make_fingerprint(stage, STAGE_TABLE[stage].format, *parts)
 
 
 def _teacher_fingerprint(recipe: Recipe, corpus: LabelledCorpus, gold: object, transfer: object) -> str:
@@ -86,7 +86,7 @@ def _checkpoint_identity(checkpoint: str) -> str:
     if not folder.is_dir():
         return checkpoint
     names = ("config.json", *_TOKENIZER_FILES, "*.model", "*.safetensors")
-    return fingerprint(sorted(sha256_file(path) for name in names for path in folder.glob(name)))
+    return make_fingerprint(sorted(sha256_file(path) for name in names for path in folder.glob(name)))
 
 
 def _vocabulary_identity(name: str | None) -> str | None:
@@ -98,12 +98,12 @@ def _vocabulary_identity(name: str | None) -> str | None:
         return name
     folder = Path(name)
     if folder.is_dir():
-        return fingerprint([sha256_file(folder / file) for file in _TOKENIZER_FILES if (folder / file).is_file()])
+        return make_fingerprint([sha256_file(folder / file) for file in _TOKENIZER_FILES if (folder / file).is_file()])
     return name if _HUB_ID.fullmatch(name) and not folder.is_file() else _file_identity(name)
 
 
 def _runtime_identity(package: str) -> str:
-    return fingerprint([sha256_file(path) for path in runtime_files(Path(package))])
+    return make_fingerprint([sha256_file(path) for path in runtime_files(Path(package))])
 
 
 def _file_identity(name: str | None) -> str | None:

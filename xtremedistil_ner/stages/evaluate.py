@@ -41,7 +41,7 @@ from xtremedistil_ner.report.paper import papers_beside
 from xtremedistil_ner.report.stored import SplitCounts, find_counts, find_entry, save_counts
 from xtremedistil_ner.run_folder.files import (
     RunFolder,
-    fingerprint,
+    make_fingerprint,
     read_timings,
     sealed,
     verify,
@@ -57,7 +57,7 @@ _SCORING = 2
 
 
 def evaluate_run(
-    recipe: Recipe, run: RunFolder, wanted: str, tell: Reporter, *, take_from: RunFolder | None = None
+    recipe: Recipe, run: RunFolder, fingerprint: str, tell: Reporter, *, take_from: RunFolder | None = None
 ) -> None:
     """Make the report of a run: teacher, student and, if the recipe asks, baselines on every split of the recipe.
 
@@ -90,7 +90,7 @@ def evaluate_run(
         synthetic=corpus.synthetic,
         data=_data_counts(recipe, run, corpus, models["teacher"]),
         papers=papers_beside(corpus.source, models["teacher"]["languages"]),
-        run=_how_it_was_made(recipe, run, wanted, split),
+        run=_how_it_was_made(recipe, run, fingerprint, split),
     )
     for name, found in counts.items():
         save_counts(run.scores(name), models[name]["identity"], found)
@@ -217,7 +217,7 @@ def _baselines(
 ) -> dict[str, dict[str, Any]]:
     section = recipe.evaluate
     hashes = _hashes(corpus, ("train", *section.splits))
-    identity = fingerprint("baselines", _SCORING, hashes, section.splits, section.bootstrap, recipe.seed)
+    identity = make_fingerprint("baselines", _SCORING, hashes, section.splits, section.bootstrap, recipe.seed)
     names = ("gazetteer", "contexts")
     found = {name: find_entry(earlier, name, identity) for name in names}
     if all(found.values()):
@@ -243,7 +243,7 @@ def _identity(recipe: Recipe, corpus: LabelledCorpus, folder: Path) -> str:
     section = recipe.evaluate
     dtype = dtype_of(_scoring_precision(recipe))
     how = [section.splits, section.bootstrap, section.protocol, recipe.seed, recipe.teacher.max_pieces, str(dtype)]
-    return fingerprint("scores", _SCORING, files, _hashes(corpus, section.splits), how)
+    return make_fingerprint("scores", _SCORING, files, _hashes(corpus, section.splits), how)
 
 
 def _hashes(corpus: LabelledCorpus, splits: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -258,8 +258,8 @@ def _data_counts(recipe: Recipe, run: RunFolder, corpus: LabelledCorpus, scored:
     store = open_store(run.soft_labels)
     used = dict.fromkeys(("train", "dev", *recipe.evaluate.splits))
     repairs = {language: corpus.repairs(language, used) for language in corpus.languages}
-    wanted = (*WIKIANN_LANGUAGES, *(recipe.corpus.hub.languages if recipe.corpus.hub else ()))
-    lacking = dict.fromkeys(code for code in wanted if code not in corpus.languages and corpus.has_every_language)
+    fingerprint = (*WIKIANN_LANGUAGES, *(recipe.corpus.hub.languages if recipe.corpus.hub else ()))
+    lacking = dict.fromkeys(code for code in fingerprint if code not in corpus.languages and corpus.has_every_language)
     return {
         "corpus": dict(corpus.source),
         "transfer": {name: asdict(counts) for name, counts in store.counts.items()},
@@ -273,10 +273,10 @@ def _data_counts(recipe: Recipe, run: RunFolder, corpus: LabelledCorpus, scored:
     }
 
 
-def _how_it_was_made(recipe: Recipe, run: RunFolder, wanted: str, split: str) -> dict[str, Any]:
+def _how_it_was_made(recipe: Recipe, run: RunFolder, fingerprint: str, split: str) -> dict[str, Any]:
     return {
         "name": recipe.name,
-        "fingerprint": wanted,
+        "fingerprint": fingerprint,
         "strategy": recipe.train.strategy,
         "split": split,
         "seed": recipe.seed,

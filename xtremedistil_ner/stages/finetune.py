@@ -64,7 +64,7 @@ class _Job:
     recipe: Recipe
     corpus: LabelledCorpus
     work: Path
-    wanted: str
+    fingerprint: str
     dtype: torch.dtype
     processes: Processes
     tell: Reporter
@@ -187,7 +187,7 @@ def _train_classifier(job: _Job, teacher: Teacher) -> list[dict[str, Any]]:
         [phase],
         settings=LoopSettings(STAGE, recipe.seed, job.dtype, _MICRO_BATCH_PIECES, _CHECKPOINT_EVERY_S),
         processes=processes,
-        checkpoints=CheckpointFolder(job.work / "classifier", job=job.wanted),
+        checkpoints=CheckpointFolder(job.work / "classifier", fingerprint=job.fingerprint),
         tell=job.tell,
     )
 
@@ -210,7 +210,9 @@ def _train_masked_language_model(job: _Job, teacher: Teacher) -> None:
     recipe, processes = job.recipe, job.processes
     section = recipe.finetune.masked_language_model
     if processes.is_main:
-        encode_to_folder(teacher.encoder, _transfer_chunks(job), job.work / "encoded", fingerprint=f"{job.wanted}-mlm")
+        encode_to_folder(
+            teacher.encoder, _transfer_chunks(job), job.work / "encoded", fingerprint=f"{job.fingerprint}-mlm"
+        )
     processes.barrier()
     encoded = open_encoded(job.work / "encoded")
     origin = recipe.teacher.checkpoint
@@ -236,7 +238,7 @@ def _train_masked_language_model(job: _Job, teacher: Teacher) -> None:
         [phase],
         settings=LoopSettings(STAGE, recipe.seed, job.dtype, _MICRO_BATCH_PIECES, _CHECKPOINT_EVERY_S),
         processes=processes,
-        checkpoints=CheckpointFolder(job.work / "masked", job=f"{job.wanted}-mlm"),
+        checkpoints=CheckpointFolder(job.work / "masked", fingerprint=f"{job.fingerprint}-mlm"),
         tell=job.tell,
     )
 
@@ -244,10 +246,10 @@ def _train_masked_language_model(job: _Job, teacher: Teacher) -> None:
 def _scratch_tokenizer(job: _Job, shape: ShapeSection) -> Tokenizer:
     """The recipe's vocabulary, pruned, or one trained, on the transfer set; made once, by the main process."""
     path = job.work / "vocabulary" / "vocab.txt"
-    if job.processes.is_main and published_fingerprint(path.parent) != job.wanted:
+    if job.processes.is_main and published_fingerprint(path.parent) != job.fingerprint:
         pieces = _scratch_vocabulary(job, shape)
         job.tell(Event(STAGE, f"vocabulary of {len(pieces):,} pieces"))
-        with publish(path.parent, {"fingerprint": job.wanted}) as folder:
+        with publish(path.parent, {"fingerprint": job.fingerprint}) as folder:
             (folder / path.name).write_text("\n".join(pieces) + "\n", encoding="utf-8")
     job.processes.barrier()
     return wordpiece_tokenizer(read_vocabulary(path), lowercase=shape.lowercase, special_rows=True)

@@ -37,7 +37,7 @@ from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.run_folder.files import (
     MANIFEST,
     RunFolder,
-    fingerprint,
+    make_fingerprint,
     published_fingerprint,
     remove,
     verify,
@@ -78,7 +78,7 @@ class _Part:
     sentences: tuple[tuple[str, ...], ...]
 
 
-def pseudolabel_transfer_set(recipe: Recipe, run: RunFolder, wanted: str, tell: Reporter) -> None:
+def pseudolabel_transfer_set(recipe: Recipe, run: RunFolder, fingerprint: str, tell: Reporter) -> None:
     """Make `run.soft_labels`, shard by shard. Every process of the job calls it."""
     processes = current_processes()
     corpus = open_corpus(recipe.corpus)
@@ -107,13 +107,13 @@ def pseudolabel_transfer_set(recipe: Recipe, run: RunFolder, wanted: str, tell: 
         for index, part in enumerate(_parts(recipe, corpus, counts)):
             names.append(part.name)
             if index % processes.count == processes.rank:
-                shard_fingerprint = fingerprint("shard", labelled_with, part.language, part.sentences)
+                shard_fingerprint = make_fingerprint("shard", labelled_with, part.language, part.sentences)
                 _label_part(part, run.soft_labels, shard_fingerprint, labeller, tell)
     if not names:
         raise CorpusError("The transfer set is empty: every sentence is in dev or test too. Add text at transfer.path.")
     processes.barrier()
     if processes.is_main:
-        _seal(run.soft_labels, names, counts, corpus.scheme, wanted, tell)
+        _seal(run.soft_labels, names, counts, corpus.scheme, fingerprint, tell)
     processes.barrier()
 
 
@@ -211,7 +211,7 @@ def _seal(
     names: list[str],
     counts: dict[str, TransferCounts],
     scheme: LabelScheme,
-    wanted: str,
+    fingerprint: str,
     tell: Reporter,
 ) -> None:
     for path in folder.iterdir():
@@ -224,7 +224,7 @@ def _seal(
         languages[language] = LanguageCounts(
             count.read, count.duplicates, count.held_out, count.kept, words=words, lost_words=lost
         )
-    seal_store(folder, names, fingerprint=wanted, tags=scheme.tags, counts=languages)
+    seal_store(folder, names, fingerprint=fingerprint, tags=scheme.tags, counts=languages)
     kept = sum(count.kept for count in counts.values())
     dropped = sum(count.duplicates + count.held_out for count in counts.values())
     tell(Event(STAGE, f"{kept} sentences labelled; {dropped} duplicates and held-out sentences left out"))

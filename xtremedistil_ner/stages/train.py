@@ -50,13 +50,13 @@ class _Job:
     updates: int
     target: Path
     work: Path
-    wanted: str
+    fingerprint: str
     precision: Computed
     processes: Processes
     tell: Reporter
 
 
-def train_student(recipe: Recipe, run: RunFolder, wanted: str, tell: Reporter) -> None:
+def train_student(recipe: Recipe, run: RunFolder, fingerprint: str, tell: Reporter) -> None:
     """Make `run.student`. Goes on from its last checkpoint; every process of the job calls it."""
     processes = current_processes()
     tell = tell if processes.is_main else silent
@@ -67,8 +67,8 @@ def train_student(recipe: Recipe, run: RunFolder, wanted: str, tell: Reporter) -
         run.teacher, corpus.scheme, labels={}, max_pieces=recipe.teacher.max_pieces, device=processes.device
     )
     work, updates = run.work(STAGE), recipe.train.updates
-    precision = begin_stage(recipe, run, STAGE, wanted, processes=processes, tell=tell)
-    job = _Job(recipe, corpus, store, teacher, updates, run.student, work, wanted, precision, processes, tell)
+    precision = begin_stage(recipe, run, STAGE, fingerprint, processes=processes, tell=tell)
+    job = _Job(recipe, corpus, store, teacher, updates, run.student, work, fingerprint, precision, processes, tell)
     if trains_per_language(recipe.train.strategy):
         _train_each_language(job)
     else:
@@ -83,7 +83,7 @@ def _train_each_language(job: _Job) -> None:
     share, spare = divmod(job.updates, len(languages))
     finished = job.work / "students"
     for number, language in enumerate(languages):
-        if published_fingerprint(finished / language) == job.wanted:
+        if published_fingerprint(finished / language) == job.fingerprint:
             job.tell(Event(STAGE, f"{language}: done before"))
             continue
         own = replace(
@@ -105,7 +105,7 @@ def _train_each_language(job: _Job) -> None:
 
 
 def _manifest_details(job: _Job) -> dict[str, str]:
-    return {"fingerprint": job.wanted, "precision": KINDS[job.recipe.student.kind].name_precision(job.precision)}
+    return {"fingerprint": job.fingerprint, "precision": KINDS[job.recipe.student.kind].name_precision(job.precision)}
 
 
 def _naming(language: str, tell: Reporter) -> Reporter:
@@ -121,7 +121,7 @@ def _train(job: _Job) -> None:
         job.store,
         job.teacher.encoder.tokenizer,
         work=job.work,
-        wanted=job.wanted,
+        fingerprint=job.fingerprint,
         processes=processes,
     )
     encoder = PieceEncoder(tokenizer, max_pieces=recipe.student.max_pieces, pad_id=tokenizer.get_vocab()["[PAD]"])
@@ -139,7 +139,7 @@ def _train(job: _Job) -> None:
             recipe.train.checkpoint_every_s,
         ),
         processes=processes,
-        checkpoints=CheckpointFolder(job.work / "checkpoints", job=job.wanted),
+        checkpoints=CheckpointFolder(job.work / "checkpoints", fingerprint=job.fingerprint),
         tell=job.tell,
     )
     if processes.is_main:
@@ -164,7 +164,7 @@ def _open_distillation(job: _Job, encoder: PieceEncoder, network: StudentNetwork
     if uses_soft_labels(section.strategy):
         folder = job.work / "transfer"
         if processes.is_main:
-            encode_to_folder(encoder, job.store.sentences(), folder, fingerprint=job.wanted)
+            encode_to_folder(encoder, job.store.sentences(), folder, fingerprint=job.fingerprint)
         processes.barrier()
         transfer = open_encoded(folder)
     layer = section.teacher_layer
