@@ -183,6 +183,13 @@ def test_passes_are_cut_where_that_is_cheapest(per_pass, per_column, budget):
         assert takes(parts, cost) == min(takes([p.tolist() for p in np.split(lengths, cut)], cost) for cut in cuts)
 
 
+def test_rows_of_two_lengths_share_a_pass_where_its_cost_outweighs_the_padding():
+    """6 pieces of padding against a pass that costs as much as 8: the example beside the code."""
+    cost = PassCost(per_pass=8, per_column=0, most_pieces=10**6)
+    parts = micro_batches(np.arange(6), np.array([3, 3, 3, 5, 5, 8]), 24, cost=cost)
+    assert [rows.tolist() for rows in parts] == [[0, 1, 2], [3, 4, 5]]
+
+
 def test_a_pass_holds_no_more_pieces_than_it_is_fast_with():
     cost = PassCost(per_pass=1000, per_column=0, most_pieces=20)
     parts = list(micro_batches(np.arange(9), np.full(9, 5), 10**6, cost=cost))
