@@ -1,4 +1,4 @@
-"""Stage `export`: student + report → the folder that a tagging service loads, one per language where students are."""
+"""Stage `export`: student + report → the folder that a tagging service loads; one per language for such students."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _consequence(verdict: Int8Verdict) -> str:
 
 
 def _of_language(report: Mapping[str, Any], language: str) -> dict[str, Any] | None:
-    """What the card of one language's student says: nothing of other languages, of means and of sizes over all."""
+    """The part of a report for the card of one language's student: no other language, no mean, no total size."""
     models = {}
     for name, entry in report["models"].items():
         if language in entry["languages"]:

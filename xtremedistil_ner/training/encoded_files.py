@@ -1,4 +1,4 @@
-"""Encoded text on disk: written once in chunks, memory-mapped afterwards, so that memory does not grow with it."""
+"""Encoded text on disk: written once in chunks and then memory-mapped, so that it may be larger than memory."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def open_encoded(folder: Path) -> EncodedCorpus:
 
 
 class _GrowingArray:
-    """An `.npy` file that grows along its only axis; its header has room for the final length."""
+    """An `.npy` file that grows along its only axis; its header has space for the final length."""
 
     def __init__(self, path: Path) -> None:
         self._stream = path.open("wb")
