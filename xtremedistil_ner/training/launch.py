@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import patch_environment
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from xtremedistil_ner.errors import Interrupted, ResourceError, UsageError, XnerError, lack_of_resource
@@ -85,7 +86,11 @@ def launch(function: Callable[..., None], arguments: tuple[Any, ...], *, count: 
 def _launch_workers(function: Callable[..., None], arguments: tuple[Any, ...], count: int, run_folder: Path) -> None:
     store = TCPStore(_LOOPBACK, 0, is_master=True, wait_for_workers=False)
     workers: list[_Worker] = []
-    with deferred("when the processes have saved their state") as stopped, _threads_per_process(count):
+    threads = max(1, available_cores() // count)
+    with (
+        deferred("when the processes have saved their state") as stopped,
+        patch_environment(omp_num_threads=threads),
+    ):
         try:
             for rank in range(count):
                 workers.append(_start(rank, count, store.port, function, arguments, run_folder))
@@ -212,16 +217,3 @@ def _names_lack_of_resources() -> Iterator[None]:
         raise
     except Exception as error:
         raise lack_of_resource(error) or error from error
-
-
-@contextmanager
-def _threads_per_process(count: int) -> Iterator[None]:
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(max(1, available_cores() // count))
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before
