@@ -10,10 +10,10 @@ import torch
 from support.tiny_export import make_export
 
 from xtremedistil_ner.bench import label, models, rounds, tag, train
-from xtremedistil_ner.bench.machine import describe_machine
 from xtremedistil_ner.bench.memory import tagging_memory
 from xtremedistil_ner.bench.rounds import Contender, run_rounds, spread
-from xtremedistil_ner.bench.run import BenchSettings, run_bench
+from xtremedistil_ner.bench.run import describe_machine, run_bench
+from xtremedistil_ner.bench.settings import BenchSettings
 from xtremedistil_ner.bench.workload import Workload, batch_of, load_workload
 from xtremedistil_ner.errors import CorpusError, UsageError
 from xtremedistil_ner.processes.precision import has_native_bf16
@@ -148,9 +148,9 @@ def silent(event):
 
 
 def test_a_machine_has_a_name_and_versions():
-    found = describe_machine(threads=1)
-    assert found["processor"]
-    assert found["versions"]["torch"] == torch.__version__
+    machine = describe_machine(settings())
+    assert machine["processor"]
+    assert machine["versions"]["torch"] == torch.__version__
 
 
 def test_tagging_is_measured_in_every_runtime_and_shown(quick, tmp_path):

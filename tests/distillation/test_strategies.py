@@ -1,6 +1,6 @@
 """Strategies as data: which losses, in which order, which layers, for how many updates.
 
-The oracle is the table of strategies in `docs/method.md`, written out below by hand: a stage is its losses and whether
+The oracle is the table of strategies in `docs/method.md`, written out below by hand: a step is its losses and whether
 the layers are released from the top to the bottom (XtremeDistil) or train together.
 """
 
@@ -56,7 +56,7 @@ def reached_layers(losses, head, layers):
 @pytest.mark.parametrize("strategy", TABLE)
 @pytest.mark.parametrize("head", ["projected", "direct"])
 @pytest.mark.parametrize("kind", LAYERS)
-def test_a_strategy_has_the_stages_of_the_table(strategy, head, kind):
+def test_a_strategy_has_the_steps_of_the_table(strategy, head, kind):
     expected = []
     for losses, released in TABLE[strategy]:
         layers = reached_layers(losses, head, LAYERS[kind])
@@ -70,11 +70,11 @@ def test_every_strategy_of_the_schema_is_there_and_no_other():
 
 
 def test_the_documented_table_is_the_one_held_here():
-    listed = {name.strip("`"): stages for name, stages, *_ in table_under("method.md", "Strategies")}
-    for name, stages in TABLE.items():
-        text = " → ".join(" + ".join(losses) for losses, _ in stages)
+    listed = {name.strip("`"): steps for name, steps, *_ in table_under("method.md", "Strategies")}
+    for name, steps in TABLE.items():
+        text = " → ".join(" + ".join(losses) for losses, _ in steps)
         assert listed[name].startswith(text), name
-        assert ("unfreezing" in listed[name]) == any(released for _, released in stages), name
+        assert ("unfreezing" in listed[name]) == any(released for _, released in steps), name
     assert listed.keys() == set(STRATEGIES)
 
 
@@ -89,8 +89,8 @@ def test_the_control_restarts_as_often_as_d4_2_trains_as_long_and_freezes_nothin
     assert all(plan.layers == reached_layers(plan.losses, head, LAYERS[kind]) for plan in control)
 
 
-def test_a_bilstms_releases_share_the_updates_of_their_stage():
-    """20, 60 and 20 % for the stages; in each 60 % for the embeddings, 30 for the LSTM, 10 for the head's layers."""
+def test_a_bilstms_releases_share_the_updates_of_their_step():
+    """20, 60 and 20 % for the steps; in each 60 % for the embeddings, 30 for the LSTM, 10 for the head's layers."""
     found = [plan.updates - 1 for plan in plans("D4.2", updates=10_011)]
     assert found == [200, 600, 1200, *[300, 300, 1800, 3600], *[100, 100, 600, 1200]]
 

@@ -23,8 +23,10 @@ def tokenizer_of(finished_run, tmp_path):
     def make(teacher, *overrides):
         recipe = load_recipe(finished_run / "tiny.yaml", overrides=overrides)
         store = open_store(RunFolder(finished_run / "run").soft_labels)
-        place = {"work": tmp_path / "work", "wanted": str(overrides), "processes": current_processes()}
-        return student_tokenizer(recipe.student, open_corpus(recipe.corpus), store, teacher.encoder.tokenizer, **place)
+        options = {"work": tmp_path / "work", "fingerprint": str(overrides), "processes": current_processes()}
+        return student_tokenizer(
+            recipe.student, open_corpus(recipe.corpus), store, teacher.encoder.tokenizer, **options
+        )
 
     return make
 

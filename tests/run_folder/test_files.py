@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from xtremedistil_ner.errors import ArtefactError, ResourceError, lack_of_resource
 from xtremedistil_ner.run_folder.files import (
     RunFolder,
-    fingerprint,
+    make_fingerprint,
     publish,
     published_fingerprint,
     read_json,
@@ -196,9 +196,9 @@ def test_json_is_written_whole_and_never_with_nan(tmp_path):
 
 
 def test_a_fingerprint_depends_on_values_and_not_on_the_order_of_keys():
-    assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
-    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
-    assert fingerprint("a", "b") != fingerprint("ab")
+    assert make_fingerprint({"a": 1, "b": [2]}) == make_fingerprint({"b": [2], "a": 1})
+    assert make_fingerprint({"a": 1}) != make_fingerprint({"a": 2})
+    assert make_fingerprint("a", "b") != make_fingerprint("ab")
 
 
 def test_removing_leaves_nothing_and_removing_nothing_is_fine(tmp_path):

@@ -15,14 +15,14 @@ from xtremedistil_ner.errors import CheckpointError
 from xtremedistil_ner.training.checkpoints import CheckpointFolder, TrainingState
 
 
-def save(folder, update, *, phase=0, job="job"):
+def save(folder, update, *, phase=0, fingerprint="job"):
     state = TrainingState(phase=phase, update=update, total=update, best_score=0.1 + update, looks=[{"score": 1 / 3}])
-    CheckpointFolder(folder, job=job).save(state, {"model/a": torch.full((3,), update / 7)})
+    CheckpointFolder(folder, fingerprint=fingerprint).save(state, {"model/a": torch.full((3,), update / 7)})
     return folder / f"checkpoint-{phase:03d}-{update:09d}"
 
 
-def load(folder, *, job="job"):
-    return CheckpointFolder(folder, job=job).load_newest()
+def load(folder, *, fingerprint="job"):
+    return CheckpointFolder(folder, fingerprint=fingerprint).load_newest()
 
 
 def save_two(folder):
@@ -44,7 +44,9 @@ def test_what_is_loaded_is_what_was_saved_bit_for_bit(tmp_path):
 
 def test_tensors_that_share_memory_are_saved(tmp_path):
     shared = torch.arange(6.0)
-    CheckpointFolder(tmp_path, job="job").save(TrainingState(update=1), {"a": shared, "b": shared, "c": shared[::2]})
+    CheckpointFolder(tmp_path, fingerprint="job").save(
+        TrainingState(update=1), {"a": shared, "b": shared, "c": shared[::2]}
+    )
     _, tensors = load(tmp_path)
     assert torch.equal(tensors["a"], tensors["b"])
     assert torch.equal(tensors["c"], torch.tensor([0.0, 2.0, 4.0]))
@@ -85,7 +87,7 @@ def test_a_broken_newest_checkpoint_gives_way_to_the_one_before(tmp_path, name, 
 def test_a_broken_checkpoint_is_replaced_when_training_comes_past_it_again(tmp_path):
     _, newest = save_two(tmp_path / "job")
     (newest / "state.safetensors").write_bytes(b"")
-    checkpoints = CheckpointFolder(tmp_path / "job", job="job")
+    checkpoints = CheckpointFolder(tmp_path / "job", fingerprint="job")
     state, tensors = checkpoints.load_newest()
     state.update += 1
     checkpoints.save(state, tensors)
@@ -105,7 +107,7 @@ def test_when_none_is_whole_each_is_named_with_what_is_wrong(tmp_path):
 
 
 def test_another_jobs_checkpoints_are_passed_over_and_go_with_the_first_save(tmp_path):
-    save(tmp_path, 9, job="another")
+    save(tmp_path, 9, fingerprint="another")
     assert load(tmp_path) is None
     own = save(tmp_path, 1)
     assert list(tmp_path.iterdir()) == [own]
@@ -114,7 +116,7 @@ def test_another_jobs_checkpoints_are_passed_over_and_go_with_the_first_save(tmp
 def test_another_jobs_newer_checkpoint_does_not_hide_an_own_one(tmp_path):
     own = save(tmp_path / "job", 1)
     shutil.copytree(own, tmp_path / "aside")
-    save(tmp_path / "job", 5, job="another")
+    save(tmp_path / "job", 5, fingerprint="another")
     shutil.copytree(tmp_path / "aside", own)
     assert load(tmp_path / "job")[0].update == 1
 
@@ -140,7 +142,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path, delay_ms):
 
 def save_for_ever(folder, writing):
     try:
-        checkpoints = CheckpointFolder(folder, job="job")
+        checkpoints = CheckpointFolder(folder, fingerprint="job")
         for update in itertools.count(1):
             checkpoints.save(TrainingState(update=update), {"model/a": torch.full((4000,), float(update))})
             os.write(writing, b".")

@@ -56,7 +56,7 @@ def train_from_own_weights(folder, processes):
         [phase],
         settings=LoopSettings("train", 1, torch.float32, 20, 1e9),
         processes=processes,
-        checkpoints=CheckpointFolder(folder / "checkpoints", job="job"),
+        checkpoints=CheckpointFolder(folder / "checkpoints", fingerprint="job"),
         tell=silent,
     )
     return model.weight.detach()
@@ -79,7 +79,7 @@ def train_a_table(folder, processes):
         [phase],
         settings=LoopSettings("train", 1, torch.float32, 20, 1e9),
         processes=processes,
-        checkpoints=CheckpointFolder(folder / "table", job="job"),
+        checkpoints=CheckpointFolder(folder / "table", fingerprint="job"),
         tell=silent,
     )
     return model.weight.detach()

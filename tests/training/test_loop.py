@@ -74,13 +74,13 @@ def settings_with(*, micro_batch_pieces=10**6, checkpoint_every_s=1e9):
     return LoopSettings("train", 7, torch.float32, micro_batch_pieces, checkpoint_every_s)
 
 
-def train(model, phases, folder, *, checkpoint_every_s=1e9, job="job", tell=silent, micro_batch_pieces=10**6):
+def train(model, phases, folder, *, checkpoint_every_s=1e9, fingerprint="job", tell=silent, micro_batch_pieces=10**6):
     return train_phases(
         model,
         phases,
         settings=settings_with(checkpoint_every_s=checkpoint_every_s, micro_batch_pieces=micro_batch_pieces),
         processes=ALONE,
-        checkpoints=CheckpointFolder(folder, job=job),
+        checkpoints=CheckpointFolder(folder, fingerprint=fingerprint),
         tell=tell,
     )
 
@@ -181,6 +181,13 @@ def test_passes_are_cut_where_that_is_cheapest(per_pass, per_column, budget):
     if budget > lengths.sum() * 9:
         cuts = [np.flatnonzero([choice >> place & 1 for place in range(8)]) + 1 for choice in range(2**8)]
         assert takes(parts, cost) == min(takes([p.tolist() for p in np.split(lengths, cut)], cost) for cut in cuts)
+
+
+def test_rows_of_two_lengths_share_a_pass_where_its_cost_outweighs_the_padding():
+    """6 pieces of padding against a pass that costs as much as 8: the example beside the code."""
+    cost = PassCost(per_pass=8, per_column=0, most_pieces=10**6)
+    parts = micro_batches(np.arange(6), np.array([3, 3, 3, 5, 5, 8]), 24, cost=cost)
+    assert [rows.tolist() for rows in parts] == [[0, 1, 2], [3, 4, 5]]
 
 
 def test_a_pass_holds_no_more_pieces_than_it_is_fast_with():
@@ -300,7 +307,7 @@ def test_a_stop_signal_while_the_last_checkpoint_is_written_is_not_lost(tmp_path
                 signal.raise_signal(number)
 
     model = make_model()
-    checkpoints = Signalled(tmp_path, job="job")
+    checkpoints = Signalled(tmp_path, fingerprint="job")
     with pytest.raises(Interrupted, match=r"train stopped at update 6; the state is saved\."):
         train_phases(
             model,
@@ -310,7 +317,7 @@ def test_a_stop_signal_while_the_last_checkpoint_is_written_is_not_lost(tmp_path
             checkpoints=checkpoints,
             tell=silent,
         )
-    assert CheckpointFolder(tmp_path, job="job").load_newest()[0].phase == 1
+    assert CheckpointFolder(tmp_path, fingerprint="job").load_newest()[0].phase == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from xtremedistil_ner.bench.models import BenchTeacher
-from xtremedistil_ner.bench.rounds import Clock, Contender, run_rounds, spread
+from xtremedistil_ner.bench.rounds import Contender, run_rounds, spread
+from xtremedistil_ner.bench.settings import BenchSettings
 from xtremedistil_ner.bench.workload import Workload
 from xtremedistil_ner.export.onnx_bert import GRAPH_FAMILIES
 from xtremedistil_ner.export.teacher_graph import int8_predictor
@@ -25,29 +27,29 @@ from xtremedistil_ner.stages.pseudolabel import CPU_BATCH_PIECES
 STAGE = "bench"
 BASELINE = "batches of 32 in the order of the text, float32"
 _BATCH = 32
-_SENTENCES = {"cpu": 256, "cuda": 8192}  # of a round; a shard has 8,192
+_SENTENCES = {"cpu": 256, "cuda": 8192}  # in a round; a shard has 8,192
 _CUDA_BATCH_PIECES = 32_768
 _BUDGET_S = 420.0
+_Label = Callable[[Sequence[Sequence[str]]], object]
 
 
 def bench_labelling(
     teacher: BenchTeacher,
     workload: Workload,
-    clock: Clock,
-    rounds: int,
-    device: str,
+    settings: BenchSettings,
     tell: Reporter,
 ) -> dict[str, Any]:
     """Everything that stage `label` measures, as JSON has it."""
-    size = _SENTENCES[device]
-    pieces = CPU_BATCH_PIECES if device == "cpu" else _CUDA_BATCH_PIECES
-    runs = dict(_labellers(teacher.teacher, pieces, device, tell))
+    size = _SENTENCES[settings.device]
+    pieces = CPU_BATCH_PIECES if settings.device == "cpu" else _CUDA_BATCH_PIECES
+    runs = dict(_labellers(teacher.teacher, pieces, settings.device, tell))
 
     def contender(name: str) -> Contender:
         return Contender(name, lambda number: runs[name](workload.part(number, size)), size)
 
     tell(Event(STAGE, "labels"))
-    timings = run_rounds(list(map(contender, runs)), rounds=rounds, clock=clock, budget_s=_BUDGET_S)
+    contenders = [contender(name) for name in runs]
+    timings = run_rounds(contenders, rounds=settings.rounds, clock=settings.clock, budget_s=_BUDGET_S)
     encoded = teacher.teacher.encoder.encode(workload.part(0, 8192))
     return {
         "models": {teacher.name: teacher.describe()},
@@ -63,36 +65,28 @@ def bench_labelling(
     }
 
 
-def _labellers(
-    teacher: Teacher, batch_pieces: int, device: str, tell: Reporter
-) -> Iterator[tuple[str, Callable[[Sequence[Sequence[str]]], object]]]:
+def _labellers(teacher: Teacher, batch_pieces: int, device: str, tell: Reporter) -> Iterator[tuple[str, _Label]]:
     """Name and function of each way to label."""
-    if device == "cuda":
-        move(teacher.model, torch.device("cuda"))
+
+    def by_length(predictor: Predictor) -> _Label:
+        n_tags = len(teacher.scheme.tags)
+        return partial(compute_word_logits, predictor, teacher.encoder, n_tags=n_tags, batch_pieces=batch_pieces)
+
+    move(teacher.model, torch.device(device))
     plain = teacher_predictor(teacher, torch.float32)
     yield BASELINE, lambda sentences: _label_in_order(teacher, plain, sentences)
     for dtype in (torch.float32, torch.bfloat16) if has_native_bf16(torch.device(device)) else (torch.float32,):
         precision = str(dtype).removeprefix("torch.")
         packed = replace(teacher, model=copy.deepcopy(teacher.model))
         pack_layers(packed.model, dtype)
-        yield f"by length, {precision}", _by_length(packed, teacher_predictor(packed, dtype), batch_pieces)
+        yield f"by length, {precision}", by_length(teacher_predictor(packed, dtype))
     if device == "cpu" and teacher.model.config.model_type in GRAPH_FAMILIES:
         tell(Event(STAGE, "makes the teacher's int8 graph"))
-        yield "by length, ONNX Runtime int8", _by_length(teacher, int8_predictor(teacher), batch_pieces)
-
-
-def _by_length(
-    teacher: Teacher, predictor: Predictor, batch_pieces: int
-) -> Callable[[Sequence[Sequence[str]]], object]:
-    def label(sentences: Sequence[Sequence[str]]) -> object:
-        n_tags = len(teacher.scheme.tags)
-        return compute_word_logits(predictor, teacher.encoder, sentences, n_tags=n_tags, batch_pieces=batch_pieces)
-
-    return label
+        yield "by length, ONNX Runtime int8", by_length(int8_predictor(teacher))
 
 
 def _label_in_order(teacher: Teacher, predictor: Predictor, sentences: Sequence[Sequence[str]]) -> None:
-    """What a data loader with dynamic padding does: each batch as long as its longest sentence."""
+    """Label as a data loader with dynamic padding does: each batch is as long as its longest sentence."""
     encoded = teacher.encoder.encode(sentences)
     for start in range(0, encoded.n_rows, _BATCH):
         predictor(teacher.encoder.collate(encoded, np.arange(start, min(start + _BATCH, encoded.n_rows))))

@@ -1,6 +1,6 @@
-"""Resident memory of a process that does nothing but tag, measured in a process of its own.
+"""Resident memory of a separate process that only tags.
 
-Linux alone tells it: `getrusage` begins with what the parent process holds.
+It is read from /proc, so on Linux alone: `getrusage` of a child begins with the memory of its parent.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import BertConfig, BertForTokenClassification, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertForTokenClassification, PreTrainedTokenizerFast
 
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.labels import LabelScheme
@@ -27,7 +27,7 @@ _MAX_PIECES = 512
 
 @dataclass(frozen=True, slots=True)
 class BenchStudent:
-    """An export and what is known of its size."""
+    """An export, its labels and its size."""
 
     name: str
     folder: Path
@@ -49,8 +49,6 @@ class BenchStudent:
             "parameters": self.parameters,
             "bytes": sizes,
             "macro_f1": scores.get("macro_f1"),
-            "retention": scores.get("retention"),
-            "synthetic_scores": scores.get("synthetic"),
         }
 
 
@@ -62,29 +60,16 @@ class BenchTeacher:
     teacher: Teacher
     is_random: bool
 
-    @property
-    def model(self) -> PreTrainedModel:
-        """Its network."""
-        return self.teacher.model
-
-    @property
-    def parameters(self) -> int:
-        """All its weights."""
-        return count_parameters(self.model)
-
     def describe(self) -> dict[str, Any]:
         """Its sizes, as JSON has them."""
-        return {
-            "parameters": self.parameters,
-            "bytes": {"float32": 4 * self.parameters},
-            "random_weights": self.is_random,
-        }
+        parameters = count_parameters(self.teacher.model)
+        return {"parameters": parameters, "bytes": {"float32": 4 * parameters}, "random_weights": self.is_random}
 
 
 def open_student(folder: Path, name: str) -> BenchStudent:
     """Open an export.
 
-    Raises: ModelError when it is none, or not whole.
+    Raises: ModelError when the folder is no export, or not a whole one.
     """
     manifest = verify_export(folder)
     path = folder / "config.json"
@@ -93,10 +78,11 @@ def open_student(folder: Path, name: str) -> BenchStudent:
 
 
 def open_teacher(source: str, student: BenchStudent) -> BenchTeacher:
-    """A teacher from its folder, or of a shape's name with random weights: speed does not depend on them.
+    """A teacher from its folder, or one of a named shape with random weights, on which speed does not depend.
 
-    One of random weights has the student's tokenizer.
-    Raises: UsageError for what is neither; ModelError for a folder that is no token classifier of the student's tags.
+    With random weights it has the student's tokenizer.
+    Raises: UsageError for a name that is neither; ModelError for a folder without a token classifier of the student's
+    tags.
     """
     if source not in SHAPES:
         if not Path(source).is_dir():

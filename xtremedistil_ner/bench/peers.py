@@ -1,4 +1,4 @@
-"""What a user would pick instead: spaCy's convolutional pipeline, and the pipeline of `transformers`."""
+"""What a user might use instead: spaCy's convolutional pipeline, and the pipeline of `transformers`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ def spacy_pipeline(scheme: LabelScheme) -> TagTexts:
 def transformers_pipeline(teacher: BenchTeacher) -> TagTexts:
     """The token classification pipeline of `transformers` with its defaults, one text at a time, whole words tagged."""
     tokenizer = teacher.teacher.tokenizer
-    pipeline = TokenClassificationPipeline(model=teacher.model, tokenizer=tokenizer, aggregation_strategy="first")
+    pipeline = TokenClassificationPipeline(
+        model=teacher.teacher.model, tokenizer=tokenizer, aggregation_strategy="first"
+    )
 
     def tag(texts: Sequence[str]) -> object:
         return [pipeline(text) for text in texts]

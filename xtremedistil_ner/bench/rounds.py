@@ -1,7 +1,7 @@
 """Interleaved rounds: every contender runs in every round, so that a ratio compares neighbours in time.
 
-A shared machine is faster in one minute than in the next, by a tenth or by half. What is reported is therefore the
-median and the quartiles of the ratios of each round, and not a ratio of two medians.
+From one minute to the next, the speed of a shared machine differs by a tenth or by half. A result is therefore the
+median and the quartiles of the rounds' ratios, and not a ratio of two medians.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Clock = Callable[[], float]
 class Contender:
     """Something to be timed. Units: `run(round)` does the work of `amount` sentences.
 
-    What `times_itself` returns the seconds that count, of all that it does.
+    With `times_itself`, `run` returns the seconds that count.
     """
 
     name: str
@@ -62,9 +62,8 @@ def run_rounds(
 ) -> Timings:
     """Time all contenders in each of some rounds, each time in another order.
 
-    A fast contender runs several times in a round; before the first each runs to warm up, and once more to be told how
-    fast it is. No round begins after
-    `budget_s`, but for the first three.
+    Before the first round each contender runs once to warm up and once to show how fast it is: a fast one runs several
+    times in a round. After `budget_s` no more rounds begin, except for the first three.
     """
     repeats = {contender.name: _repeats(contender, clock) for contender in contenders}
     timings = Timings({contender.name: [] for contender in contenders})
@@ -72,30 +71,15 @@ def run_rounds(
     for number in range(rounds):
         if number >= _LEAST_ROUNDS and time.monotonic() - start > budget_s:
             break
-        load = OtherLoad()
-        for place in range(len(contenders)):
-            contender = contenders[(place + number) % len(contenders)]
+        psutil.cpu_percent()  # from here on
+        ours, begin = time.process_time(), time.monotonic()
+        for turn in range(len(contenders)):
+            contender = contenders[(turn + number) % len(contenders)]
             count = repeats[contender.name]
             timings.seconds[contender.name].append(_time(contender, number, count, clock) / contender.amount)
-        timings.other_load.append(load.cores())
+        busy = psutil.cpu_percent() / 100 * (psutil.cpu_count() or 1)
+        timings.other_load.append(max(0.0, busy - (time.process_time() - ours) / (time.monotonic() - begin)))
     return timings
-
-
-class OtherLoad:
-    """What other processes use of this machine from now on."""
-
-    def __init__(self) -> None:
-        self._start = self._read()
-
-    def cores(self) -> float:
-        """Cores that others kept busy, on average."""
-        busy, own, wall = (now - then for now, then in zip(self._read(), self._start, strict=True))
-        return max(0.0, busy - own) / max(wall, 1e-9)
-
-    def _read(self) -> tuple[float, float, float]:
-        times = psutil.cpu_times()
-        busy = sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)
-        return busy, time.process_time(), time.monotonic()
 
 
 def percentiles_ms(run: Callable[[Any], object], inputs: Sequence[Any]) -> dict[str, float]:

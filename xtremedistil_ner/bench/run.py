@@ -1,48 +1,29 @@
-"""One benchmark: the machine first, then a stage, then the record."""
+"""One benchmark: what it runs on, what a stage measures, and the record of both."""
 
 from __future__ import annotations
 
-import time
+import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from xtremedistil_ner.bench.label import bench_labelling
-from xtremedistil_ner.bench.machine import describe_machine
-from xtremedistil_ner.bench.models import open_student, open_teacher
+from xtremedistil_ner.bench.models import BenchStudent, open_student, open_teacher
 from xtremedistil_ner.bench.peers import PEERS
-from xtremedistil_ner.bench.rounds import Clock
-from xtremedistil_ner.bench.tag import TagSettings, bench_tagging
+from xtremedistil_ner.bench.settings import BenchSettings
+from xtremedistil_ner.bench.tag import bench_tagging
 from xtremedistil_ner.bench.train import bench_training
 from xtremedistil_ner.bench.workload import load_workload
 from xtremedistil_ner.errors import UsageError
+from xtremedistil_ner.processes.world import cpu_threads
 from xtremedistil_ner.progress import Reporter
 from xtremedistil_ner.report.speed import RECORD_SCHEMA
 from xtremedistil_ner.run_folder.files import write_json
 
-
-@dataclass(frozen=True, slots=True)
-class BenchSettings:
-    """What is measured, and how. Units: `lengths` in pieces."""
-
-    stage: Literal["tag", "label", "train"]
-    teacher: str | None
-    against: tuple[str, ...]
-    corpus: str
-    split: str
-    batches: tuple[int, ...]
-    lengths: tuple[int, ...]
-    threads: int
-    rounds: int
-    device: Literal["cpu", "cuda"]
-
-    @property
-    def clock(self) -> Clock:
-        """Process CPU time where that is what a user waits for, else wall time."""
-        return time.process_time if self.threads == 1 and self.device == "cpu" else time.perf_counter
+_VERSIONS = ("torch", "onnxruntime", "spacy", "transformers")
 
 
 def run_bench(
@@ -56,37 +37,14 @@ def run_bench(
         raise UsageError(f"--against {unknown[0]}: no such peer. Known: {', '.join(PEERS)}.")
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise UsageError("--device cuda: torch sees no GPU.")
-    names = _names(exports)
-    students = [open_student(path, name) for path, name in zip(exports, names, strict=True)]
-    teacher = open_teacher(settings.teacher, students[0]) if settings.teacher else None
-    workload = load_workload(settings.corpus, split=settings.split)
-    machine = describe_machine(threads=settings.threads, device=settings.device)
-    if settings.stage == "tag":
-        tagging = TagSettings(
-            settings.clock,
-            settings.threads,
-            settings.rounds,
-            settings.batches,
-            settings.lengths,
-            settings.against,
-            settings.device,
-        )
-        measured = bench_tagging(students, teacher, workload, tagging, tell)
-    elif settings.stage == "train":
-        torch.set_num_threads(settings.threads)
-        measured = bench_training(students, workload, settings.batches, settings.clock, settings.rounds, tell)
-    elif teacher is None:
-        raise UsageError("--stage label times a teacher. Give --teacher.")
-    else:
-        torch.set_num_threads(settings.threads)
-        device = settings.device
-        measured = bench_labelling(teacher, workload, settings.clock, settings.rounds, device, tell)
-    fingerprints = {student.name: student.manifest.get("fingerprint") for student in students}
+    students = [open_student(path, name) for path, name in zip(exports, _names(exports), strict=True)]
+    with cpu_threads(settings.threads):
+        measured = _measure(students, settings, tell)
     record = {
         "schema": RECORD_SCHEMA,
         "stage": settings.stage,
-        "exports": fingerprints,
-        "machine": machine,
+        "exports": {student.name: student.manifest.get("fingerprint") for student in students},
+        "machine": describe_machine(settings),
         **measured,
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +53,37 @@ def run_bench(
     return record, path
 
 
+def _measure(students: Sequence[BenchStudent], settings: BenchSettings, tell: Reporter) -> dict[str, Any]:
+    teacher = open_teacher(settings.teacher, students[0]) if settings.teacher else None
+    workload = load_workload(settings.corpus, split=settings.split)
+    if settings.stage == "tag":
+        return bench_tagging(students, teacher, workload, settings, tell)
+    if settings.stage == "train":
+        return bench_training(students, workload, settings, tell)
+    if teacher is None:
+        raise UsageError("--stage label times a teacher. Give --teacher.")
+    return bench_labelling(teacher, workload, settings, tell)
+
+
+def describe_machine(settings: BenchSettings) -> dict[str, Any]:
+    """Processor or GPU, threads and versions of libraries, as JSON has them."""
+    packages = packages_distributions()  # onnxruntime comes from onnxruntime-gpu, too
+    return {
+        "processor": _processor_name() if settings.device == "cpu" else torch.cuda.get_device_name(),
+        "threads": settings.threads,
+        "device": settings.device,
+        "versions": {name: version(packages[name][0]) for name in _VERSIONS if name in packages},
+    }
+
+
+def _processor_name() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
 def _names(exports: Sequence[Path]) -> list[str]:
-    """The folders' own names, or those of their runs where several are called the same."""
+    """The folders' names, or those of their runs where several have the same name."""
     names = [path.resolve().name for path in exports]
     return names if len(set(names)) == len(names) else [path.resolve().parent.name for path in exports]

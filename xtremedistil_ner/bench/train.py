@@ -1,14 +1,14 @@
 """Stage `train`: a student's updates as the loop does them, against random padded batches.
 
-Both learn the same random soft labels of the same text: speed does not depend on what they say. That the two ways
-reach the same dev F1 is not measured here.
+Both learn the same random soft labels of the same text, on whose values speed does not depend. Whether both reach the
+same dev F1 is not measured here.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from torch import nn
 from transformers import BertConfig, BertForTokenClassification, PreTrainedTokenizerFast
 
 from xtremedistil_ner.bench.models import BenchStudent
-from xtremedistil_ner.bench.rounds import Clock, Contender, run_rounds, spread
+from xtremedistil_ner.bench.rounds import Clock, Contender, Timings, run_rounds, spread
+from xtremedistil_ner.bench.settings import BenchSettings
 from xtremedistil_ner.bench.workload import Workload
 from xtremedistil_ner.distillation.sources import Distillation
 from xtremedistil_ner.models.kinds import StudentNetwork
@@ -47,7 +48,7 @@ _MICRO_BATCH_PIECES: int = TrainSection.model_fields["micro_batch_pieces"].defau
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A student before its first update, and what it learns. Every call of `new` gives equal first weights."""
+    """A student before its first update, and what it learns. Every call of `new` gives the same first weights."""
 
     folder: Path
     encoder: PieceEncoder
@@ -76,25 +77,28 @@ class _Job:
 
 
 def bench_training(
-    students: Sequence[BenchStudent],
-    workload: Workload,
-    batches: Sequence[int],
-    clock: Clock,
-    rounds: int,
-    tell: Reporter,
+    students: Sequence[BenchStudent], workload: Workload, settings: BenchSettings, tell: Reporter
 ) -> dict[str, Any]:
     """Everything that stage `train` measures, as JSON has it."""
     cells, load = [], []
     sentences = workload.part(0, min(_SENTENCES, len(workload.sentences)))
     with tempfile.TemporaryDirectory(prefix="xner-bench-") as name:
         for student in students:
-            folder = Path(name, student.name)
-            job = _job(student, sentences, folder)
-            for batch in batches:
+            job = _job(student, sentences, Path(name, student.name))
+            for batch in settings.batches:
                 tell(Event(STAGE, f"trains {student.name}, batch {batch}"))
-                cell, cores = _cell(student.name, job, batch, clock, rounds)
-                cells.append(cell)
-                load += cores
+                timings = _time(replace(job, batch=batch), settings)
+                load += timings.other_load
+                cells.append(
+                    {
+                        "name": student.name,
+                        "batch": batch,
+                        "sentences_per_s": timings.per_s("loop"),
+                        "baseline_sentences_per_s": timings.per_s("baseline"),
+                        "faster_than_baseline": timings.ratio("loop", "baseline"),
+                        "loader_share": 1 / timings.ratio("loader", "loop")["median"],
+                    }
+                )
     return {
         "models": {student.name: student.describe() for student in students},
         "workload": workload.describe(load_encoder(students[0].folder, max_pieces=512)),
@@ -104,29 +108,18 @@ def bench_training(
     }
 
 
-def _cell(
-    name: str, job: Callable[[int], _Job], batch: int, clock: Clock, rounds: int
-) -> tuple[dict[str, Any], list[float]]:
-    updates = max(4, 1024 // batch)
+def _time(job: _Job, settings: BenchSettings) -> Timings:
+    updates, clock = max(4, 1024 // job.batch), settings.clock
     contenders = [
-        Contender("loop", lambda _: _time_loop(job(batch), updates, clock), batch, times_itself=True),
-        Contender("baseline", lambda _: _time_baseline(job(batch), updates, clock), batch, times_itself=True),
-        Contender("loader", lambda _: _time_loader(job(batch), updates, clock), batch, times_itself=True),
+        Contender("loop", lambda _: _time_loop(job, updates, clock), job.batch, times_itself=True),
+        Contender("baseline", lambda _: _time_baseline(job, updates, clock), job.batch, times_itself=True),
+        Contender("loader", lambda _: _time_loader(job, updates, clock), job.batch, times_itself=True),
     ]
-    timings = run_rounds(contenders, rounds=rounds, clock=clock, budget_s=_BUDGET_S)
-    cell = {
-        "name": name,
-        "batch": batch,
-        "sentences_per_s": timings.per_s("loop"),
-        "baseline_sentences_per_s": timings.per_s("baseline"),
-        "faster_than_baseline": timings.ratio("loop", "baseline"),
-        "loader_share": 1 / timings.ratio("loader", "loop")["median"],
-    }
-    return cell, timings.other_load
+    return run_rounds(contenders, rounds=settings.rounds, clock=clock, budget_s=_BUDGET_S)
 
 
 def _time_loop(job: _Job, updates: int, clock: Clock) -> float:
-    """Seconds of an update, the first one left out."""
+    """Seconds of an update, without the first one."""
     network, source = job.new()
     trained = frozenset(name for name, _ in network.named_parameters())
     phase = Phase("bench", (source,), trained, updates + 1, _LEARNING_RATE, None, updates + 2, updates + 2)
@@ -138,7 +131,7 @@ def _time_loop(job: _Job, updates: int, clock: Clock) -> float:
             ends.append(clock())
 
     with tempfile.TemporaryDirectory(prefix="xner-bench-") as folder:
-        checkpoints = CheckpointFolder(Path(folder, "checkpoints"), job="bench")
+        checkpoints = CheckpointFolder(Path(folder, "checkpoints"), fingerprint="bench")
         train_phases(network, [phase], settings=settings, processes=no_peers(), checkpoints=checkpoints, tell=note)
     return (ends[-1] - ends[0]) / updates
 
@@ -162,7 +155,7 @@ def _time_baseline(job: _Job, updates: int, clock: Clock) -> float:
 
 
 def _time_loader(job: _Job, updates: int, clock: Clock) -> float:
-    """Seconds that an update spends on what it reads: its rows, their passes, padded pieces and soft labels."""
+    """Seconds that an update spends on its input: its rows, their passes, padded pieces and soft labels."""
     _, source = job.new()
     useful = np.arange(job.encoded.n_rows)
     begin = 0.0
@@ -178,20 +171,19 @@ def _time_loader(job: _Job, updates: int, clock: Clock) -> float:
     return (clock() - begin) / updates
 
 
-def _job(student: BenchStudent, sentences: Sequence[Sequence[str]], folder: Path) -> Callable[[int], _Job]:
+def _job(student: BenchStudent, sentences: Sequence[Sequence[str]], folder: Path) -> _Job:
+    """A job whose batches have one row. Its teacher has tags and no say: all soft labels are in the store."""
     encoder = load_encoder(student.folder, max_pieces=_MAX_PIECES)
     encoded = encoder.encode(sentences)
     tags = student.scheme.tags
-    random = np.random.default_rng(_SEED)
-    logits = random.normal(size=(encoded.n_words, len(tags))).astype(np.float32)
-    store = folder / "soft_labels"
+    logits = np.random.default_rng(_SEED).normal(size=(encoded.n_words, len(tags))).astype(np.float32)
     covered = np.ones(encoded.n_words, dtype=np.bool_)
-    write_shard(store / f"{_LANGUAGE}-00000", sentences, logits, covered, language=_LANGUAGE, fingerprint="bench")
+    shard = f"{_LANGUAGE}-00000"
+    write_shard(folder / shard, sentences, logits, covered, language=_LANGUAGE, fingerprint="bench")
     counts = LanguageCounts(len(sentences), 0, 0, len(sentences), words=encoded.n_words, lost_words=0)
-    seal_store(store, [f"{_LANGUAGE}-00000"], fingerprint="bench", tags=tags, counts={_LANGUAGE: counts})
+    seal_store(folder, [shard], fingerprint="bench", tags=tags, counts={_LANGUAGE: counts})
     config = BertConfig(vocab_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=encoder.tokenizer)
     columns = tuple((index,) for index in range(len(tags)))
-    nobody = Teacher(BertForTokenClassification(config), tokenizer, encoder, student.scheme, columns)
-    opened = open_store(store)
-    return lambda batch: _Job(student.folder, encoder, nobody, opened, encoded, batch)
+    teacher = Teacher(BertForTokenClassification(config), tokenizer, encoder, student.scheme, columns)
+    return _Job(student.folder, encoder, teacher, open_store(folder), encoded, batch=1)

@@ -19,16 +19,15 @@ _SEED = 13
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Sentences in a fixed random order. Parts have no sentence in common while there are any left."""
+    """Sentences in a fixed random order. Parts have no sentence in common until all sentences are used up."""
 
     name: str
     synthetic: bool
     sentences: tuple[tuple[str, ...], ...]
 
     def part(self, number: int, size: int) -> list[tuple[str, ...]]:
-        """`size` sentences, from the place where the part before ends; from the start again behind the last."""
-        places = (number * size + np.arange(size)) % len(self.sentences)
-        return [self.sentences[place] for place in places.tolist()]
+        """`size` sentences, from the end of the part before; after the last sentence it begins again."""
+        return [self.sentences[(number * size + index) % len(self.sentences)] for index in range(size)]
 
     def texts(self, number: int, size: int) -> list[str]:
         """A part as raw text, words separated by spaces."""
@@ -53,17 +52,17 @@ def load_workload(corpus: str, *, split: str, languages: Sequence[str] = ()) -> 
     Raises: CorpusError for a corpus without the split.
     """
     opened = open_corpus(CorpusSection(path=corpus, languages=tuple(languages)))
-    found = [sentence.words for code in opened.languages for sentence in opened.sentences(code, split)]
-    if not found:
+    sentences = [sentence.words for code in opened.languages for sentence in opened.sentences(code, split)]
+    if not sentences:
         raise CorpusError(f"{opened.name}: no sentence in {split}. Give another --split.")
-    order = np.random.default_rng(_SEED).permutation(len(found)).tolist()
-    return Workload(f"{opened.name}, {split}", opened.synthetic, tuple(found[place] for place in order))
+    order = np.random.default_rng(_SEED).permutation(len(sentences)).tolist()
+    return Workload(f"{opened.name}, {split}", opened.synthetic, tuple(sentences[index] for index in order))
 
 
 def batch_of(pieces: NDArray[np.integer[Any]], number: int, *, batch: int, length: int) -> NDArray[np.int64]:
-    """A batch of running text without padding: what a model looks up is as frequent as in text.
+    """A batch of running text without padding: pieces are as frequent in it as in text.
 
     Shapes: pieces (all pieces,); result (batch, length) int64.
     """
-    places = (number * batch * length + np.arange(batch * length)) % len(pieces)
-    return pieces[places].astype(np.int64).reshape(batch, length)
+    positions = (number * batch * length + np.arange(batch * length)) % len(pieces)
+    return pieces[positions].astype(np.int64).reshape(batch, length)

@@ -49,7 +49,8 @@ def bench(
     """Measure speed and memory against a teacher and peers."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # before numpy and torch read them
         os.environ[name] = str(threads)
-    from xtremedistil_ner.bench.run import BenchSettings, run_bench
+    from xtremedistil_ner.bench.run import run_bench
+    from xtremedistil_ner.bench.settings import BenchSettings
     from xtremedistil_ner.commands.terminal import TerminalReporter
 
     settings = BenchSettings(

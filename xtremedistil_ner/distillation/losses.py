@@ -75,8 +75,8 @@ def cosine_distance(states: Tensor, teacher_states: Tensor) -> Tensor:
 def state_divergence(states: Tensor, teacher_states: Tensor) -> Tensor:
     """KL divergence from the teacher's states to the student's, each made a distribution by a softmax over the width.
 
-    The papers apply the KL divergence to GELU(W h + b) and the teacher's states. These are no distributions, so that
-    it is not defined as it stands; the two softmaxes, and the teacher as the reference, are ours.
+    The papers apply the KL divergence to GELU(W h + b) and the teacher's states. These are no distributions, so it is
+    undefined as published; the two softmaxes, and the teacher as the reference, are ours.
 
     Shapes: states, teacher_states (words, representation_width); result ().
     Units: nats, summed.

@@ -23,7 +23,7 @@ from xtremedistil_ner.training.sampling import BatchPlan
 def masked_language_model(teacher: Teacher, *, origin: str | None, revision: str | None, seed: int) -> PreTrainedModel:
     """A masked-language model that shares its encoder with the teacher, weight by weight.
 
-    Its head is that of the checkpoint `origin`, where it has one; otherwise it starts from random weights.
+    Its head comes from the checkpoint `origin` if it has one, else it starts from random weights.
     Raises: ModelError when there is no masked-language model of the checkpoint's architecture.
     """
     torch.manual_seed(seed)
@@ -41,8 +41,8 @@ def masked_source(
 ) -> Source:
     """Masked pieces of unlabelled text: of a row's n pieces, round(probability * n) and at least one.
 
-    The number is fixed, so that an update's divisor is known beforehand; which ones is drawn from the seed that the
-    loop gives torch for the micro-batch.
+    Their number is fixed, so that an update's divisor is known beforehand; their positions are drawn with the seed that
+    the loop gives torch for the micro-batch.
 
     Source: Devlin et al. 2019 (BERT): 80 % become the mask, 10 % a random piece, 10 % stay.
     """
@@ -55,10 +55,10 @@ def masked_source(
     def loss(rows: NDArray[Any]) -> Tensor:
         batch = teacher.encoder.collate(encoded, rows)
         random = np.random.Generator(np.random.Philox(torch.initial_seed()))
-        score = random.random(batch.input_ids.shape)
+        draw = random.random(batch.input_ids.shape)
         position = np.arange(batch.input_ids.shape[1])[None, :]
-        score[(position < n_prefix) | (position >= (n_prefix + inner[rows])[:, None])] = 2.0
-        rank = score.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")
+        draw[(position < n_prefix) | (position >= (n_prefix + inner[rows])[:, None])] = 2.0  # special pieces, padding
+        rank = draw.argsort(axis=1, kind="stable").argsort(axis=1, kind="stable")  # 0.7 0.1 2.0 0.4 gives 2 0 3 1
         masked = rank < counts[rows][:, None]
         fate = random.random(batch.input_ids.shape)
         changed = np.where(fate < 0.9, random.integers(0, n_pieces, batch.input_ids.shape), batch.input_ids)
@@ -77,7 +77,7 @@ def masked_source(
 
 @contextmanager
 def _decoded_at(model: PreTrainedModel, chosen: Tensor) -> Iterator[None]:
-    """Give the layer that scores the vocabulary the masked pieces alone: over a large vocabulary it is the cost.
+    """Compute logits for the masked pieces alone: with a large vocabulary the output layer costs the most.
 
     Shapes: chosen (batch, pieces) bool; the model's logits become (masked, vocabulary).
     """

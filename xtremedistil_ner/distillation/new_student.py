@@ -1,8 +1,8 @@
 """A student before training: its first weights.
 
 All strategies of a recipe start from the same weights. A student with random layers gets its piece embeddings from
-the teacher, reduced by SVD; one that starts from a BERT, be it the teacher or a small checkpoint, takes that one's
-layers and its rows for the pieces that are left after pruning.
+the teacher, reduced by SVD. A student that starts from a BERT, the teacher or a small checkpoint, takes that model's
+layers, and its embeddings of the pieces that remain after pruning.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from xtremedistil_ner.recipe.model_sections import StudentSection
 from xtremedistil_ner.recipe.schema import Recipe
 
 _ANY_WINDOW = 8
-"""Window of a checkpoint that is only taken apart."""
+"""Window of a checkpoint of which only the weights are read."""
 
 
 def new_student(recipe: Recipe, tokenizer: Tokenizer, teacher: Teacher) -> StudentNetwork:
     """The network that training starts from, its random weights by the recipe's seed.
 
-    Raises: RecipeError for a shape that does not go with the teacher; ModelError for a broken checkpoint.
+    Raises: RecipeError for a shape that does not fit the teacher; ModelError for a broken checkpoint.
     """
     ids = tokenizer.get_vocab()
     pieces = sorted(ids, key=ids.__getitem__)
@@ -51,7 +51,10 @@ def new_student(recipe: Recipe, tokenizer: Tokenizer, teacher: Teacher) -> Stude
 
 
 def require_width(section: StudentSection, *, teacher_width: int) -> None:
-    """Raises: RecipeError when the teacher's embeddings are too narrow for those of a student with random layers."""
+    """Refuse an SVD of embeddings that are too narrow.
+
+    Raises: RecipeError when a student with random layers has wider embeddings than the teacher.
+    """
     field = KINDS[section.kind].width_field
     width = attrgetter(field)(section)
     if section.embeddings == "svd" and width > teacher_width:
@@ -119,7 +122,7 @@ def _student_of_bert(
 
 
 def _carried_with_special_rows(pieces: Sequence[str], source: Teacher) -> Tensor:
-    """Rows of a BERT for a student's pieces; [UNK], [CLS] and their like mean the same to both.
+    """Rows of a BERT for a student's pieces; special pieces such as [UNK] and [CLS] mean the same in both.
 
     Shapes: result (pieces, width) float32.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -33,17 +34,17 @@ from xtremedistil_ner.models.teacher import Teacher, teacher_states
 from xtremedistil_ner.pieces.encoder import EncodedCorpus, PieceBatch, PieceEncoder, ragged_index
 from xtremedistil_ner.processes.world import Processes, put_on
 from xtremedistil_ner.run_folder.soft_labels import SoftLabelStore
-from xtremedistil_ner.training.phases import Source
+from xtremedistil_ner.training.phases import Rows, Source
 from xtremedistil_ner.training.sampling import BatchPlan
 
 _DEV_SENTENCES = 1000
 """Dev sentences over which the representation error is measured: it needs the teacher at every look."""
 _POOL, _CHUNK = 50, 32
-"""Fifty batches at a time are sorted by length and dealt out in chunks of 32 rows: a batch of 32 has rows of one
-length, one of 512 of sixteen. Words per row are an average then, or else words of short rows would count for more: dev
-F1 of batches of 32 was 69.1 with their own words, 69.5 with the average, 69.6 in random batches (means of three seeds).
+"""Fifty batches at a time are sorted by length and shuffled in chunks of 32 rows: a batch of 32 has rows of one length,
+a batch of 512 has rows of sixteen lengths. Every row then counts as much as an average one, or words of short rows
+would count for more: dev F1 of batches of 32 was 69.1 with each batch's own words, 69.5 with the average, and 69.6 in
+random batches (means of three seeds).
 """
-_REPRESENTATION_LOSSES = {"mse": squared_error, "cosine": cosine_distance, "kld": state_divergence}
 
 
 @dataclass(slots=True)
@@ -68,7 +69,7 @@ class Distillation:
     def source(self, loss: Loss) -> Source:
         """The source of a loss, built once."""
         if loss not in self._sources:
-            self._sources[loss] = self._gold_source() if loss == "labels" else self._transfer_source(loss)
+            self._sources[loss] = _SOURCES[loss](self)
         return self._sources[loss]
 
     def parameters_of(self, layers: Sequence[str]) -> frozenset[str]:
@@ -78,7 +79,7 @@ class Distillation:
         return frozenset(name for name, _ in self.network.named_parameters() if name.startswith(prefixes))
 
     def representation_error(self, sentences: Sequence[Sequence[str]], processes: Processes) -> float:
-        """Mean representation loss per word over a fixed sample of some sentences, shared out over processes."""
+        """Mean representation loss per word over a fixed sample of some sentences, divided among processes."""
         step = max(1, len(sentences) // _DEV_SENTENCES)
         mine = sentences[::step][processes.rank :: processes.count]
         total = torch.zeros(2, dtype=torch.float64, device=self.teacher.model.device)
@@ -86,112 +87,35 @@ class Distillation:
             part = mine[start : start + 256]
             encoded = self.encoder.encode(part)
             rows = np.flatnonzero(encoded.predicted_words())
-            if not len(rows):
-                continue
-            hidden, batch = self._student_words(encoded, rows)
-            states, covered = self._teacher_words(part)
-            scored = torch.from_numpy(encoded.predicted_positions(batch)).to(hidden.device)
-            keep = covered[scored]
-            total[0] += self._compare_states(self.network.represent(hidden[keep]), states[scored][keep])
-            total[1] += keep.sum()
+            if len(rows):
+                hidden, batch = self.student_words(encoded, rows)
+                error, n_words = self.compare_states(hidden, part, encoded.predicted_positions(batch))
+                total[0] += error
+                total[1] += n_words
         processes.sum_tensor(total)
         return float(total[0] / total[1].clamp(min=1))
 
-    def _gold_source(self) -> Source:
-        encoded = self.encoder.encode([sentence.words for sentence in self.gold])
-        tags = np.concatenate([self.teacher.scheme.encode(sentence.tags or ()) for sentence in self.gold])
-        if self.network.crf is not None:
-            tags = tags_that_decoding_can_give(tags, *_chain_borders(encoded))
-
-        def loss(rows: NDArray[np.int64]) -> Tensor:
-            hidden, batch = self._student_words(encoded, rows)
-            gold = put_on(hidden.device, tags[encoded.predicted_positions(batch)].astype(np.int64))
-            logits = self.network.classify(hidden)
-            if self.network.crf is None:
-                return label_loss(logits, gold)
-            return self.network.crf.loss(logits, gold, _word_rows(encoded, batch, batch.word_mask.sum(axis=1)))
-
-        return self._source("labels", encoded, encoded.predicted_words(), loss)
-
-    def _transfer_source(self, name: Loss) -> Source:
-        if self.transfer is None:
-            raise ValueError(f"{name} needs the transfer set")
-        encoded = self.transfer
-
-        def loss(rows: NDArray[np.int64]) -> Tensor:
-            hidden, batch = self._student_words(encoded, rows)
-            if name == "representation":
-                return self._representation_loss(encoded, batch, hidden)
-            positions = encoded.predicted_positions(batch)
-            covered = self.store.covered_at(positions)
-            teacher_logits = put_on(hidden.device, self.store.logits_at(positions[covered]))
-            places = put_on(hidden.device, np.flatnonzero(covered))  # a mask would make a GPU count it first
-            student_logits = self.network.classify(hidden.index_select(0, places))
-            if name == "hard":
-                return label_loss(student_logits, teacher_logits.argmax(dim=-1))
-            if self.logit_loss == "posterior":
-                row = np.nonzero(batch.word_mask)[0][covered]
-                taught = _word_rows(encoded, batch, np.bincount(row, minlength=len(batch.rows)))
-                return self._posterior_loss(student_logits, teacher_logits, taught)
-            if self.logit_loss == "soft_cross_entropy":
-                return soft_cross_entropy(student_logits, teacher_logits, temperature=self.temperature)
-            return squared_error(student_logits, teacher_logits)
-
-        return self._source(name, encoded, _taught_words(encoded, self.store), loss)
-
-    def _source(
-        self,
-        name: Loss,
-        encoded: EncodedCorpus,
-        words: NDArray[np.int64],
-        loss: Callable[[NDArray[np.int64]], Tensor],
-    ) -> Source:
-        """A source over the rows that have a word to learn from."""
-        useful = np.flatnonzero(words)
-        if not len(useful):
-            raise CorpusError(f"No word to learn from for the loss {name!r}. Give more training or transfer text.")
-        plan = BatchPlan(encoded.piece_lengths()[useful], batch=self.batch, seed=self.seed, pool=_POOL, chunk=_CHUNK)
-        is_on_cpu = next(self.network.parameters()).device.type == "cpu"
-        return Source(
-            name,
-            plan,
-            words[useful],
-            lambda rows: loss(useful[rows]),
-            words_per_row=float(words[useful].mean()),
-            cost=kind_of(self.network).pass_cost_on_cpu if is_on_cpu else None,
-        )
-
-    def _student_words(self, encoded: EncodedCorpus, rows: NDArray[np.int64]) -> tuple[Tensor, PieceBatch]:
+    def student_words(self, encoded: EncodedCorpus, rows: Rows) -> tuple[Tensor, PieceBatch]:
         """States of the scored words of some rows, in the mask's order. Shapes: (words, width of the states)."""
         batch = self.encoder.collate(encoded, rows)
         device = next(self.network.parameters()).device
         hidden = self.network.hidden(put_on(device, batch.input_ids), put_on(device, batch.attention_mask))
         n_pieces = batch.input_ids.shape[1]
-        places = (np.arange(len(batch.rows))[:, None] * n_pieces + batch.first_piece)[batch.word_mask]
-        return hidden.flatten(0, 1).index_select(0, put_on(device, places)), batch
+        positions = (np.arange(len(batch.rows))[:, None] * n_pieces + batch.first_piece)[batch.word_mask]
+        return hidden.flatten(0, 1).index_select(0, put_on(device, positions)), batch
 
-    def _posterior_loss(self, logits: Tensor, teacher_logits: Tensor, rows: WordRows) -> Tensor:
-        legality = legal_transitions(self.teacher.scheme).to(logits.device)
-        return posterior_loss(
-            logits,
-            teacher_logits,
-            rows,
-            transitions=legality if self.network.crf is None else self.network.crf(),
-            teacher_transitions=legality,
-            temperature=self.temperature,
-        )
+    def compare_states(
+        self, hidden: Tensor, sentences: Sequence[Sequence[str]], positions: NDArray[np.int64]
+    ) -> tuple[Tensor, Tensor]:
+        """The representation loss over those of a student's words that the teacher covers too, and their number.
 
-    def _compare_states(self, states: Tensor, teacher_states: Tensor) -> Tensor:
-        return _REPRESENTATION_LOSSES[self.representation_loss](states, teacher_states)
-
-    def _representation_loss(self, encoded: EncodedCorpus, batch: PieceBatch, hidden: Tensor) -> Tensor:
-        _, counts = encoded.word_positions(batch.rows)
-        sentences = self.store.words_of(encoded.sentence[batch.rows], encoded.first_word[batch.rows], counts)
+        Shapes: hidden (words, width of the states); positions (words,), among all words of the sentences.
+        """
         states, covered = self._teacher_words(sentences)
-        is_word = np.arange(batch.word_mask.shape[1])[None, :] < counts[:, None]
-        scored = torch.from_numpy(np.flatnonzero(batch.word_mask[is_word])).to(hidden.device)
+        scored = torch.from_numpy(positions).to(hidden.device)
         keep = covered[scored]
-        return self._compare_states(self.network.represent(hidden[keep]), states[scored][keep])
+        compare = _REPRESENTATION_LOSSES[self.representation_loss]
+        return compare(self.network.represent(hidden[keep]), states[scored][keep]), keep.sum()
 
     def _teacher_words(self, sentences: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
         """The teacher's states of all words of some sentences. Shapes: (all words, width); (all words,) bool."""
@@ -199,17 +123,136 @@ class Distillation:
         encoded = encoder.encode(sentences)
         batch = encoder.collate(encoded, np.arange(encoded.n_rows))
         device = self.teacher.model.device
-        found = teacher_states(self.teacher, self.teacher_layer, self.dtype)(batch)
+        in_batch = teacher_states(self.teacher, self.teacher_layer, self.dtype)(batch)
         positions = torch.from_numpy(encoded.predicted_positions(batch)).to(device)
-        states = torch.zeros(encoded.n_words, found.shape[-1], device=device)
-        states[positions] = found[torch.from_numpy(batch.word_mask).to(device)]
+        states = torch.zeros(encoded.n_words, in_batch.shape[-1], device=device)
+        states[positions] = in_batch[torch.from_numpy(batch.word_mask).to(device)]
         covered = torch.zeros(encoded.n_words, dtype=torch.bool, device=device)
         covered[positions] = True
         return states, covered
 
 
+@dataclass(frozen=True, slots=True)
+class _TaughtWords:
+    """Words of a batch that student and teacher both cover. Shapes: logits, teacher_logits (words, tags)."""
+
+    logits: Tensor
+    teacher_logits: Tensor
+    rows: WordRows
+
+
+def _posterior(distillation: Distillation, words: _TaughtWords) -> Tensor:
+    legality = legal_transitions(distillation.teacher.scheme).to(words.logits.device)
+    crf = distillation.network.crf
+    return posterior_loss(
+        words.logits,
+        words.teacher_logits,
+        words.rows,
+        transitions=legality if crf is None else crf(),
+        teacher_transitions=legality,
+        temperature=distillation.temperature,
+    )
+
+
+_REPRESENTATION_LOSSES = {"mse": squared_error, "cosine": cosine_distance, "kld": state_divergence}
+_LOGIT_LOSSES: dict[str, Callable[[Distillation, _TaughtWords], Tensor]] = {
+    "hard": lambda _, words: label_loss(words.logits, words.teacher_logits.argmax(dim=-1)),
+    "mse": lambda _, words: squared_error(words.logits, words.teacher_logits),
+    "soft_cross_entropy": lambda distillation, words: soft_cross_entropy(
+        words.logits, words.teacher_logits, temperature=distillation.temperature
+    ),
+    "posterior": _posterior,
+}
+
+
+def _source_of_labels(distillation: Distillation) -> Source:
+    network, gold = distillation.network, distillation.gold
+    encoded = distillation.encoder.encode([sentence.words for sentence in gold])
+    tags = np.concatenate([distillation.teacher.scheme.encode(sentence.tags or ()) for sentence in gold])
+    if network.crf is not None:
+        tags = tags_that_decoding_can_give(tags, *_chain_borders(encoded))
+
+    def loss(rows: Rows) -> Tensor:
+        hidden, batch = distillation.student_words(encoded, rows)
+        gold_tags = put_on(hidden.device, tags[encoded.predicted_positions(batch)].astype(np.int64))
+        logits = network.classify(hidden)
+        if network.crf is None:
+            return label_loss(logits, gold_tags)
+        return network.crf.loss(logits, gold_tags, _word_rows(encoded, batch, batch.word_mask.sum(axis=1)))
+
+    return _source(distillation, "labels", encoded, encoded.predicted_words(), loss)
+
+
+def _source_of_logits(distillation: Distillation, *, name: Loss) -> Source:
+    network, store, encoded = distillation.network, distillation.store, _transfer_set(distillation, name)
+    compare = _LOGIT_LOSSES["hard" if name == "hard" else distillation.logit_loss]
+
+    def loss(rows: Rows) -> Tensor:
+        hidden, batch = distillation.student_words(encoded, rows)
+        positions = encoded.predicted_positions(batch)
+        covered = store.covered_at(positions)
+        teacher_logits = put_on(hidden.device, store.logits_at(positions[covered]))
+        taught = put_on(hidden.device, np.flatnonzero(covered))  # a mask would make a GPU count it first
+        row = np.nonzero(batch.word_mask)[0][covered]
+        counts = np.bincount(row, minlength=len(batch.rows))
+        logits = network.classify(hidden.index_select(0, taught))
+        return compare(distillation, _TaughtWords(logits, teacher_logits, _word_rows(encoded, batch, counts)))
+
+    return _source(distillation, name, encoded, _taught_words(encoded, store), loss)
+
+
+def _source_of_states(distillation: Distillation) -> Source:
+    store, encoded = distillation.store, _transfer_set(distillation, "representation")
+
+    def loss(rows: Rows) -> Tensor:
+        hidden, batch = distillation.student_words(encoded, rows)
+        _, counts = encoded.word_positions(batch.rows)
+        windows = store.words_of(encoded.sentence[batch.rows], encoded.first_word[batch.rows], counts)
+        is_word = np.arange(batch.word_mask.shape[1])[None, :] < counts[:, None]
+        return distillation.compare_states(hidden, windows, np.flatnonzero(batch.word_mask[is_word]))[0]
+
+    return _source(distillation, "representation", encoded, _taught_words(encoded, store), loss)
+
+
+_SOURCES: dict[Loss, Callable[[Distillation], Source]] = {
+    "labels": _source_of_labels,
+    "hard": partial(_source_of_logits, name="hard"),
+    "logits": partial(_source_of_logits, name="logits"),
+    "representation": _source_of_states,
+}
+
+
+def _transfer_set(distillation: Distillation, name: Loss) -> EncodedCorpus:
+    if distillation.transfer is None:
+        raise ValueError(f"{name} needs the transfer set")
+    return distillation.transfer
+
+
+def _source(
+    distillation: Distillation,
+    name: Loss,
+    encoded: EncodedCorpus,
+    words: NDArray[np.int64],
+    loss: Callable[[Rows], Tensor],
+) -> Source:
+    """A source over the rows that have a word to learn from. Shapes: words (rows,), those that count in each row."""
+    useful = np.flatnonzero(words)
+    if not len(useful):
+        raise CorpusError(f"No word to learn from for the loss {name!r}. Give more training or transfer text.")
+    lengths = encoded.piece_lengths()[useful]
+    is_on_cpu = next(distillation.network.parameters()).device.type == "cpu"
+    return Source(
+        name,
+        BatchPlan(lengths, batch=distillation.batch, seed=distillation.seed, pool=_POOL, chunk=_CHUNK),
+        words[useful],
+        lambda rows: loss(useful[rows]),
+        words_per_row=float(words[useful].mean()),
+        cost=kind_of(distillation.network).pass_cost_on_cpu if is_on_cpu else None,
+    )
+
+
 def _word_rows(encoded: EncodedCorpus, batch: PieceBatch, counts: NDArray[np.int64]) -> WordRows:
-    """The rows of a batch as chains. A window that does not begin its sentence goes on from an unknown tag."""
+    """The rows of a batch as chains. Before a window inside a sentence, the tag is unknown."""
     return WordRows(counts, encoded.first_word[batch.rows] == 0)
 
 

@@ -1,4 +1,4 @@
-"""A student's pieces: the teacher's vocabulary, a given one or one learnt from the text, without what never occurs."""
+"""A student's pieces: the teacher's vocabulary, a given one or one learnt from the text, without unused pieces."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from xtremedistil_ner.pieces.vocabulary import (
 )
 from xtremedistil_ner.processes.world import Processes
 from xtremedistil_ner.recipe.model_sections import StudentSection
-from xtremedistil_ner.run_folder.files import publish, published_fingerprint
 from xtremedistil_ner.run_folder.soft_labels import SoftLabelStore
+from xtremedistil_ner.training.vocabulary_file import make_vocabulary_once
 
 
 def student_tokenizer(
@@ -32,37 +32,39 @@ def student_tokenizer(
     teacher_tokenizer: Tokenizer,
     *,
     work: Path,
-    wanted: str,
+    fingerprint: str,
     processes: Processes,
 ) -> tuple[Tokenizer, bool]:
-    """The student's tokenizer and whether it lower-cases. Learnt and pruned once, by the main process.
+    """The student's tokenizer and whether it lower-cases. Its vocabulary is learnt and pruned once.
 
     Raises: as `given_vocabulary`.
     """
     vocabulary, lowercase = given_vocabulary(section, teacher_tokenizer)
+
+    def learn_and_prune() -> Sequence[str]:
+        pieces = vocabulary
+        if pieces is None:
+            pieces = train_vocabulary(
+                lambda: _all_text(corpus, store), size=section.vocabulary_size, lowercase=lowercase
+            )
+        if not section.prune_vocabulary:
+            return pieces
+        return prune_vocabulary(
+            pieces, _all_text(corpus, store), lowercase=lowercase, min_count=section.min_piece_count
+        )
+
     if vocabulary is None or section.prune_vocabulary:
-        path = work / "vocabulary" / "vocab.txt"
-        if processes.is_main and published_fingerprint(path.parent) != wanted:
-            if vocabulary is None:
-                vocabulary = train_vocabulary(
-                    lambda: _all_text(corpus, store), size=section.vocabulary_size, lowercase=lowercase
-                )
-            if section.prune_vocabulary:
-                vocabulary = prune_vocabulary(
-                    vocabulary, _all_text(corpus, store), lowercase=lowercase, min_count=section.min_piece_count
-                )
-            with publish(path.parent, {"fingerprint": wanted}) as folder:
-                (folder / path.name).write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
-        processes.barrier()
-        vocabulary = read_vocabulary(path)
+        vocabulary = make_vocabulary_once(
+            work / "vocabulary", learn_and_prune, fingerprint=fingerprint, processes=processes
+        )
     return wordpiece_tokenizer(vocabulary, lowercase=lowercase, special_rows=not section.is_own), lowercase
 
 
 def given_vocabulary(section: StudentSection, teacher_tokenizer: Tokenizer) -> tuple[Sequence[str] | None, bool]:
-    """The vocabulary before pruning, none where it is to be learnt, and whether its tokenizer lower-cases.
+    """The vocabulary before pruning, None if it is to be learnt, and whether its tokenizer lower-cases.
 
-    Raises: RecipeError when there is no WordPiece vocabulary to start from, or when it says otherwise about case;
-    ModelError when there is no vocabulary where the recipe says, or one without the special pieces.
+    Raises: RecipeError when there is no WordPiece vocabulary to start from, or one with another case than the recipe's;
+    ModelError when the vocabulary that the recipe names is missing, or lacks the special pieces.
     """
     vocabulary, lowercase = _named_vocabulary(section, teacher_tokenizer)
     if section.lowercase and not lowercase:
@@ -85,8 +87,8 @@ def _named_vocabulary(section: StudentSection, teacher_tokenizer: Tokenizer) -> 
         return _word_pieces(load_tokenizer(section.vocabulary).backend_tokenizer, section.vocabulary)
     start = section.transformer
     if section.takes_layers and start.checkpoint is not None:
-        found = load_tokenizer(start.checkpoint, revision=start.revision)
-        return _word_pieces(found.backend_tokenizer, start.checkpoint)
+        tokenizer = load_tokenizer(start.checkpoint, revision=start.revision)
+        return _word_pieces(tokenizer.backend_tokenizer, start.checkpoint)
     return _word_pieces(teacher_tokenizer, "the teacher")
 
 

@@ -1,7 +1,7 @@
-"""What decides the content of each stage's artefact: a fingerprint of recipe fields, corpus bytes, earlier stages.
+"""A fingerprint of all that decides a stage's artefact: recipe fields, corpus bytes and the stages before it.
 
-Paths do not count, bytes do: a corpus, checkpoint or vocabulary that moved invalidates nothing. The table in
-`docs/formats.md` says what a change invalidates; a test holds it.
+Bytes count and paths do not: a corpus, checkpoint or vocabulary that moved invalidates nothing. The table in
+`docs/formats.md` says what a change invalidates; a test compares the two.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.export.web_page import runtime_files
 from xtremedistil_ner.pieces.vocabulary import TRAINED
 from xtremedistil_ner.recipe.schema import Recipe
-from xtremedistil_ner.run_folder.files import fingerprint, sha256_file
+from xtremedistil_ner.run_folder.files import make_fingerprint, sha256_file
 from xtremedistil_ner.run_folder.stage_table import STAGE_TABLE, Stage
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
@@ -33,9 +33,9 @@ def stage_fingerprints(recipe: Recipe, corpus: LabelledCorpus) -> dict[Stage, st
     gold = [corpus.scheme.tags, _hashes(corpus, ("train", "dev"))]
     languages = transfer_languages(corpus, recipe.transfer)
     transfer = {language: transfer_hash(corpus, recipe.transfer, language) for language in languages}
-    student = {**plain["student"], "vocabulary": _vocabulary_identity(recipe.student.vocabulary)}
+    student = {**plain["student"], "vocabulary": _vocabulary_fingerprint(recipe.student.vocabulary)}
     if recipe.student.transformer.checkpoint is not None:
-        student["transformer"]["checkpoint"] = _checkpoint_identity(recipe.student.transformer.checkpoint)
+        student["transformer"]["checkpoint"] = _checkpoint_fingerprint(recipe.student.transformer.checkpoint)
     result: dict[Stage, str] = {}
     result["finetune"] = _teacher_fingerprint(recipe, corpus, gold, transfer)
     result["pseudolabel"] = _fingerprint("pseudolabel", result["finetune"], transfer, plain["pseudolabel"])
@@ -43,26 +43,27 @@ def stage_fingerprints(recipe: Recipe, corpus: LabelledCorpus) -> dict[Stage, st
     scored = _hashes(corpus, recipe.evaluate.splits)
     result["evaluate"] = _fingerprint("evaluate", result["train"], scored, plain["evaluate"], recipe.name)
     if recipe.export.onnxruntime_web is not None:
-        plain["export"]["onnxruntime_web"] = _runtime_identity(recipe.export.onnxruntime_web)
+        plain["export"]["onnxruntime_web"] = _runtime_fingerprint(recipe.export.onnxruntime_web)
     result["export"] = _fingerprint("export", result["evaluate"], plain["export"])
     return result
 
 
 def _fingerprint(stage: Stage, *parts: object) -> str:
-    return fingerprint(stage, STAGE_TABLE[stage].format, *parts)
+    return make_fingerprint(stage, STAGE_TABLE[stage].format, *parts)
 
 
 def _teacher_fingerprint(recipe: Recipe, corpus: LabelledCorpus, gold: object, transfer: object) -> str:
-    """A checkpoint that is the teacher as it is depends on no corpus, one that learns on what it reads."""
+    """A checkpoint that is not fine-tuned depends on no corpus; one that is depends on the text it reads."""
     section, finetune = _changed(recipe.teacher), _changed(recipe.finetune)
     shape = recipe.teacher.shape
     if shape is not None:
-        section["shape"]["vocabulary"] = _file_identity(shape.vocabulary)
+        section["shape"]["vocabulary"] = _file_fingerprint(shape.vocabulary)
     if recipe.teacher.checkpoint is not None:
-        section["checkpoint"] = _checkpoint_identity(recipe.teacher.checkpoint)
+        section["checkpoint"] = _checkpoint_fingerprint(recipe.teacher.checkpoint)
     if recipe.teacher.voters:
         section["voters"] = [
-            {**_changed(voter), "checkpoint": _checkpoint_identity(voter.checkpoint)} for voter in recipe.teacher.voters
+            {**_changed(voter), "checkpoint": _checkpoint_fingerprint(voter.checkpoint)}
+            for voter in recipe.teacher.voters
         ]
     if recipe.finetune.epochs == 0:
         return _fingerprint("finetune", corpus.scheme.tags, section)
@@ -80,33 +81,33 @@ def _hashes(corpus: LabelledCorpus, splits: Iterable[str]) -> dict[str, list[str
     return {language: [corpus.content_hash(language, split) for split in splits] for language in corpus.languages}
 
 
-def _checkpoint_identity(checkpoint: str) -> str:
-    """The bytes of a checkpoint's folder; a Hub id stands for itself, its revision is a field of its own."""
+def _checkpoint_fingerprint(checkpoint: str) -> str:
+    """A hash of a checkpoint's folder; a Hub id counts as it is, and its revision is another field."""
     folder = Path(checkpoint)
     if not folder.is_dir():
         return checkpoint
     names = ("config.json", *_TOKENIZER_FILES, "*.model", "*.safetensors")
-    return fingerprint(sorted(sha256_file(path) for name in names for path in folder.glob(name)))
+    return make_fingerprint(sorted(sha256_file(path) for name in names for path in folder.glob(name)))
 
 
-def _vocabulary_identity(name: str | None) -> str | None:
-    """The bytes of a file or of a checkpoint's tokenizer; a Hub id stands for itself.
+def _vocabulary_fingerprint(name: str | None) -> str | None:
+    """A hash of a file or of a checkpoint's tokenizer; a Hub id counts as it is.
 
-    One that is `trained` is decided by text that other fingerprints have already.
+    A vocabulary that is `trained` depends on text that other fingerprints cover already.
     """
     if name is None or name == TRAINED:
         return name
     folder = Path(name)
     if folder.is_dir():
-        return fingerprint([sha256_file(folder / file) for file in _TOKENIZER_FILES if (folder / file).is_file()])
-    return name if _HUB_ID.fullmatch(name) and not folder.is_file() else _file_identity(name)
+        return make_fingerprint([sha256_file(folder / file) for file in _TOKENIZER_FILES if (folder / file).is_file()])
+    return name if _HUB_ID.fullmatch(name) and not folder.is_file() else _file_fingerprint(name)
 
 
-def _runtime_identity(package: str) -> str:
-    return fingerprint([sha256_file(path) for path in runtime_files(Path(package))])
+def _runtime_fingerprint(package: str) -> str:
+    return make_fingerprint([sha256_file(path) for path in runtime_files(Path(package))])
 
 
-def _file_identity(name: str | None) -> str | None:
+def _file_fingerprint(name: str | None) -> str | None:
     if name is None:
         return None
     if not Path(name).is_file():

@@ -1,6 +1,6 @@
-"""Whether the student of a recipe can be made from its teacher, found out from configurations and tokenizers alone.
+"""Whether a recipe's student can be made from its teacher, by their configurations and tokenizers alone.
 
-No weights are read, so that it takes seconds at a run's start, and not the hours until a student begins.
+No weights are read: the answer takes seconds at the start of a run, instead of the hours until a student begins.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from xtremedistil_ner.recipe.schema import Recipe
 def require_fitting_student(recipe: Recipe, teacher_folder: Path | None) -> None:
     """Check vocabulary, widths, layers and windows. `teacher_folder` has the teacher, if there is one already.
 
-    Raises: RecipeError for a student that does not go with the teacher; ModelError for a checkpoint that is not there.
+    Raises: RecipeError for a student that does not fit the teacher; ModelError for a missing checkpoint.
     """
     section, start = recipe.student, recipe.student.transformer
     config, tokenizer = _teacher_parts(recipe.teacher, teacher_folder)
@@ -38,7 +38,7 @@ def require_fitting_student(recipe: Recipe, teacher_folder: Path | None) -> None
 
 
 def _teacher_parts(section: TeacherSection, folder: Path | None) -> tuple[PreTrainedConfig, Tokenizer]:
-    """The teacher's configuration and tokenizer; of one from scratch what stands for them before there is text."""
+    """The teacher's configuration and tokenizer; substitutes for a teacher from scratch that is not trained yet."""
     if section.shape is not None and folder is None:
         config = ModernBertConfig(hidden_size=section.shape.hidden_width, num_hidden_layers=section.shape.layers)
         return config, wordpiece_tokenizer(SPECIAL_PIECES, lowercase=section.shape.lowercase, special_rows=True)

@@ -1,6 +1,6 @@
-"""What would end a run after hours, or never be noticed, and can be found out in its first minute.
+"""Checks in a run's first minute of what would otherwise end it after hours, or never be noticed.
 
-Splits that are missing or broken; settings that nothing would read; a runtime or a student that does not go with its
+Splits that are missing or broken; settings that nothing would read; a runtime or a student that does not fit its
 teacher.
 """
 
@@ -23,7 +23,10 @@ from xtremedistil_ner.run_folder.files import RunFolder
 
 
 def require_splits(recipe: Recipe, corpus: LabelledCorpus) -> None:
-    """Raises: CorpusError for a split that the run needs and no language has."""
+    """Refuse a corpus that lacks a split.
+
+    Raises: CorpusError for a split that the run needs and no language has.
+    """
     for split in _needed_splits(recipe):
         if not any(corpus.has(language, split) for language in corpus.languages):
             raise CorpusError(
@@ -33,7 +36,10 @@ def require_splits(recipe: Recipe, corpus: LabelledCorpus) -> None:
 
 
 def read_every_split(recipe: Recipe, corpus: LabelledCorpus) -> None:
-    """Raises: CorpusError for a file that is broken or has an unknown tag, and for dev splits without an entity."""
+    """Read every split that the run needs.
+
+    Raises: CorpusError for a file that is broken or has an unknown tag, and for dev splits without an entity.
+    """
     for split in _needed_splits(recipe):
         has_entity = False
         for language in corpus.languages:
@@ -53,19 +59,22 @@ def require_inputs_elsewhere(recipe: Recipe, run: RunFolder) -> None:
     """
     written = [path.resolve() for path in (*run.artefacts, run.work("any").parent)]
     for name, text in _texts("", recipe.model_dump(mode="json")):
-        if Path(text).exists() and not {(place := Path(text).resolve()), *place.parents}.isdisjoint(written):
+        if Path(text).exists() and not {(path := Path(text).resolve()), *path.parents}.isdisjoint(written):
             raise UsageError(f"{name}: {text} lies where this run writes. Copy it, or give another --out.")
 
 
 def require_student(recipe: Recipe, teacher_folder: Path | None) -> None:
-    """Raises: as `models.fitting.require_fitting_student`."""
+    """Raises: as `pipeline.fitting.require_fitting_student`."""
     from xtremedistil_ner.pipeline.fitting import require_fitting_student  # transformers is heavy
 
     require_fitting_student(recipe, teacher_folder)
 
 
 def require_runtime(recipe: Recipe) -> None:
-    """Raises: RecipeError for a runtime without a graph of a teacher's family; ModelError for a missing checkpoint."""
+    """Refuse a runtime that cannot run the teachers.
+
+    Raises: RecipeError for a runtime without a graph of a teacher's family; ModelError for a missing checkpoint.
+    """
     if recipe.pseudolabel.runtime == "torch":
         return
     from xtremedistil_ner.export.onnx_bert import GRAPH_FAMILIES  # torch is heavy
@@ -82,7 +91,7 @@ def require_runtime(recipe: Recipe) -> None:
 
 
 def require_read_settings(recipe: Recipe) -> None:
-    """Refuse settings away from their defaults that this run would not look at: they pass for having an effect.
+    """Refuse settings that differ from their defaults and that this run would not read: they seem to have an effect.
 
     Raises: RecipeError naming every one of them, and what would read it.
     """
@@ -101,7 +110,7 @@ def _needed_splits(recipe: Recipe) -> tuple[str, ...]:
 
 
 def _readers(recipe: Recipe) -> Iterator[tuple[bool, str, tuple[str, ...]]]:
-    """Settings that not every run reads: whether this one does, what it takes, and their paths."""
+    """Settings that only some runs read: whether this one does, what it would take, and their paths."""
     yield from _teacher_readers(recipe)
     yield from _student_readers(recipe)
     yield from _loss_readers(recipe)
@@ -123,9 +132,9 @@ def _student_readers(recipe: Recipe) -> Iterator[tuple[bool, str, tuple[str, ...
     part = "student.transformer."
     sizes = ("student.embedding_width", "student.hidden_width", "student.head")
     yield section.is_own, f"student.kind: {' or '.join(OWN_KINDS)}", sizes
-    for kind, own in section:
-        if isinstance(own, BaseModel):  # a section named after the kind that reads it
-            names = tuple(f"student.{kind}.{name}" for name in type(own).model_fields)
+    for kind, sizes_of_kind in section:
+        if isinstance(sizes_of_kind, BaseModel):  # a section named after the kind that reads it
+            names = tuple(f"student.{kind}.{name}" for name in type(sizes_of_kind).model_fields)
             yield section.kind == kind, f"student.kind: {kind}", names
     if not section.is_own:
         is_new = start.start == "scratch"
@@ -138,14 +147,14 @@ def _student_readers(recipe: Recipe) -> Iterator[tuple[bool, str, tuple[str, ...
 
 
 def _loss_readers(recipe: Recipe) -> Iterator[tuple[bool, str, tuple[str, ...]]]:
-    section, stages = recipe.train, [stage.losses for stage in STRATEGIES[recipe.train.strategy]]
-    losses = {loss for stage in stages for loss in stage}
+    section, steps = recipe.train, [step.losses for step in STRATEGIES[recipe.train.strategy]]
+    losses = {loss for step in steps for loss in step}
     yield "logits" in losses, "a strategy with the loss on logits", ("train.logit_loss",)
     is_soft = "logits" in losses and section.logit_loss != "mse"
     yield is_soft, "the loss on logits, and logit_loss: soft_cross_entropy or posterior", ("train.temperature",)
     states = ("train.representation_loss", "train.teacher_layer")
     yield "representation" in losses, "a strategy with the representation loss", states
-    joint = {loss for stage in stages if len(stage) > 1 for loss in stage}
+    joint = {loss for step in steps if len(step) > 1 for loss in step}
     for loss in type(section.loss_weights).model_fields:
         yield loss in joint, "a strategy that adds this loss to another", (f"train.loss_weights.{loss}",)
 

@@ -1,8 +1,8 @@
 """The stages in order, and which of them a run still needs.
 
-Every artefact carries the fingerprint of what decided its content: recipe fields, corpus bytes, and the fingerprint
-of the artefact before it (`fingerprints.py`). A stage runs when its artefact is missing or its fingerprint differs,
-and is reused otherwise.
+Every artefact carries the fingerprint of all that decided its content: recipe fields, corpus bytes, and the fingerprint
+of the artefact before it (`fingerprints.py`). A stage runs if its artefact is missing or has another fingerprint; else
+the artefact is reused.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from xtremedistil_ner.corpus.hub_reader import pin_revisions
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, format_mapping, open_corpus
@@ -50,21 +51,41 @@ from xtremedistil_ner.run_folder.stage_table import STAGE_TABLE, STAGES, Stage, 
 if TYPE_CHECKING:
     from xtremedistil_ner.processes.world import Processes
 
-_DUE = ("missing", "stale")
+
+class State(StrEnum):
+    """What becomes of a stage's artefact in a call."""
+
+    REUSED = "reused"
+    TAKEN = "taken"
+    """Linked from another run."""
+    DONE = "done"
+    MISSING = "missing"
+    STALE = "stale"
+    NOT_ASKED = "not asked"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What became of one stage. Units: seconds of this call, 0 when nothing ran.
+    """What becomes of one stage. Units: seconds of this call, 0 if nothing ran.
 
-    `precision` is what it computes or computed in, empty where that is not known or nothing is computed.
+    `precision` is what the stage computes or computed in; empty if it is unknown or nothing is computed.
     """
 
     name: Stage
-    state: Literal["reused", "taken", "done", "missing", "stale", "not asked"]
+    state: State
     reason: str
     seconds: float = 0.0
     precision: str = ""
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the stage has to run."""
+        return self.state in (State.MISSING, State.STALE)
+
+    @property
+    def has_hours_ahead(self) -> bool:
+        """Whether the stage has to run and may take hours."""
+        return self.is_due and STAGE_TABLE[self.name].takes_hours
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +98,11 @@ class PipelineResult:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One call: `wanted` fingerprints, stages that are `asked`, a run to take from, how many processes to start."""
+    """One call: the fingerprints of an up-to-date run, the stages that may run, a run to take from, processes."""
 
     recipe: Recipe
     run: RunFolder
-    wanted: Mapping[Stage, str]
+    fingerprints: Mapping[Stage, str]
     asked: frozenset[str]
     take_from: RunFolder | None
     processes: int | None
@@ -101,25 +122,23 @@ def run_pipeline(
 ) -> PipelineResult:
     """Run what is missing or stale of a run folder, in order.
 
-    `take_from` is another run folder whose teacher and soft labels are linked in where their fingerprints fit, and
-    whose scores of the same models on the same sentences are not computed again.
+    `take_from` is another run folder. Its teacher and soft labels are linked in if their fingerprints fit, and its
+    scores of the same models on the same sentences are not computed again.
 
-    Raises: XnerError of the stage that fails, Interrupted after SIGINT or SIGTERM; what was done before stays and is
-    reused.
+    Raises: XnerError of the stage that fails, Interrupted after SIGINT or SIGTERM; finished work stays and is reused.
     """
     asked = _asked_stages(only, until)
     recipe = pin_revisions(recipe)
     corpus = open_corpus(recipe.corpus)
     require_splits(recipe, corpus)
-    wanted = stage_fingerprints(recipe, corpus)
     other = None if take_from is None else RunFolder(take_from)
-    job = _Job(recipe, RunFolder(out), wanted, asked, other, processes, tell)
+    job = _Job(recipe, RunFolder(out), stage_fingerprints(recipe, corpus), asked, other, processes, tell)
     require_places(job.run)
     require_inputs_elsewhere(recipe, job.run)
     if dry_run:
         steps = [_look_at(job, stage) for stage in STAGES]
         _require_own_files(job, steps)
-        if _has_hours_ahead(steps):
+        if any(step.has_hours_ahead for step in steps):
             require_read_settings(recipe)
         steps = [_with_precision(job, step) for step in steps]
         return PipelineResult(tuple(steps), None)
@@ -151,63 +170,60 @@ def _asked_stages(only: str | None, until: str | None) -> frozenset[str]:
 
 
 def _look_at(job: _Job, stage: Stage) -> Step:
-    current, other = current_fingerprint(job.run, stage), job.take_from
-    if current == job.wanted[stage]:
-        return Step(stage, "reused", f"reuses {artefact_of(job.run, stage)}")
-    if other is not None and STAGE_TABLE[stage].is_taken and current_fingerprint(other, stage) == job.wanted[stage]:
-        return Step(stage, "taken", f"takes {artefact_of(other, stage)}")
+    current, fingerprint, other = current_fingerprint(job.run, stage), job.fingerprints[stage], job.take_from
+    if current == fingerprint:
+        return Step(stage, State.REUSED, f"reuses {artefact_of(job.run, stage)}")
+    if other is not None and STAGE_TABLE[stage].is_taken and current_fingerprint(other, stage) == fingerprint:
+        return Step(stage, State.TAKEN, f"takes {artefact_of(other, stage)}")
+    state = State.MISSING if current is None else State.STALE
     if stage not in job.asked:
-        return Step(stage, "not asked", "missing" if current is None else "stale")
-    if current is None:
-        return Step(stage, "missing", f"{artefact_of(job.run, stage)} is not there or not whole")
-    return Step(stage, "stale", "its recipe fields, data or an earlier stage changed")
+        return Step(stage, State.NOT_ASKED, state)
+    if state is State.MISSING:
+        return Step(stage, state, f"{artefact_of(job.run, stage)} is not there or not whole")
+    return Step(stage, state, "its recipe fields, data or an earlier stage changed")
 
 
 def _with_precision(job: _Job, step: Step) -> Step:
-    """A step and what its stage computed in, or will.
+    """The step with what its stage computed in, or will compute in.
 
-    Raises: ResourceError for a stage that is due in bf16 on a device without it.
+    Raises: ResourceError for a stage that has to run in bf16 on a device without it.
     """
     from xtremedistil_ner.models.kinds import KINDS  # torch is heavy
     from xtremedistil_ner.processes.precision import planned_precision, taken_precision
 
-    if step.state in _DUE:
-        decided_by = job.wanted["finetune" if step.name == "pseudolabel" else step.name]
+    if step.is_due:
+        decided_by = job.fingerprints["finetune" if step.name == "pseudolabel" else step.name]
         planned = planned_precision(job.recipe, job.run, step.name, decided_by)
         if step.name == "train":
             planned = KINDS[job.recipe.student.kind].name_precision(planned)
         return replace(step, precision=planned)
-    run = job.take_from if step.state == "taken" and job.take_from is not None else job.run
+    run = job.take_from if step.state is State.TAKEN and job.take_from is not None else job.run
     return replace(step, precision=taken_precision(run, step.name))
-
-
-def _has_hours_ahead(steps: Sequence[Step]) -> bool:
-    return any(STAGE_TABLE[step.name].takes_hours and step.state in _DUE for step in steps)
 
 
 def _require_own_files(job: _Job, steps: Sequence[Step]) -> None:
     for step in steps:
-        if step.state in (*_DUE, "taken") and step.name != "evaluate":
+        if (step.is_due or step.state is State.TAKEN) and step.name != "evaluate":
             require_own_files(job.run, artefact_of(job.run, step.name))
 
 
 def _check_early(job: _Job, corpus: LabelledCorpus) -> None:
     """Find out now, not after hours of training, what would end the run or never be noticed."""
-    steps = {stage: _look_at(job, stage) for stage in STAGES}
-    _require_own_files(job, list(steps.values()))
-    if not _has_hours_ahead(list(steps.values())):
+    steps = [_look_at(job, stage) for stage in STAGES]
+    _require_own_files(job, steps)
+    if not any(step.has_hours_ahead for step in steps):
         return
     require_read_settings(job.recipe)
-    for step in steps.values():
+    for step in steps:
         _with_precision(job, step)
     read_every_split(job.recipe, corpus)
     if corpus.types:
         job.tell(Event("corpus", format_mapping(corpus.types, corpus.mapped_entities(SPLITS))))
-    if steps["pseudolabel"].state in _DUE:
+    finetune, pseudolabel, train, *_ = steps
+    if pseudolabel.is_due:
         require_runtime(job.recipe)
-    teacher = steps["finetune"].state
-    if steps["train"].state in _DUE and teacher != "not asked":
-        run = {"reused": job.run, "taken": job.take_from}.get(teacher)
+    if train.is_due and finetune.state is not State.NOT_ASKED:
+        run = {State.REUSED: job.run, State.TAKEN: job.take_from}.get(finetune.state)
         require_student(job.recipe, run.teacher if run else None)
 
 
@@ -217,17 +233,17 @@ def _bring_up_to_date(job: _Job, stage: Stage, group: Processes) -> Step:
     step = _look_at(job, stage)
     group.barrier()  # nobody changes what another process still looks at
     tell = job.tell if group.is_main else silent
-    if step.state in _DUE:
+    if step.is_due:
         tell(Event(stage, f"{step.state}: {step.reason}"))
         _require_inputs(job, stage)
         step = _run_stage(job, stage, group)
-    elif step.state == "taken" and job.take_from is not None and group.is_main:
+    elif step.state is State.TAKEN and job.take_from is not None and group.is_main:
         _link_artefact(artefact_of(job.take_from, stage), artefact_of(job.run, stage))
         _take_time(job.run, job.take_from, stage)
-    if step.state in ("reused", "taken"):
+    if step.state in (State.REUSED, State.TAKEN):
         tell(Event(stage, step.reason))
         if group.is_main:
-            remove(job.run.work(stage))  # of a process that was killed when it had published
+            remove(job.run.work(stage))  # left by a process that was killed after it had published
     group.barrier()
     return step
 
@@ -240,13 +256,13 @@ def _run_stage(job: _Job, stage: Stage, group: Processes) -> Step:
         count = job.processes or default_processes(independent=stage == "pseudolabel")
     start = time.monotonic()
     if is_shared or group.is_main:
-        arguments = (job.recipe, job.run, job.wanted[stage], job.tell)
+        arguments = (job.recipe, job.run, job.fingerprints[stage], job.tell)
         launch(function, arguments, count=count, run_folder=job.run.path)
     seconds = time.monotonic() - start
     if group.is_main:
         _note_time(job.run, stage, seconds, group.count if is_shared and group.count > 1 else count)
         job.tell(Event(stage, f"done in {seconds:.0f} s"))
-    return Step(stage, "done", f"made {artefact_of(job.run, stage)}", seconds)
+    return Step(stage, State.DONE, f"made {artefact_of(job.run, stage)}", seconds)
 
 
 def _stage_function(job: _Job, stage: Stage) -> Callable[[Recipe, RunFolder, str, Reporter], None]:
@@ -255,10 +271,10 @@ def _stage_function(job: _Job, stage: Stage) -> Callable[[Recipe, RunFolder, str
 
 
 def _require_inputs(job: _Job, stage: Stage) -> None:
-    """A stage alone never works on inputs that the recipe no longer describes: its artefact would pass for current."""
+    """Refuse inputs that the recipe no longer describes: what a stage makes of them would seem up to date."""
     for earlier in STAGES[: STAGES.index(stage)]:
         current = current_fingerprint(job.run, earlier)
-        if current != job.wanted[earlier]:
+        if current != job.fingerprints[earlier]:
             state = "not there or not whole" if current is None else "stale"
             raise UsageError(
                 f"{stage} needs {artefact_of(job.run, earlier)}, which is {state}. "
@@ -283,10 +299,10 @@ def _note_time(run: RunFolder, stage: Stage, seconds: float, count: int) -> None
 
 
 def _take_time(run: RunFolder, other: RunFolder, stage: Stage) -> None:
-    """What a linked artefact cost is what it cost the run that made it."""
+    """A linked artefact took the time that it took in the run that made it."""
     if (time_of := read_timings(other).get(stage)) is not None:
         write_json(run.timings, {**read_timings(run), stage: time_of})
 
 
 def _current_report(job: _Job) -> dict[str, Any] | None:
-    return read_report(job.run.path) if report_fingerprint(job.run.report) == job.wanted["evaluate"] else None
+    return read_report(job.run.path) if report_fingerprint(job.run.report) == job.fingerprints["evaluate"] else None

@@ -16,21 +16,21 @@ _TORCH_WITHOUT_BF16 = {"DEFAULT", "AVX2"}
 
 
 def available_cores() -> int:
-    """Cores that this process may run on; all there are where the system does not say."""
+    """Cores that this process may run on; all cores if the system does not say."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def cpu_bf16() -> str:
-    """The flags by which this processor multiplies bf16 natively; empty where it has none, or may not use them."""
+    """The flags of this processor's native bf16; empty if it has none, or may not use it."""
     path = Path("/proc/cpuinfo")
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     return "" if bf16_cap(os.environ) else ", ".join(bf16_flags(text))
 
 
 def bf16_flags(cpuinfo: str) -> list[str]:
-    """What the first processor of a /proc/cpuinfo says of bf16."""
+    """The bf16 flags of the first processor in a /proc/cpuinfo."""
     for line in cpuinfo.splitlines():
         name, _, value = line.partition(":")
         if name.strip() in ("flags", "Features"):
@@ -39,7 +39,7 @@ def bf16_flags(cpuinfo: str) -> list[str]:
 
 
 def bf16_cap(environment: Mapping[str, str]) -> str:
-    """The variable, as it is set, by which oneDNN or torch must compute as on a processor without bf16; or nothing."""
+    """The first variable, as `NAME=value`, that makes oneDNN or torch compute without bf16; empty if none does."""
     caps = {name: _ONEDNN_WITHOUT_BF16 for name in _ONEDNN_CAPS} | {_TORCH_CAP: _TORCH_WITHOUT_BF16}
-    found = (f"{name}={environment[name]}" for name, low in caps.items() if environment.get(name, "").upper() in low)
-    return next(found, "")
+    set_caps = (f"{name}={environment[name]}" for name, low in caps.items() if environment.get(name, "").upper() in low)
+    return next(set_caps, "")

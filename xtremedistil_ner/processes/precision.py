@@ -1,11 +1,11 @@
 """In which precision a stage computes: bf16 where the device multiplies it natively, float32 elsewhere, float16 never.
 
-Flags decide, not a timing, so that the same machine always answers the same. torch's own question about the CPU
-(`_is_mkldnn_bf16_supported`) also says yes to an AVX-512 without bf16, and emulation there and on AVX2 is slower than
-float32: a fine-tuning step of 16 x 32 pieces took 9.57 s instead of 0.82 s on a two-core EPYC with AVX2.
+Flags decide, not a timing, so that the same machine always answers the same. torch's own test of the CPU
+(`_is_mkldnn_bf16_supported`) also accepts an AVX-512 without bf16. Emulation there and on AVX2 is slower than float32:
+a fine-tuning step of 16 x 32 pieces took 9.57 s instead of 0.82 s on a two-core EPYC with AVX2.
 
-A stage that was begun goes on in the precision that it was begun in, which is noted beside its unfinished state: half
-of a teacher in bf16 and half in float32 would be neither. Another machine may therefore refuse to go on.
+The precision that a stage begins in is noted beside its unfinished state, and the stage continues in it: a teacher
+trained half in bf16 and half in float32 would be neither. Another machine may therefore refuse to continue.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def has_native_bf16(device: torch.device) -> bool:
 
 
 def precision_on(device: torch.device, precision: Precision) -> Computed:
-    """What a recipe's precision is on a device that nothing binds to an earlier choice: never an emulated bf16."""
+    """What a recipe's precision means on a device, without an earlier choice to keep: never an emulated bf16."""
     return "bf16" if precision != "float32" and has_native_bf16(device) else "float32"
 
 
@@ -60,57 +60,58 @@ def autocast(dtype: torch.dtype, device: torch.device) -> Iterator[None]:
 
 
 def choose_precision(
-    recipe: Recipe, run: RunFolder, stage: TrainedStage, job: str, *, device: torch.device
+    recipe: Recipe, run: RunFolder, stage: TrainedStage, fingerprint: str, *, device: torch.device
 ) -> Computed:
     """What a stage computes in: the recipe's precision, with `auto` the one it was begun in, else the device's.
 
     Raises: ResourceError for bf16 on a device without it, whether the recipe asks for it or the stage was begun in it.
     """
     asked: Precision = getattr(recipe, stage).precision
-    begun = _begun_in(run, stage, job) if asked == "auto" else None
+    begun = _begun_in(run, stage, fingerprint) if asked == "auto" else None
     if "bf16" in (asked, begun) and not has_native_bf16(device):
         raise ResourceError(_refusal(run, stage, is_begun=begun is not None, device=device))
     return begun or precision_on(device, asked)
 
 
 def begin_stage(
-    recipe: Recipe, run: RunFolder, stage: TrainedStage, job: str, *, processes: Processes, tell: Reporter
+    recipe: Recipe, run: RunFolder, stage: TrainedStage, fingerprint: str, *, processes: Processes, tell: Reporter
 ) -> Computed:
     """Choose a stage's precision and note it beside its unfinished state; the main process decides for all.
 
     Raises: as `choose_precision`.
     """
     if processes.is_main:
-        chosen = choose_precision(recipe, run, stage, job, device=processes.device)
+        chosen = choose_precision(recipe, run, stage, fingerprint, device=processes.device)
         anew = precision_on(processes.device, getattr(recipe, stage).precision)
         was_begun = f", in which it was begun; --set {stage}.precision={anew} begins it anew in {anew}"
         tell(Event(stage, f"computes in {chosen}{'' if chosen == anew else was_begun}"))
-        note_precision(run, stage, job, chosen)
+        note_precision(run, stage, fingerprint, chosen)
     processes.barrier()
-    return choose_precision(recipe, run, stage, job, device=processes.device)
+    return choose_precision(recipe, run, stage, fingerprint, device=processes.device)
 
 
-def note_precision(run: RunFolder, stage: TrainedStage, job: str, precision: str) -> None:
+def note_precision(run: RunFolder, stage: TrainedStage, fingerprint: str, precision: str) -> None:
     """Write what a stage is begun in beside its unfinished state."""
     path = run.begun(stage)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"fingerprint": job, "precision": precision})
+    write_json(path, {"fingerprint": fingerprint, "precision": precision})
 
 
-def planned_precision(recipe: Recipe, run: RunFolder, stage: Stage, job: str) -> str:
+def planned_precision(recipe: Recipe, run: RunFolder, stage: Stage, fingerprint: str) -> str:
     """What a stage will compute in; empty where it computes nothing.
 
-    `job` is the fingerprint of the stage, of `pseudolabel` that of its teacher, as whose shards stay valid.
+    `fingerprint` is the stage's; for `pseudolabel` it is the teacher's, because finished shards stay valid as long
+    as the teacher does.
     Raises: as `choose_precision`.
     """
     device = best_device()
     if stage == "finetune":
-        return choose_precision(recipe, run, stage, job, device=device) if recipe.finetune.epochs else ""
+        return choose_precision(recipe, run, stage, fingerprint, device=device) if recipe.finetune.epochs else ""
     if stage == "pseudolabel":
         is_int8 = recipe.pseudolabel.runtime == "onnx-int8"
-        return "int8" if is_int8 else choose_precision(recipe, run, stage, job, device=device)
+        return "int8" if is_int8 else choose_precision(recipe, run, stage, fingerprint, device=device)
     if stage == "train":
-        return choose_precision(recipe, run, stage, job, device=device)
+        return choose_precision(recipe, run, stage, fingerprint, device=device)
     if stage == "evaluate":
         return name_scoring_precision(precision_on(device, recipe.pseudolabel.precision))
     return "float32"
@@ -132,20 +133,20 @@ def taken_precision(run: RunFolder, stage: Stage) -> str:
         "evaluate": run.report,
     }
     try:
-        found = read_json(paths[stage])
-        return str(found["run"]["precision"][stage] if stage == "evaluate" else found["precision"])
+        value = read_json(paths[stage])
+        return str(value["run"]["precision"][stage] if stage == "evaluate" else value["precision"])
     except (ArtefactError, KeyError, TypeError):
         return ""
 
 
-def _begun_in(run: RunFolder, stage: TrainedStage, job: str) -> Computed | None:
+def _begun_in(run: RunFolder, stage: TrainedStage, fingerprint: str) -> Computed | None:
     path = run.begun(stage)
     if not path.is_file():
         return None
-    found = read_json(path)
-    if found.get("fingerprint") != job or found.get("precision") not in ("bf16", "float32"):
+    note = read_json(path)
+    if note.get("fingerprint") != fingerprint or note.get("precision") not in ("bf16", "float32"):
         return None
-    precision: Computed = found["precision"]
+    precision: Computed = note["precision"]
     return precision
 
 
@@ -153,8 +154,8 @@ def describe_device(device: torch.device) -> str:
     """What `precision: auto` is on a device, and why."""
     if not has_native_bf16(device):
         return f"auto is float32: {_why_no_bf16(device)}"
-    found = "the GPU has it natively" if device.type == "cuda" else f"the processor has {cpu_bf16()}"
-    return f"auto is bf16: {found}"
+    why = "the GPU has it natively" if device.type == "cuda" else f"the processor has {cpu_bf16()}"
+    return f"auto is bf16: {why}"
 
 
 def _why_no_bf16(device: torch.device) -> str:

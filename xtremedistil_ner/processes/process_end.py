@@ -23,15 +23,15 @@ from xtremedistil_ner.processes.stop_signals import (
 
 _UNICODE = ("utf-8", "backslashreplace")
 _MOST_SAID = 1800
-"""Bytes of a message: twenty problems of files with long paths are more than a screen."""
+"""Bytes of a message: twenty problems in files with long paths would fill more than a screen."""
 
 
 def run_as_process(command: Callable[[], None]) -> NoReturn:
-    """Run a command and end the process: an `XnerError`, what the machine refuses or a missing extra is one message.
+    """Run a command and end the process. An `XnerError`, a lack of memory or disk, or a missing extra is one message.
 
-    An output that nobody reads any more ends it without a message.
+    If nobody reads the output any more, the process ends without a message.
 
-    Raises: whatever is a defect.
+    Raises: any other exception, which is a defect.
     """
     try:
         code = _run(command)
@@ -54,7 +54,7 @@ def _name() -> str:
 
 
 def open_streams() -> None:
-    """Make the three standard streams fit to be used; a closed one would give its number to the next file.
+    """Make the three standard streams usable; the next file that is opened would get the number of a closed one.
 
     Raises: ResourceError when standard output is closed: no result would arrive.
     """
@@ -78,7 +78,7 @@ def _bytes_of(number: int) -> BinaryIO:
 
 
 class _StandardOutput(io.TextIOWrapper):
-    """Standard output, which says that it is the place that is full."""
+    """Standard output whose errors name it, as when the disk behind it is full."""
 
     def write(self, text: str) -> int:
         with _named_standard_output():
@@ -99,7 +99,7 @@ def _named_standard_output() -> Iterator[None]:
 
 
 class _WithoutSecrets(io.TextIOWrapper):
-    """Standard error, whoever writes to it: typer's messages and those of libraries repeat what was given."""
+    """Standard error without secrets: messages of typer and of libraries repeat the arguments that they got."""
 
     def write(self, text: str) -> int:
         super().write(text_without_secrets(text))
@@ -143,7 +143,7 @@ def _say(error: XnerError) -> None:
 
 
 def _shorten(message: str) -> str:
-    """The first lines of a message, as many as fit into `_MOST_SAID` bytes, but at least one, cut if it must be."""
+    """The first lines of a message that fit into `_MOST_SAID` bytes; at least one, shortened if it is longer."""
     lines = [line if len(line) <= _MOST_SAID else f"{line[:_MOST_SAID]}…" for line in message.split("\n")]
     size = 0
     for number, line in enumerate(lines):
@@ -154,7 +154,7 @@ def _shorten(message: str) -> str:
 
 
 def _settle(stream: TextIO) -> None:
-    """Keep Python from complaining, when it ends, of what a stream did not take."""
+    """Flush a stream; one that cannot be flushed is replaced, or Python would complain when it ends."""
     try:
         stream.flush()
     except (OSError, ValueError):

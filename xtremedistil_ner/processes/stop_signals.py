@@ -1,9 +1,9 @@
-"""SIGINT and SIGTERM, taken in one place from a command's first moment to its last, so that none is lost in between.
+"""SIGINT and SIGTERM, handled in one place from a command's first moment to its last, so that none is lost in between.
 
-A signal ends what runs by a KeyboardInterrupt, which no library takes for an error of its own. Inside `deferred()` it
-is only noted, and one line on standard error says what the process waits for. A second signal ends a command at once.
+A signal raises a KeyboardInterrupt, which libraries do not catch. Inside `deferred()` it is only noted, and one line on
+standard error says what the process waits for. A second signal ends a command at once.
 
-One call of torch may take minutes, and Python runs no handler in them. A thread therefore reads the signals from the
+One call of torch may take minutes, and Python runs no handler meanwhile. A thread therefore reads the signals from the
 wakeup descriptor: it writes the line and ends the process.
 """
 
@@ -28,9 +28,9 @@ _SHOW_CURSOR = "\x1b[?25h"  # progress bars hide it
 
 @dataclass(slots=True)
 class _Held:
-    """Signals that came since they are held, and what a process that must not end now waits for.
+    """The signals received so far. `stops` says when a process that must not end now will end.
 
-    `message` is what it says at its end.
+    `message` is what it writes when it ends.
     """
 
     ends_process: bool
@@ -45,11 +45,11 @@ _held: _Held | None = None
 
 @contextmanager
 def signals_held(*, ends_process: bool = False) -> Iterator[None]:
-    """Take both signals until the block ends; inside another such block, and in other threads, nothing changes.
+    """Handle both signals until the block ends; inside another such block, and in other threads, nothing changes.
 
-    A command that holds no such block inside has saved nothing, and says so when stopped. With `ends_process`, for
-    commands, the second signal ends the process with 130, whatever it is doing. One of several processes, which has a
-    `RANK`, says nothing and takes a second signal for the first: a terminal and a launcher both send one.
+    A command without another such block inside has saved nothing, and says so when it is stopped. With `ends_process`,
+    for commands, the second signal ends the process with 130, whatever it is doing. One of several processes, which has
+    a `RANK`, writes nothing and ignores a second signal: a terminal and a launcher both send one.
 
     Raises: Interrupted when a signal ended the block.
     """
@@ -82,9 +82,9 @@ def signals_held(*, ends_process: bool = False) -> Iterator[None]:
 
 @contextmanager
 def deferred(when: str) -> Iterator[Callable[[], bool]]:
-    """Only note signals inside the block, and say after the first when the process stops: `when`.
+    """Only note signals inside the block, and write after the first one when the process will stop: `when`.
 
-    Gives a function that tells whether one came. Raises: KeyboardInterrupt for a signal that nobody asked about.
+    Yields a function that says whether one came. Raises: KeyboardInterrupt at the end of the block after a signal.
     """
     held = _held or _Held(ends_process=False, is_worker=False)
     held.message = STOPPED
@@ -108,18 +108,18 @@ def without_interrupts() -> Iterator[None]:
 
 
 def told_to_stop() -> str:
-    """What to say of a signal that came since the signals are held; nothing if none did."""
+    """The message for a signal that was received; empty if there was none."""
     return _held.message if _held is not None and _held.received else ""
 
 
 def stop_if_told() -> None:
-    """End what runs if a signal came and did not end it: its KeyboardInterrupt may have been lost in a callback."""
+    """Raise the KeyboardInterrupt of a signal once more: the first may have been lost in a callback."""
     if _held is not None and _held.received and not _held.stops:
         raise KeyboardInterrupt
 
 
 def ignore_signals() -> None:
-    """For the end of a process whose exit code is settled."""
+    """Ignore both signals, at the end of a process whose exit code is decided."""
     for number in _NUMBERS:
         signal.signal(number, signal.SIG_IGN)
 
@@ -133,7 +133,7 @@ def _take(number: int, frame: FrameType | None) -> None:
 
 
 def _listen(reading: int, held: _Held) -> None:
-    """Hear of signals while the main thread is in one long call. Signals that others take, as a server does, pass."""
+    """Read signals while the main thread is in one long call, except those that others handle, as a server does."""
     count = 0
     with os.fdopen(reading, "rb", buffering=0) as stream:
         while number := stream.read(1):
@@ -148,6 +148,6 @@ def _listen(reading: int, held: _Held) -> None:
 
 
 def _write(line: str) -> None:
-    """Past Python's buffers, which the main thread may hold; on a terminal on a line of its own."""
+    """Write to standard error without Python's buffers, which the main thread may hold; on a terminal on a new line."""
     with suppress(OSError):
         os.write(2, (f"\n{_SHOW_CURSOR}{line}" if os.isatty(2) else line).encode())

@@ -1,8 +1,8 @@
-"""The processes of one job, as Accelerate sees them: which one this is, on which device, and how they meet.
+"""The processes of one job, as Accelerate sees them: which one this is, its device, and how they communicate.
 
-Accelerate's `PartialState` finds out how the process was started (alone, by `launch.py`, by an outside
-one) and sets up the process group; this value carries what the stages need of it. Precision is not in it: each stage
-has its own, and Accelerate's full state is fixed for the life of a process.
+Accelerate's `PartialState` finds out how the process was started (alone, by `launch.py`, by an outside launcher) and
+sets up the process group; `Processes` has what the stages need of it. Precision is not part of it: every stage chooses
+its own, and Accelerate's full state is fixed for the life of a process.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor, distributed
 
 _LONGEST_WAIT = timedelta(hours=12)
-"""Peers wait while the main process encodes or evaluates alone; NCCL's 10 minutes do not last for millions of
-sentences. A peer that dies is not waited for: the launcher ends the others."""
+"""Peers wait while the main process encodes or evaluates alone: with much text, longer than NCCL's 10 minutes.
+If a peer dies, nobody waits for it: the launcher ends the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +66,12 @@ def current_processes() -> Processes:
 
 
 def no_peers() -> Processes:
-    """This process by itself, before or without any that share its work."""
+    """This process by itself, without others that share its work."""
     return Processes(rank=0, count=1, device=torch.device("cpu"))
 
 
 def put_on(device: torch.device, array: NDArray[Any]) -> torch.Tensor:
-    """An array as a tensor on a device; a GPU copies it from pinned memory while the host goes on."""
+    """An array as a tensor on a device; a GPU copies it from pinned memory while the host continues."""
     tensor = torch.from_numpy(array)
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)

@@ -125,7 +125,7 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def fingerprint(*parts: Any) -> str:  # noqa: ANN401 - any JSON value
+def make_fingerprint(*parts: Any) -> str:  # noqa: ANN401 - any JSON value
     """A short hash of JSON values: equal inputs, equal artefact. Units: 16 hexadecimal digits."""
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -286,7 +286,7 @@ def published_fingerprint(folder: Path) -> str | None:
 
 def sealed(report: Mapping[str, Any]) -> dict[str, Any]:
     """A report with a hash of its content, which `require_seal` checks."""
-    return {**report, "seal": fingerprint({key: value for key, value in report.items() if key != "seal"})}
+    return {**report, "seal": make_fingerprint({key: value for key, value in report.items() if key != "seal"})}
 
 
 def require_seal(report: Mapping[str, Any], path: Path) -> None:

@@ -1,8 +1,8 @@
 """Stage `evaluate`: models + labelled corpus → `report.json`, its tables, its page, and counts per sentence.
 
 Words of whole sentences, constrained decoding as in service, strict IOB2 spans, micro-F1 per language, macro mean
-over languages. Whatever gives word logits is scored by the same code. What an earlier report holds of the same model
-on the same sentences is taken from there: a teacher is scored once for all its students.
+over languages. All models that give word logits are scored by the same code. If an earlier report has the same model
+on the same sentences, its entry is reused: a teacher is scored once for all its students.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from xtremedistil_ner.report.paper import papers_beside
 from xtremedistil_ner.report.stored import SplitCounts, find_counts, find_entry, save_counts
 from xtremedistil_ner.run_folder.files import (
     RunFolder,
-    fingerprint,
+    make_fingerprint,
     read_timings,
     sealed,
     verify,
@@ -53,15 +53,15 @@ from xtremedistil_ner.tagging.export_reader import GraphPrecision
 
 STAGE = "evaluate"
 _SCORING = 2
-"""Raised when the same model on the same sentences begins to get other scores, so that old ones are not taken."""
+"""Raised when the same model on the same sentences begins to get other scores, so that old ones are not reused."""
 
 
 def evaluate_run(
-    recipe: Recipe, run: RunFolder, wanted: str, tell: Reporter, *, take_from: RunFolder | None = None
+    recipe: Recipe, run: RunFolder, fingerprint: str, tell: Reporter, *, take_from: RunFolder | None = None
 ) -> None:
     """Make the report of a run: teacher, student and, if the recipe asks, baselines on every split of the recipe.
 
-    Entries that the run's own report or that of `take_from` has under the same identity are not scored again.
+    An entry that the report of this run or of `take_from` has under the same fingerprint is not scored again.
     """
     corpus = open_corpus(recipe.corpus)
     split = "test" if "test" in recipe.evaluate.splits else recipe.evaluate.splits[-1]
@@ -69,13 +69,14 @@ def evaluate_run(
     models: dict[str, dict[str, Any]] = {}
     counts: dict[str, SplitCounts] = {}
     for name, folder in (("teacher", run.teacher), ("student", run.student)):
-        identity = _identity(recipe, corpus, folder)
-        entry, found = find_entry(earlier, name, identity), find_counts(earlier, name, identity)
-        if entry is None or found is None:
-            entry, found = _score_model(recipe, corpus, folder, name, split, tell)
+        entry_fingerprint = _entry_fingerprint(recipe, corpus, folder)
+        entry = find_entry(earlier, name, entry_fingerprint)
+        entry_counts = find_counts(earlier, name, entry_fingerprint)
+        if entry is None or entry_counts is None:
+            entry, entry_counts = _score_model(recipe, corpus, folder, name, split, tell)
         else:
             tell(Event(STAGE, f"{name}: scored before", metrics={"macro F1": entry["macro_f1"]}))
-        models[name], counts[name] = {**entry, "identity": identity}, found
+        models[name], counts[name] = {**entry, "identity": entry_fingerprint}, entry_counts
     if recipe.evaluate.baselines:
         models |= _baselines(recipe, corpus, split, earlier)
     value = build_report(
@@ -90,10 +91,10 @@ def evaluate_run(
         synthetic=corpus.synthetic,
         data=_data_counts(recipe, run, corpus, models["teacher"]),
         papers=papers_beside(corpus.source, models["teacher"]["languages"]),
-        run=_how_it_was_made(recipe, run, wanted, split),
+        run=_how_it_was_made(recipe, run, fingerprint, split),
     )
-    for name, found in counts.items():
-        save_counts(run.scores(name), models[name]["identity"], found)
+    for name, entry_counts in counts.items():
+        save_counts(run.scores(name), models[name]["identity"], entry_counts)
     write_report(run, value)
 
 
@@ -118,12 +119,12 @@ def evaluate_model(
 ) -> dict[str, Any]:
     """Score a teacher, student or export folder on one split of a labelled corpus.
 
-    `types` maps entity types, the corpus's and the model's. `graph` chooses among an export's. The result is one entry
-    of report.json's `models`, which also says whether the corpus is `synthetic`. Without `languages` all are scored
-    that have the split and a model, and `tell` hears which have not.
+    `types` maps entity types of both corpus and model. `graph` chooses one of an export's graphs. The result is one
+    entry of report.json's `models`, which also says whether the corpus is `synthetic`. Without `languages`, all that
+    have the split and a model are scored, and `tell` receives the names of the others.
 
-    Raises: ModelError; CorpusError where one of `languages` or all of the corpus lack the split, or for a type that the
-    model lacks; UsageError where they have no model.
+    Raises: ModelError; CorpusError if one of `languages` or the whole corpus lacks the split, or for a type that the
+    model lacks; UsageError for languages without a model.
     """
     opened = open_models(model, graph=graph, **_as_in_its_run(model))
     scheme = scored_scheme(next(iter(opened.values())).scheme, types or {})
@@ -145,22 +146,22 @@ def evaluate_model(
     )
     tell(Event(STAGE, f"{model} on {split} of {count_languages(len(scores.languages))}"))
     _report_types(labelled, split, scores, tell)
-    entry = model_entry(sum(found.parameters for found in opened.values()), scores)
+    entry = model_entry(sum(one.parameters for one in opened.values()), scores)
     return {**entry, "types": _mapped_types(labelled, (split,)), "synthetic": labelled.synthetic}
 
 
 def _report_types(corpus: LabelledCorpus, split: str, scores: SplitScores, tell: Reporter) -> None:
-    """Say what became of mapped types, and which types of the model the corpus does not have."""
+    """Report what became of mapped types, and which types of the model the corpus does not have."""
     if note := format_mapping(corpus.types, corpus.mapped_entities((split,))):
         tell(Event(STAGE, note))
-    there = {kind for found in scores.languages.values() for kind, own in found.types.items() if own.support}
+    there = {kind for language in scores.languages.values() for kind, f1 in language.types.items() if f1.support}
     if there and (absent := [kind for kind in corpus.scheme.types if kind not in there]):
         note = f"no entity of {', '.join(absent)} in this split: what the model finds of them counts as wrong"
         tell(Event(STAGE, f"{note}. To leave them out: --types {','.join(f'{kind}=' for kind in absent)}"))
 
 
 def _mapped_types(corpus: LabelledCorpus, splits: Collection[str]) -> dict[str, dict[str, Any]]:
-    """What a mapping of types did: the new type, null for none, and the number of entities, by the old type."""
+    """The effect of a mapping of types: by old type the new one, null for none, and the number of entities."""
     counts = corpus.mapped_entities(splits)
     return {old: {"becomes": new, "entities": counts[old]} for old, new in corpus.types.items()}
 
@@ -174,8 +175,8 @@ def _languages_left_out(
     left_out = sorted({*without_split, *without_model})
     if all_are_named or len(left_out) == len(corpus.languages):
         if without_split:
-            found = ", ".join(without_split)
-            raise CorpusError(f"{corpus.name}: no {split} split of {found}. Give another --split or --langs.")
+            missing = ", ".join(without_split)
+            raise CorpusError(f"{corpus.name}: no {split} split of {missing}. Give another --split or --langs.")
         if without_model:
             there, missing = ", ".join(opened), ", ".join(without_model)
             raise UsageError(f"{model}: a model each of {there}, and none of {missing}. Change --langs.")
@@ -183,7 +184,7 @@ def _languages_left_out(
 
 
 def _as_in_its_run(model: Path) -> dict[str, Any]:
-    """The window and the precision that a run's report scores its teacher with; nothing for other models."""
+    """The window and the precision with which a run scores its teacher; empty for other models."""
     run = RunFolder(model.absolute().parent)
     if model.absolute() != run.teacher or not run.recipe.is_file():
         return {}
@@ -208,8 +209,8 @@ def _score_model(
         )
         macro_f1 = model_entry(parameters, scores[part])["macro_f1"]
         tell(Event(STAGE, f"{name} on {part}", metrics={"macro F1": macro_f1}))
-    entry = _entry_of_splits(split, {part: model_entry(parameters, found) for part, found in scores.items()})
-    return entry, {part: found.counts for part, found in scores.items()}
+    entry = _entry_of_splits(split, {part: model_entry(parameters, of_part) for part, of_part in scores.items()})
+    return entry, {part: of_part.counts for part, of_part in scores.items()}
 
 
 def _baselines(
@@ -217,16 +218,16 @@ def _baselines(
 ) -> dict[str, dict[str, Any]]:
     section = recipe.evaluate
     hashes = _hashes(corpus, ("train", *section.splits))
-    identity = fingerprint("baselines", _SCORING, hashes, section.splits, section.bootstrap, recipe.seed)
+    fingerprint = make_fingerprint("baselines", _SCORING, hashes, section.splits, section.bootstrap, recipe.seed)
     names = ("gazetteer", "contexts")
-    found = {name: find_entry(earlier, name, identity) for name in names}
-    if all(found.values()):
-        return {name: entry for name, entry in found.items() if entry}
+    entries = {name: entry for name in names if (entry := find_entry(earlier, name, fingerprint))}
+    if len(entries) == len(names):
+        return entries
     scores = {part: baseline_scores(corpus, part, section.bootstrap, recipe.seed) for part in section.splits}
     return {
         name: {
             **_entry_of_splits(split, {part: model_entry(0, SplitScores(scores[part][name])) for part in scores}),
-            "identity": identity,
+            "identity": fingerprint,
         }
         for name in names
     }
@@ -237,13 +238,13 @@ def _entry_of_splits(split: str, entries: Mapping[str, dict[str, Any]]) -> dict[
     return {**entries[split], **{part: entry for part, entry in entries.items() if part != split}}
 
 
-def _identity(recipe: Recipe, corpus: LabelledCorpus, folder: Path) -> str:
-    """What decides an entry of the report: the model's bytes, the sentences, and how they are scored."""
+def _entry_fingerprint(recipe: Recipe, corpus: LabelledCorpus, folder: Path) -> str:
+    """A hash of all that decides an entry of the report: the model, the sentences, and how they are scored."""
     files = {name: file["sha256"] for name, file in verify(folder)["files"].items() if name != "training.json"}
     section = recipe.evaluate
     dtype = dtype_of(_scoring_precision(recipe))
     how = [section.splits, section.bootstrap, section.protocol, recipe.seed, recipe.teacher.max_pieces, str(dtype)]
-    return fingerprint("scores", _SCORING, files, _hashes(corpus, section.splits), how)
+    return make_fingerprint("scores", _SCORING, files, _hashes(corpus, section.splits), how)
 
 
 def _hashes(corpus: LabelledCorpus, splits: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -258,8 +259,8 @@ def _data_counts(recipe: Recipe, run: RunFolder, corpus: LabelledCorpus, scored:
     store = open_store(run.soft_labels)
     used = dict.fromkeys(("train", "dev", *recipe.evaluate.splits))
     repairs = {language: corpus.repairs(language, used) for language in corpus.languages}
-    wanted = (*WIKIANN_LANGUAGES, *(recipe.corpus.hub.languages if recipe.corpus.hub else ()))
-    lacking = dict.fromkeys(code for code in wanted if code not in corpus.languages and corpus.has_every_language)
+    expected = (*WIKIANN_LANGUAGES, *(recipe.corpus.hub.languages if recipe.corpus.hub else ()))
+    lacking = dict.fromkeys(code for code in expected if code not in corpus.languages and corpus.has_every_language)
     return {
         "corpus": dict(corpus.source),
         "transfer": {name: asdict(counts) for name, counts in store.counts.items()},
@@ -273,10 +274,10 @@ def _data_counts(recipe: Recipe, run: RunFolder, corpus: LabelledCorpus, scored:
     }
 
 
-def _how_it_was_made(recipe: Recipe, run: RunFolder, wanted: str, split: str) -> dict[str, Any]:
+def _how_it_was_made(recipe: Recipe, run: RunFolder, fingerprint: str, split: str) -> dict[str, Any]:
     return {
         "name": recipe.name,
-        "fingerprint": wanted,
+        "fingerprint": fingerprint,
         "strategy": recipe.train.strategy,
         "split": split,
         "seed": recipe.seed,
@@ -289,12 +290,12 @@ def _how_it_was_made(recipe: Recipe, run: RunFolder, wanted: str, split: str) ->
 
 
 def _scoring_precision(recipe: Recipe) -> Computed:
-    """What a run's teacher is scored in here; another machine may have made its labels."""
+    """The precision in which this machine scores a run's teacher; another machine may have made its labels."""
     return precision_on(current_processes().device, recipe.pseudolabel.precision)
 
 
 def _precision_of_stages(recipe: Recipe, run: RunFolder) -> dict[str, str]:
-    """What each stage computed in, where that is known."""
+    """The precision of each stage, where it is known."""
     taken = {stage: taken_precision(run, stage) for stage in ("finetune", "pseudolabel", "train")}
     taken["evaluate"] = name_scoring_precision(_scoring_precision(recipe))
     return {stage: precision for stage, precision in taken.items() if precision}

@@ -1,4 +1,4 @@
-"""Stage `export`: student + report → the folder that a tagging service loads, one per language where students are."""
+"""Stage `export`: student + report → the folder that a tagging service loads; one per language for such students."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from xtremedistil_ner.run_folder.files import RunFolder, publish, student_folder
 STAGE = "export"
 
 
-def export_student(recipe: Recipe, run: RunFolder, wanted: str, tell: Reporter) -> None:
+def export_student(recipe: Recipe, run: RunFolder, fingerprint: str, tell: Reporter) -> None:
     """Make `run.export`; students per language go to `<language>/` in it, each a whole export.
 
     Raises: ArtefactError for a student or a report that changed since it was made.
@@ -27,7 +27,7 @@ def export_student(recipe: Recipe, run: RunFolder, wanted: str, tell: Reporter) 
     verify(run.student)
     scores = read_report(run.path)
     corpus, runtime = open_corpus(recipe.corpus), recipe.export.onnxruntime_web
-    with publish(run.export, {"fingerprint": wanted}) as folder:
+    with publish(run.export, {"fingerprint": fingerprint}) as folder:
         for language, student in student_folders(run.student).items():
             (folder / language).mkdir(exist_ok=True)
             languages = (language,) if language else corpus.languages
@@ -40,7 +40,7 @@ def export_student(recipe: Recipe, run: RunFolder, wanted: str, tell: Reporter) 
                 report=_of_language(scores, language) if language else scores,
                 licence=recipe.export.licence,
                 recipe_name=recipe.name,
-                fingerprint=wanted,
+                fingerprint=fingerprint,
             )
             if verdict is not None:
                 tell(_verdict_event(verdict, language))
@@ -62,7 +62,7 @@ def _consequence(verdict: Int8Verdict) -> str:
 
 
 def _of_language(report: Mapping[str, Any], language: str) -> dict[str, Any] | None:
-    """What the card of one language's student says: nothing of other languages, of means and of sizes over all."""
+    """The part of a report for the card of one language's student: no other language, no mean, no total size."""
     models = {}
     for name, entry in report["models"].items():
         if language in entry["languages"]:

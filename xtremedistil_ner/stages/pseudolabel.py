@@ -1,12 +1,12 @@
 """Stage `pseudolabel`: teacher + transfer set → soft-label store.
 
-Every process reads the whole transfer set, which is cheap, and labels the shards whose number is its own, which is
-not. A shard's batches depend on its sentences alone and on CPU one thread computes them, so the bytes of a store do
-not depend on the number of processes. A shard that is there with the right fingerprint is left alone: that is how a
-killed run goes on, and how one language more labels that one only.
+Every process reads the whole transfer set, which is cheap, and labels its share of the shards, which is not. A shard's
+batches depend on its sentences alone, and on CPU one thread computes them, so the bytes of a store do not depend on
+the number of processes. A shard that is there with the right fingerprint is left alone. A killed run therefore
+continues at the first missing shard, and a new language labels its own text only.
 
-On CPU a batch's states should stay in the processor's cache: 512 pieces at a time took 10 % less than 4,096 in
-float32, 28 % less in int8, as long in bf16. Tokenising, batching and writing are left to the same thread: 1.4 % of the
+On CPU a batch's states should stay in the processor's cache: 512 pieces at a time took 10 % less time than 4,096 in
+float32, 28 % less in int8, and the same time in bf16. The same thread also tokenises, batches and writes: 1.4 % of the
 time at most.
 """
 
@@ -37,7 +37,7 @@ from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.run_folder.files import (
     MANIFEST,
     RunFolder,
-    fingerprint,
+    make_fingerprint,
     published_fingerprint,
     remove,
     verify,
@@ -56,12 +56,12 @@ STAGE: Final = "pseudolabel"
 CPU_BATCH_PIECES = 512
 """At most; `pseudolabel.batch_pieces` may ask for less."""
 _CHECKED_SENTENCES = 1280
-"""Of all languages together, the first of each: some 10,000 words, labelled twice."""
+"""The first ones of each language, this number in all: some 10,000 words, which are labelled twice."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Labeller:
-    """The teachers and how they compute; `predictors`, where there are any, in place of their own models."""
+    """The teachers and how they compute; `predictors`, if there are any, replace their models."""
 
     votes: Sequence[Vote]
     dtype: torch.dtype
@@ -71,14 +71,14 @@ class _Labeller:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A shard to be: its name and its sentences."""
+    """A shard to label: its name and its sentences."""
 
     name: str
     language: str
     sentences: tuple[tuple[str, ...], ...]
 
 
-def pseudolabel_transfer_set(recipe: Recipe, run: RunFolder, wanted: str, tell: Reporter) -> None:
+def pseudolabel_transfer_set(recipe: Recipe, run: RunFolder, fingerprint: str, tell: Reporter) -> None:
     """Make `run.soft_labels`, shard by shard. Every process of the job calls it."""
     processes = current_processes()
     corpus = open_corpus(recipe.corpus)
@@ -107,18 +107,18 @@ def pseudolabel_transfer_set(recipe: Recipe, run: RunFolder, wanted: str, tell: 
         for index, part in enumerate(_parts(recipe, corpus, counts)):
             names.append(part.name)
             if index % processes.count == processes.rank:
-                shard_fingerprint = fingerprint("shard", labelled_with, part.language, part.sentences)
+                shard_fingerprint = make_fingerprint("shard", labelled_with, part.language, part.sentences)
                 _label_part(part, run.soft_labels, shard_fingerprint, labeller, tell)
     if not names:
         raise CorpusError("The transfer set is empty: every sentence is in dev or test too. Add text at transfer.path.")
     processes.barrier()
     if processes.is_main:
-        _seal(run.soft_labels, names, counts, corpus.scheme, wanted, tell)
+        _seal(run.soft_labels, names, counts, corpus.scheme, fingerprint, tell)
     processes.barrier()
 
 
 def _begin(recipe: Recipe, run: RunFolder, teacher: str, processes: Processes, tell: Reporter) -> torch.dtype:
-    """Note what the labels of a teacher are computed in; the dtype of its own model."""
+    """Note the precision of a teacher's labels; the result is the dtype of its own model."""
     if recipe.pseudolabel.runtime == "torch":
         return dtype_of(begin_stage(recipe, run, STAGE, teacher, processes=processes, tell=tell))
     if processes.is_main:
@@ -165,19 +165,19 @@ def _first_sentences(recipe: Recipe, corpus: LabelledCorpus) -> list[tuple[str, 
     """The first sentences of each language of the transfer set."""
     languages, held_out = transfer_languages(corpus, recipe.transfer), held_out_keys(corpus)
     each = max(1, _CHECKED_SENTENCES // max(1, len(languages)))
-    found = [
+    transfer_sets = [
         iter_transfer(corpus, recipe.transfer, language, held_out=held_out, counts=TransferCounts())
         for language in languages
     ]
-    return [sentence.words for sentences in found for sentence in islice(sentences, each)]
+    return [sentence.words for sentences in transfer_sets for sentence in islice(sentences, each)]
 
 
 def _parts(recipe: Recipe, corpus: LabelledCorpus, counts: dict[str, TransferCounts]) -> Iterator[_Part]:
     held_out = held_out_keys(corpus)
     for language, count in counts.items():
-        found = iter_transfer(corpus, recipe.transfer, language, held_out=held_out, counts=count)
+        transfer = iter_transfer(corpus, recipe.transfer, language, held_out=held_out, counts=count)
         number = 0
-        while sentences := tuple(s.words for s in islice(found, recipe.pseudolabel.shard_sentences)):
+        while sentences := tuple(s.words for s in islice(transfer, recipe.pseudolabel.shard_sentences)):
             yield _Part(shard_name(language, number), language, sentences)
             number += 1
 
@@ -189,8 +189,8 @@ def _label_part(
     labeller: _Labeller,
     tell: Reporter,
 ) -> None:
-    place = shard_place(folder, part.name)
-    if published_fingerprint(place) == shard_fingerprint:
+    shard = shard_place(folder, part.name)
+    if published_fingerprint(shard) == shard_fingerprint:
         tell(Event(STAGE, f"{part.name}: there already"))
         return
     start = time.monotonic()
@@ -202,7 +202,7 @@ def _label_part(
         predictors=labeller.predictors,
     )
     write_shard(
-        place, part.sentences, words.logits, words.covered, language=part.language, fingerprint=shard_fingerprint
+        shard, part.sentences, words.logits, words.covered, language=part.language, fingerprint=shard_fingerprint
     )
     speed = len(part.sentences) / (time.monotonic() - start)
     tell(Event(STAGE, f"{part.name}: {len(part.sentences)} sentences", metrics={"sentences/s": speed}))
@@ -213,7 +213,7 @@ def _seal(
     names: list[str],
     counts: dict[str, TransferCounts],
     scheme: LabelScheme,
-    wanted: str,
+    fingerprint: str,
     tell: Reporter,
 ) -> None:
     for path in folder.iterdir():
@@ -221,12 +221,12 @@ def _seal(
             remove(path)
     languages = {}
     for language, count in counts.items():
-        own = [folder / name for name in names if name.rpartition("-")[0] == language]
-        words, lost = (int(total) for total in np.sum([count_lost_words(path) for path in own] or [(0, 0)], axis=0))
+        shards = [folder / name for name in names if name.rpartition("-")[0] == language]
+        words, lost = (int(total) for total in np.sum([count_lost_words(path) for path in shards] or [(0, 0)], axis=0))
         languages[language] = LanguageCounts(
             count.read, count.duplicates, count.held_out, count.kept, words=words, lost_words=lost
         )
-    seal_store(folder, names, fingerprint=wanted, tags=scheme.tags, counts=languages)
+    seal_store(folder, names, fingerprint=fingerprint, tags=scheme.tags, counts=languages)
     kept = sum(count.kept for count in counts.values())
     dropped = sum(count.duplicates + count.held_out for count in counts.values())
     tell(Event(STAGE, f"{kept} sentences labelled; {dropped} duplicates and held-out sentences left out"))

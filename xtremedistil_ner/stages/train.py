@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
+from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.distillation.new_student import new_student
 from xtremedistil_ner.distillation.sources import Distillation
 from xtremedistil_ner.distillation.strategies import PhasePlan, plan_phases, trains_per_language, uses_soft_labels
@@ -23,40 +23,37 @@ from xtremedistil_ner.models.kinds import KINDS, StudentNetwork
 from xtremedistil_ner.models.student import count_parameters, save_student, student_predictor
 from xtremedistil_ner.models.teacher import Teacher, load_teacher
 from xtremedistil_ner.pieces.encoder import PieceEncoder
-from xtremedistil_ner.processes.precision import Computed, begin_stage, dtype_of
-from xtremedistil_ner.processes.world import Processes, current_processes
-from xtremedistil_ner.progress import Event, Reporter, silent
+from xtremedistil_ner.processes.precision import begin_stage, dtype_of
+from xtremedistil_ner.processes.world import current_processes
+from xtremedistil_ner.progress import Reporter, silent
 from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.run_folder.files import RunFolder, publish, published_fingerprint, remove, verify, write_json
 from xtremedistil_ner.run_folder.soft_labels import SoftLabelStore, open_store
-from xtremedistil_ner.training.checkpoints import CheckpointFolder
-from xtremedistil_ner.training.encoded_files import encode_to_folder, open_encoded
-from xtremedistil_ner.training.loop import train_phases
-from xtremedistil_ner.training.phases import LoopSettings, Phase, Source
-from xtremedistil_ner.training.selection import DevSet
+from xtremedistil_ner.stages.training_job import TrainingJob
+from xtremedistil_ner.training.phases import Phase, Source
 
 STAGE: Final = "train"
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
-    """One student to train: the text it learns from, its updates at most, its place, and its resumable state."""
+class _Student:
+    """One student to train: what it learns from beside gold labels, its updates at most, and where it goes."""
 
-    recipe: Recipe
-    corpus: LabelledCorpus
+    job: TrainingJob
     store: SoftLabelStore
     teacher: Teacher
     updates: int
     target: Path
-    work: Path
-    wanted: str
-    precision: Computed
-    processes: Processes
-    tell: Reporter
+
+    @property
+    def manifest_details(self) -> dict[str, str]:
+        """What the manifest of the student says beside its files."""
+        precision = KINDS[self.job.recipe.student.kind].name_precision(self.job.precision)
+        return {"fingerprint": self.job.fingerprint, "precision": precision}
 
 
-def train_student(recipe: Recipe, run: RunFolder, wanted: str, tell: Reporter) -> None:
-    """Make `run.student`. Goes on from its last checkpoint; every process of the job calls it."""
+def train_student(recipe: Recipe, run: RunFolder, fingerprint: str, tell: Reporter) -> None:
+    """Make `run.student`, from its last checkpoint on; every process of the job calls it."""
     processes = current_processes()
     tell = tell if processes.is_main else silent
     corpus = open_corpus(recipe.corpus)
@@ -65,84 +62,78 @@ def train_student(recipe: Recipe, run: RunFolder, wanted: str, tell: Reporter) -
     teacher = load_teacher(
         run.teacher, corpus.scheme, labels={}, max_pieces=recipe.teacher.max_pieces, device=processes.device
     )
-    work, updates = run.work(STAGE), recipe.train.updates
-    precision = begin_stage(recipe, run, STAGE, wanted, processes=processes, tell=tell)
-    job = _Job(recipe, corpus, store, teacher, updates, run.student, work, wanted, precision, processes, tell)
+    job = TrainingJob(
+        stage=STAGE,
+        recipe=recipe,
+        corpus=corpus,
+        work=run.work(STAGE),
+        fingerprint=fingerprint,
+        precision=begin_stage(recipe, run, STAGE, fingerprint, processes=processes, tell=tell),
+        micro_batch_pieces=recipe.train.micro_batch_pieces,
+        checkpoint_every_s=recipe.train.checkpoint_every_s,
+        processes=processes,
+        tell=tell,
+    )
+    student = _Student(job, store, teacher, recipe.train.updates, run.student)
     if trains_per_language(recipe.train.strategy):
-        _train_each_language(job)
+        _train_each_language(student)
     else:
-        _train(job)
+        _train(student)
 
 
-def _train_each_language(job: _Job) -> None:
+def _train_each_language(students: _Student) -> None:
     """Train a student per language that has training sentences, then publish all of them as one folder."""
+    job = students.job
     languages = [name for name in job.corpus.languages if job.corpus.sentences(name, "train")]
     if not languages:
         raise CorpusError(f"{job.corpus.name}: no language has training sentences. Add a train file.")
-    share, spare = divmod(job.updates, len(languages))
+    share, spare = divmod(students.updates, len(languages))
     finished = job.work / "students"
     for number, language in enumerate(languages):
-        if published_fingerprint(finished / language) == job.wanted:
-            job.tell(Event(STAGE, f"{language}: done before"))
+        if published_fingerprint(finished / language) == job.fingerprint:
+            job.say(f"{language}: done before")
             continue
-        own = replace(
+        of_language = replace(
             job,
             corpus=replace(job.corpus, languages=(language,)),
-            store=job.store.of_language(language),
-            updates=max(1, share + (number < spare)),
-            target=finished / language,
             work=job.work / "languages" / language,
             tell=_naming(language, job.tell),
         )
-        _train(own)
+        updates = max(1, share + (number < spare))
+        store = students.store.of_language(language)
+        _train(_Student(of_language, store, students.teacher, updates, finished / language))
     if job.processes.is_main:
-        with publish(job.target, _manifest_details(job)) as folder:
+        with publish(students.target, students.manifest_details) as folder:
             for language in languages:
                 shutil.copytree(finished / language, folder / language)
         remove(job.work)
     job.processes.barrier()
 
 
-def _manifest_details(job: _Job) -> dict[str, str]:
-    return {"fingerprint": job.wanted, "precision": KINDS[job.recipe.student.kind].name_precision(job.precision)}
-
-
 def _naming(language: str, tell: Reporter) -> Reporter:
     return lambda event: tell(replace(event, message=f"{language}: {event.message}"))
 
 
-def _train(job: _Job) -> None:
+def _train(student: _Student) -> None:
     """Train one student through all phases and publish it."""
+    job = student.job
     recipe, processes = job.recipe, job.processes
     tokenizer, lowercase = student_tokenizer(
         recipe.student,
         job.corpus,
-        job.store,
-        job.teacher.encoder.tokenizer,
+        student.store,
+        student.teacher.encoder.tokenizer,
         work=job.work,
-        wanted=job.wanted,
+        fingerprint=job.fingerprint,
         processes=processes,
     )
     encoder = PieceEncoder(tokenizer, max_pieces=recipe.student.max_pieces, pad_id=tokenizer.get_vocab()["[PAD]"])
-    network = new_student(recipe, tokenizer, job.teacher).to(processes.device)
-    size = f"{count_parameters(network):,} parameters, {tokenizer.get_vocab_size():,} pieces"
-    job.tell(Event(STAGE, f"student of {size}"))
-    history = train_phases(
-        network,
-        _phases(job, _open_distillation(job, encoder, network)),
-        settings=LoopSettings(
-            STAGE,
-            recipe.seed,
-            dtype_of(job.precision),
-            recipe.train.micro_batch_pieces,
-            recipe.train.checkpoint_every_s,
-        ),
-        processes=processes,
-        checkpoints=CheckpointFolder(job.work / "checkpoints", job=job.wanted),
-        tell=job.tell,
-    )
+    network = new_student(recipe, tokenizer, student.teacher).to(processes.device)
+    job.say(f"student of {count_parameters(network):,} parameters, {tokenizer.get_vocab_size():,} pieces")
+    phases = _phases(student, _open_distillation(student, encoder, network))
+    history = job.train(network, phases, checkpoints="checkpoints")
     if processes.is_main:
-        with publish(job.target, _manifest_details(job)) as folder:
+        with publish(student.target, student.manifest_details) as folder:
             save_student(
                 folder,
                 network,
@@ -156,25 +147,19 @@ def _train(job: _Job) -> None:
     processes.barrier()
 
 
-def _open_distillation(job: _Job, encoder: PieceEncoder, network: StudentNetwork) -> Distillation:
-    section, processes = job.recipe.train, job.processes
-    gold = [s for language in job.corpus.languages for s in job.corpus.sentences(language, "train")]
-    transfer = None
-    if uses_soft_labels(section.strategy):
-        folder = job.work / "transfer"
-        if processes.is_main:
-            encode_to_folder(encoder, job.store.sentences(), folder, fingerprint=job.wanted)
-        processes.barrier()
-        transfer = open_encoded(folder)
+def _open_distillation(student: _Student, encoder: PieceEncoder, network: StudentNetwork) -> Distillation:
+    job, store, teacher = student.job, student.store, student.teacher
+    section = job.recipe.train
+    needs_text = uses_soft_labels(section.strategy)
     layer = section.teacher_layer
     return Distillation(
         network=network,
         encoder=encoder,
-        gold=gold,
-        transfer=transfer,
-        store=job.store,
-        teacher=job.teacher,
-        teacher_layer=job.teacher.layers // 2 if layer is None else layer,
+        gold=job.gold_sentences(),
+        transfer=job.encode(encoder, store.sentences(), "transfer") if needs_text else None,
+        store=store,
+        teacher=teacher,
+        teacher_layer=teacher.layers // 2 if layer is None else layer,
         dtype=dtype_of(job.precision),
         batch=section.batch_sentences,
         seed=job.recipe.seed,
@@ -184,9 +169,9 @@ def _open_distillation(job: _Job, encoder: PieceEncoder, network: StudentNetwork
     )
 
 
-def _phases(job: _Job, distillation: Distillation) -> list[Phase]:
-    section, network = job.recipe.train, distillation.network
-    evaluate = _evaluations(job, distillation)
+def _phases(student: _Student, distillation: Distillation) -> list[Phase]:
+    section, network = student.job.recipe.train, distillation.network
+    evaluate = _evaluations(student.job, distillation)
 
     def phase(plan: PhasePlan) -> Phase:
         return Phase(
@@ -202,7 +187,8 @@ def _phases(job: _Job, distillation: Distillation) -> list[Phase]:
             patience=section.patience,
         )
 
-    plans = plan_phases(section.strategy, updates=job.updates, layers=tuple(network.layers()), head=network.shape.head)
+    layers = tuple(network.layers())
+    plans = plan_phases(section.strategy, updates=student.updates, layers=layers, head=network.shape.head)
     return [phase(plan) for plan in plans]
 
 
@@ -215,27 +201,19 @@ def _sources(plan: PhasePlan, distillation: Distillation, weights: Mapping[str, 
 
 
 def _evaluations(
-    job: _Job, distillation: Distillation
+    job: TrainingJob, distillation: Distillation
 ) -> Callable[[PhasePlan], Callable[[], Mapping[str, float]] | None]:
-    """What selects in a phase: the representation loss alone by its error on dev, all others by dev's F1.
+    """What selects in a phase: for the representation loss alone its error on dev, for all other losses dev's F1.
 
     Without dev sentences nothing can select, and a phase keeps its last weights.
     """
-    limit, processes = job.recipe.train.dev_sentences, job.processes
-    sentences = {name: job.corpus.sentences(name, "dev")[:limit] for name in job.corpus.languages}
-    dev = DevSet(
-        sentences,
-        encoder=distillation.encoder,
-        scheme=job.corpus.scheme,
-        processes=processes,
-        batch_pieces=job.recipe.train.micro_batch_pieces,
-    )
-    predictor = student_predictor(distillation.network, device=processes.device)
-    dev_words = [sentence.words for found in sentences.values() for sentence in found]
+    dev = job.dev_set(distillation.encoder)
+    predictor = student_predictor(distillation.network, device=job.processes.device)
+    dev_words = [sentence.words for sentences in job.dev_sentences().values() for sentence in sentences]
     crf = distillation.network.crf
 
     def representation_error() -> dict[str, float]:
-        return {"score": -distillation.representation_error(dev_words, processes)}
+        return {"score": -distillation.representation_error(dev_words, job.processes)}
 
     def f1() -> dict[str, float]:
         return dev.score(predictor, crf.transitions() if crf else None)

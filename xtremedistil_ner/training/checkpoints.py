@@ -1,7 +1,7 @@
-"""Training checkpoints: published whole, named by their number, the newest whole one is the one that counts.
+"""Training checkpoints: published whole and named by their number; the newest whole one counts.
 
-A new checkpoint gets a name of its own and the old ones go only when it is in place, so that a kill at any moment
-leaves at least one to go on from. No pickle: tensors in safetensors, numbers in JSON.
+A new checkpoint gets a new name, and the old ones are removed only when it is complete, so that a kill at any moment
+leaves at least one to resume from. No pickle: tensors in safetensors, numbers in JSON.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ class TrainingState:
 
 
 class CheckpointFolder:
-    """The checkpoints of one job; `job` is the fingerprint that another job's checkpoints do not have."""
+    """The checkpoints of one training job, which carry its fingerprint."""
 
-    def __init__(self, path: Path, *, job: str) -> None:
+    def __init__(self, path: Path, *, fingerprint: str) -> None:
         self.path = path
-        self.job = job
+        self.fingerprint = fingerprint
         self._current: Path | None = None
 
     def save(self, state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
@@ -50,18 +50,18 @@ class CheckpointFolder:
         target = self.path / f"{_PREFIX}{state.phase:03d}-{state.update:09d}"
         if target == self._current:
             return
-        with publish(target, {"fingerprint": self.job}) as folder:
-            # clones, because safetensors refuses tied weights, which share memory
-            own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-            save_file(own, folder / "state.safetensors")
+        with publish(target, {"fingerprint": self.fingerprint}) as folder:
+            # cloned, because tied weights share memory, which safetensors refuses
+            copies = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+            save_file(copies, folder / "state.safetensors")
             write_json(folder / "state.json", asdict(state))
         self._current = target
-        for other in list(self.path.iterdir()):  # older ones, another job's, and what a kill left half written
+        for other in list(self.path.iterdir()):  # older ones, another job's, and one that a kill left unfinished
             if other != target:
                 clear(other)
 
     def load_newest(self) -> tuple[TrainingState, dict[str, Tensor]] | None:
-        """The newest checkpoint of this job, or None to start afresh. Another job's stay until the first save.
+        """The newest checkpoint of this job, or None if there is none. Another job's stay until the first save.
 
         Raises: CheckpointError when there are checkpoints and none of them is whole.
         """
@@ -69,7 +69,7 @@ class CheckpointFolder:
         for folder in sorted(self._all(), reverse=True):
             try:
                 manifest = verify(folder)
-                if manifest.get("fingerprint") != self.job:
+                if manifest.get("fingerprint") != self.fingerprint:
                     continue
                 path = folder / "state.json"
                 state = require_form(path, read_json(path), TrainingState, remedy="Remove the checkpoint.")

@@ -1,4 +1,4 @@
-"""Encoded text on disk: written once in chunks, memory-mapped afterwards, so that memory does not grow with it."""
+"""Encoded text on disk: written once in chunks and then memory-mapped, so that it may be larger than memory."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ def open_encoded(folder: Path) -> EncodedCorpus:
     verify(folder)
     arrays: dict[str, Any] = {}
     for field in fields(EncodedCorpus):
-        # a plain array over the map: memmap's own indexing takes 1.7 times as long for 60 rows
+        # a plain array over the map: indexing a memmap takes 1.7 times as long for 60 rows
         arrays[field.name] = np.asarray(np.load(folder / f"{field.name}.npy", mmap_mode="r", allow_pickle=False))
     return EncodedCorpus(**arrays)
 
 
 class _GrowingArray:
-    """An `.npy` file that grows along its only axis; its header has room for the final length."""
+    """An `.npy` file that grows along its only axis; its header has space for the final length."""
 
     def __init__(self, path: Path) -> None:
         self._stream = path.open("wb")

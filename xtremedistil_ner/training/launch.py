@@ -1,12 +1,12 @@
-"""Running a stage on several processes: one per GPU by itself, `count` on CPU, or those an outside launcher started.
+"""A stage on several processes: by default one per GPU, `count` on CPU, or those that an outside launcher started.
 
-Own processes are spawned and meet in a store of this one over the loopback (gloo on CPU, NCCL on GPUs). An error of
-one ends all of them and crosses back through a pipe, so that the user reads one message. Torch's elastic launcher
-restarts processes and spans machines, which nothing here asks for; it takes the signals of this process for itself and
-gives workers 30 seconds to save, which an update may exceed.
+The processes are spawned and meet in a store of this process over the loopback (gloo on CPU, NCCL on GPUs). An error
+in one ends all of them and comes back through a pipe, so that the user reads one message. Torch's elastic launcher can
+restart processes and span machines, which is not needed here. It also takes over the signals of this process, and
+gives workers 30 seconds to save, which one update may exceed.
 
-A signal goes to this process alone, which passes it on as SIGTERM. Workers end with this process, even when it is
-killed: the kernel kills them then. A kill at any moment leaves a usable checkpoint.
+A signal goes to this process alone, which passes it on as SIGTERM. Workers end with this process; if it is killed, the
+kernel kills them. A kill at any moment leaves a usable checkpoint.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import patch_environment
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from xtremedistil_ner.errors import Interrupted, ResourceError, UsageError, XnerError, lack_of_resource
@@ -37,7 +38,7 @@ _PR_SET_PDEATHSIG = 1  # Linux, <sys/prctl.h>
 _LOOPBACK = "127.0.0.1"
 _POLL_S = 0.1
 _LAST_WORDS_S = 1.0
-"""A process that loses a peer fails as well, a moment later; the reason is the peer's."""
+"""A process that loses a peer fails a moment later as well; the peer's error is the one to report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,10 @@ def started_from_outside() -> bool:
 
 
 def default_processes(*, independent: bool) -> int:
-    """Processes of a stage when the user names no number.
+    """The number of a stage's processes if the user gives none.
 
-    One per GPU. On CPU one, which uses all cores; for `independent` work, whose processes never wait for each other,
-    one per core, at most 8, because each holds a model (from single bf16 passes on two cores: 1.5x one process).
+    One per GPU. On CPU one, which uses all cores. For `independent` work, whose processes never wait for each other,
+    one per core, but at most 8, because each holds a model (two on two cores made bf16 passes 1.5 times as fast).
     """
     if torch.cuda.is_available():
         return torch.cuda.device_count()
@@ -85,7 +86,11 @@ def launch(function: Callable[..., None], arguments: tuple[Any, ...], *, count: 
 def _launch_workers(function: Callable[..., None], arguments: tuple[Any, ...], count: int, run_folder: Path) -> None:
     store = TCPStore(_LOOPBACK, 0, is_master=True, wait_for_workers=False)
     workers: list[_Worker] = []
-    with deferred("when the processes have saved their state") as stopped, _threads_per_process(count):
+    threads = max(1, available_cores() // count)
+    with (
+        deferred("when the processes have saved their state") as stopped,
+        patch_environment(omp_num_threads=threads),
+    ):
         try:
             for rank in range(count):
                 workers.append(_start(rank, count, store.port, function, arguments, run_folder))
@@ -145,9 +150,9 @@ def _wait_for(workers: Sequence[_Worker], stopped: Callable[[], bool]) -> None:
 
 
 def _reason(workers: Sequence[_Worker], stopped: bool) -> Exception:
-    """Why a group ended: the error that a user can mend, else a kill, else the first defect."""
-    found = [error for worker in workers if (error := _received(worker)) is not None]
-    for error in found:
+    """Why a group ended: an error that the user can correct, else a signal, else the first defect."""
+    errors = [error for worker in workers if (error := _received(worker)) is not None]
+    for error in errors:
         if isinstance(error, XnerError):
             return error
     if stopped:
@@ -159,7 +164,7 @@ def _reason(workers: Sequence[_Worker], stopped: bool) -> Exception:
                 f"Process {rank} of {len(workers)} was ended by signal {-code}{perhaps}. The same command goes on from "
                 "the last saved state; fewer --processes and smaller batches take less memory."
             )
-    return found[0] if found else RuntimeError("A process ended without a word.")
+    return errors[0] if errors else RuntimeError("A process ended without a word.")
 
 
 def _received(worker: _Worker) -> Exception | None:
@@ -212,16 +217,3 @@ def _names_lack_of_resources() -> Iterator[None]:
         raise
     except Exception as error:
         raise lack_of_resource(error) or error from error
-
-
-@contextmanager
-def _threads_per_process(count: int) -> Iterator[None]:
-    before = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(max(1, available_cores() // count))
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = before

@@ -1,14 +1,15 @@
-"""The one training loop: masked-language-model training, fine-tuning and every stage of a student run through it.
+"""The one training loop: masked-language-model training, fine-tuning and every step of a student run through it.
 
-A job is a list of phases. A phase trains some parameters on some sources, looks at dev at fixed updates, ends early
-when dev stops improving, and hands its best weights on. Losses are sums over words; an update divides each source's
-sum by one number for the whole step, over all processes and micro-batches, so that neither changes the gradient.
+A job is a list of phases. A phase trains some parameters on some sources, evaluates on dev at fixed updates, ends
+early when dev stops improving, and passes its best weights on. Losses are sums over words; an update divides each
+source's sum by one number for the whole update, over all processes and micro-batches, so neither changes the gradient.
 
-Gradients are added up over processes in one flat buffer and not by DistributedDataParallel: phases change which
-parameters train, and DDP orders its buckets by the first backward pass it sees, which after a resume is another one,
-and with more than two processes another order is another sum. It costs the overlap of communication and backward.
+Gradients are added up over processes in one flat buffer and not by DistributedDataParallel. DDP orders its buckets by
+the first backward pass it sees. Phases change which parameters train, so after a resume that order may differ, and
+with more than two processes another order gives another sum. The price: communication no longer overlaps the backward
+pass.
 
-State is saved by time, but what is computed depends on (seed, update, process, micro-batch) alone, so a job that was
+State is saved by time, but what is computed depends on (seed, update, process, micro-batch) alone: a job that was
 killed at any moment ends with the same bytes.
 """
 
@@ -17,6 +18,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NoReturn
 
@@ -48,7 +50,7 @@ def train_phases(
     checkpoints: CheckpointFolder,
     tell: Reporter,
 ) -> list[dict[str, Any]]:
-    """Train `model` in place through all phases, going on from the newest checkpoint; the history of looks at dev.
+    """Train `model` in place through all phases, from the newest checkpoint on; the history of looks at dev.
 
     Raises: Interrupted after SIGTERM or SIGINT, with the state saved; ModelError when the loss or the score is not
     finite.
@@ -61,44 +63,63 @@ def train_phases(
         tell(Event(settings.stage, f"goes on at update {state.total}"))
     for tensor in model.state_dict().values():  # one bit of difference between machines would last
         processes.share_tensor(tensor)
-    with signals_held(), deferred("after this update, with the state saved") as stopped:
+    with signals_held(), deferred("after this update, with the state saved") as was_told:
+        job = _Job(model, settings, processes, checkpoints, tell, was_told)
         while state.phase < len(phases):
-            job = _PhaseJob(model, phases[state.phase], state, settings, processes, checkpoints, tell, stopped)
-            job.run(tensors)
+            _RunningPhase(job, phases[state.phase], state).run(tensors)
             tensors = {}
     return state.looks
 
 
-class _PhaseJob:
-    """One phase while it runs: the model, its optimiser, and the best weights so far."""
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What all phases of a call share. `was_told` says whether this process received a signal to stop."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        phase: Phase,
-        state: TrainingState,
-        settings: LoopSettings,
-        processes: Processes,
-        checkpoints: CheckpointFolder,
-        tell: Reporter,
-        stopped: Callable[[], bool],
-    ) -> None:
-        self.model, self.phase, self.state, self.settings = model, phase, state, settings
-        self.processes, self.checkpoints, self.tell, self.stopped = processes, checkpoints, tell, stopped
-        for name, parameter in model.named_parameters():
+    model: nn.Module
+    settings: LoopSettings
+    processes: Processes
+    checkpoints: CheckpointFolder
+    tell: Reporter
+    was_told: Callable[[], bool]
+
+    def must_stop(self) -> bool:
+        """Whether some process was told to stop; every process asks at the same update."""
+        if self.processes.count == 1:
+            return self.was_told()
+        return bool(self.processes.sum_array(np.array([self.was_told()], dtype=np.int64))[0])
+
+    def is_time_to_ask(self, update: int) -> bool:
+        """Whether to ask for signals: several processes ask together, which costs a message, every few updates."""
+        return self.processes.count == 1 or update % _UPDATES_BETWEEN_STOP_CHECKS == 0
+
+    def stop(self, update: int) -> NoReturn:
+        """End the job, whose state is saved."""
+        self.processes.barrier()
+        raise Interrupted(
+            f"{self.settings.stage} stopped at update {update}; the state is saved. "
+            "The same command goes on from there."
+        )
+
+
+class _RunningPhase:
+    """One phase while it runs: its optimiser, and the best weights so far."""
+
+    def __init__(self, job: _Job, phase: Phase, state: TrainingState) -> None:
+        self.job, self.phase, self.state = job, phase, state
+        for name, parameter in job.model.named_parameters():
             parameter.requires_grad_(name in phase.trained)
             parameter.grad = None
-        self.parameters = {name: value for name, value in model.named_parameters() if name in phase.trained}
+        self.parameters = {name: value for name, value in job.model.named_parameters() if name in phase.trained}
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(), lr=phase.learning_rate, weight_decay=phase.weight_decay, fused=True
         )
         self.best: dict[str, Tensor] = {}
-        self.loss = torch.zeros((), device=processes.device)
+        self.loss = torch.zeros((), device=job.processes.device)
         self.updates_since_look = 0
 
     def run(self, tensors: Mapping[str, Tensor]) -> None:
         """Run what is left of the phase; `tensors` come from a checkpoint inside it, or are none."""
-        state, phase = self.state, self.phase
+        job, state, phase = self.job, self.state, self.phase
         if tensors and state.update:
             self._restore(tensors)
         else:
@@ -108,63 +129,57 @@ class _PhaseJob:
             self._update()
             if state.update % phase.evaluate_every == 0 or state.update == phase.updates:
                 self._look()
-            if time.monotonic() - last_save >= self.settings.checkpoint_every_s:
+            if time.monotonic() - last_save >= job.settings.checkpoint_every_s:
                 self._save()
                 last_save = time.monotonic()
-            if self._is_time_to_ask() and self._anyone_was_told():
+            if job.is_time_to_ask(state.total) and job.must_stop():
                 self._save()
-                self._stop()
+                job.stop(state.total)
         if self.best:
-            _load(self.model, self.best, "")
+            _load(job.model, self.best, "")
         state.phase, state.update, state.best_score, state.stale = state.phase + 1, 0, None, 0
         self.best = {}
         self._save()
-        if self._anyone_was_told():  # while the last checkpoint was written, too
-            self._stop()
-
-    def _stop(self) -> NoReturn:
-        self.processes.barrier()
-        raise Interrupted(
-            f"{self.settings.stage} stopped at update {self.state.total}; the state is saved. "
-            "The same command goes on from there."
-        )
+        if job.must_stop():  # while the last checkpoint was written, too
+            job.stop(state.total)
 
     def _update(self) -> None:
-        state, phase = self.state, self.phase
+        job, state, phase = self.job, self.state, self.phase
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(phase, state.update)
-        self.model.train()
+        job.model.train()
         for parameter in self.parameters.values():
             parameter.grad = None
-        self.loss += step_gradients(phase.sources, update=state.total, settings=self.settings, processes=self.processes)
+        self.loss += step_gradients(phase.sources, update=state.total, settings=job.settings, processes=job.processes)
         parameters = list(self.parameters.values())
-        sum_gradients(parameters, self.processes)
+        sum_gradients(parameters, job.processes)
         nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
         self.optimizer.step()
         state.update += 1
         state.total += 1
         self.updates_since_look += 1
-        self.tell(Event(self.settings.stage, phase.name, done=state.update, total=phase.updates, unit="updates"))
+        job.tell(Event(job.settings.stage, phase.name, done=state.update, total=phase.updates, unit="updates"))
 
     def _look(self) -> None:
         """Check the loss since the last look, score the model on dev, keep the weights if they are the phase's best."""
-        self.processes.sum_tensor(self.loss)
+        job = self.job
+        job.processes.sum_tensor(self.loss)
         loss = float(self.loss) / max(self.updates_since_look, 1)
         self._require_finite("loss", loss)
         self.loss, self.updates_since_look = torch.zeros_like(self.loss), 0
         numbers = self._score(self.phase.evaluate) if self.phase.evaluate else {}
         message = f"{self.phase.name}, update {self.state.update}"
-        self.tell(Event(self.settings.stage, message, metrics={"loss": loss, **numbers}))
+        job.tell(Event(job.settings.stage, message, metrics={"loss": loss, **numbers}))
 
     def _score(self, evaluate: Callable[[], Mapping[str, float]]) -> dict[str, float]:
-        self.model.eval()
+        model, state = self.job.model, self.state
+        model.eval()
         with torch.inference_mode():
             numbers = dict(evaluate())
         self._require_finite("score", numbers["score"])
-        state = self.state
         if state.best_score is None or numbers["score"] > state.best_score:
             state.best_score, state.stale = numbers["score"], 0
-            self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+            self.best = {name: value.detach().clone() for name, value in model.state_dict().items()}
         else:
             state.stale += 1
         state.looks.append({"phase": self.phase.name, "update": state.update, "total": state.total, **numbers})
@@ -173,40 +188,30 @@ class _PhaseJob:
     def _require_finite(self, what: str, value: float) -> None:
         if not math.isfinite(value):
             raise ModelError(
-                f"The {what} of {self.settings.stage}, {self.phase.name}, is {value} at update {self.state.update}. "
-                "Lower the learning rate, or set precision: float32."
+                f"The {what} of {self.job.settings.stage}, {self.phase.name}, is {value} at update "
+                f"{self.state.update}. Lower the learning rate, or set precision: float32."
             )
 
     def _save(self) -> None:
-        if not self.processes.is_main:
+        if not self.job.processes.is_main:
             return
-        tensors = {f"model/{name}": value for name, value in self.model.state_dict().items()}
+        tensors = {f"model/{name}": value for name, value in self.job.model.state_dict().items()}
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
         for name, parameter in self.parameters.items():
             moments = self.optimizer.state.get(parameter, {})
             tensors |= {f"optimizer/{name}/{key}": value for key, value in moments.items()}
-        self.checkpoints.save(self.state, tensors)
+        self.job.checkpoints.save(self.state, tensors)
 
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
-        device = self.processes.device
+        device = self.job.processes.device
         self.best = {name: value.to(device) for name, value in _under(tensors, "best/").items()}
         for name, parameter in self.parameters.items():
             moments = _under(tensors, f"optimizer/{name}/")
             self.optimizer.state[parameter] = {key: value.to(device) for key, value in moments.items()}
 
-    def _is_time_to_ask(self) -> bool:
-        """Whether to ask for signals: several processes ask together, which costs a message, every few updates."""
-        return self.processes.count == 1 or self.state.total % _UPDATES_BETWEEN_STOP_CHECKS == 0
-
-    def _anyone_was_told(self) -> bool:
-        """Whether some process was told to stop; every process asks at the same update."""
-        if self.processes.count == 1:
-            return self.stopped()
-        return bool(self.processes.sum_array(np.array([self.stopped()], dtype=np.int64))[0])
-
 
 def step_gradients(sources: Sequence[Source], *, update: int, settings: LoopSettings, processes: Processes) -> Tensor:
-    """Add this process's part of an update's gradient; this process's part of the loss, per word. Shapes: result ()."""
+    """Add this process's share of an update's gradient. The result is its share of the loss per word, ()."""
     total = torch.zeros((), device=processes.device)
     for number, source in enumerate(sources):
         rows = source.plan.rows(update)
@@ -225,7 +230,9 @@ def step_gradients(sources: Sequence[Source], *, update: int, settings: LoopSett
 
 
 def micro_batches(rows: Rows, lengths: NDArray[Any], budget: int, *, cost: PassCost | None = None) -> Iterator[Rows]:
-    """Cut rows, sorted by length, into parts of at most `budget` padded pieces: large ones, or the cheapest by `cost`.
+    """Sort rows by length and cut them into parts of at most `budget` padded pieces.
+
+    Parts are as large as the budget allows, or, with a `cost`, the cheapest altogether.
 
     Shapes: rows, lengths (batch,).
     """
@@ -242,12 +249,21 @@ def micro_batches(rows: Rows, lengths: NDArray[Any], budget: int, *, cost: PassC
 
 
 def _cheapest_parts(lengths: NDArray[Any], budget: int, cost: PassCost) -> list[tuple[int, int]]:
-    """Borders of the parts into which sorted lengths are cut at least cost. Shapes: lengths (batch,)."""
-    longest, counts = np.unique(lengths, return_counts=True)
-    ends = np.concatenate([[0], np.cumsum(counts)])
-    rows_per_pass = np.maximum(min(cost.most_pieces, budget) // longest, 1)
-    least = np.zeros(len(ends))
-    opened_at = np.zeros(len(ends), dtype=np.int64)
+    """Borders of the parts into which sorted lengths are cut at least cost. Shapes: lengths (batch,).
+
+    A border is only worth having where the length changes. Up to each such border, the cheapest cut is the cheapest
+    cut up to an earlier border and one group from there on, which is shared out evenly over as few passes as it fits
+    into. The earlier borders are then followed back from the end.
+
+    Example: lengths 3 3 3 5 5 8 have the borders 0 (start), 3, 5 and 6 (end). With a budget of 24 pieces, a pass as
+    wide as 3, 5 or 8 pieces holds 8, 4 or 3 rows. If a pass costs as much as 8 pieces, one for each length costs
+    9 + 10 + 8 pieces and 3 passes, 51 together. The result is [(0, 3), (3, 6)]: 9 + 24 pieces and 2 passes, 49.
+    """
+    longest, counts = np.unique(lengths, return_counts=True)  # 3 5 8, of which there are 3 2 1
+    ends = np.concatenate([[0], np.cumsum(counts)])  # 0 3 5 6
+    rows_per_pass = np.maximum(min(cost.most_pieces, budget) // longest, 1)  # 8 4 3
+    least = np.zeros(len(ends))  # the cost of all rows before each border
+    opened_at = np.zeros(len(ends), dtype=np.int64)  # the border at which the last group before each border begins
     for stop in range(1, len(ends)):
         width, most = longest[stop - 1], rows_per_pass[stop - 1]
         n_rows = ends[stop] - ends[:stop]
@@ -268,7 +284,7 @@ def _cheapest_parts(lengths: NDArray[Any], budget: int, cost: PassCost) -> list[
 
 
 def _seed(seed: int, device: torch.device) -> None:
-    """Seed the generators that a pass draws from; torch's own call formats a stack trace each time (1 ms)."""
+    """Seed the generators that a pass draws from; `torch.manual_seed` also formats a stack trace each time (1 ms)."""
     if device.type == "cpu":
         torch.default_generator.manual_seed(seed)
     else:

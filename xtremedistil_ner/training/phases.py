@@ -1,4 +1,4 @@
-"""What the loop trains: sources of rows with their losses, phases over them, and what holds for all phases."""
+"""What the loop trains: sources of rows with their losses, phases over them, and the settings of all phases."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Source:
     """Rows to train on and their loss.
 
     Shapes: `words` (rows,) int64, what a row adds to the divisor; `loss` takes rows (micro-batch,) and gives their
-    summed loss (). With `words_per_row` every row adds that instead, so that a word of a batch of short rows counts
-    as much as one of a batch of long rows. Without a `cost` the passes are as large as they may be.
+    summed loss (). With `words_per_row` every row adds that number instead, so that a word in a batch of short rows
+    counts as much as a word in a batch of long rows. Without a `cost`, passes are as large as the budget allows.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Source:
     cost: PassCost | None = None
 
     def divisor(self, rows: Rows) -> float:
-        """What the summed loss of an update is divided by; 0 without a word. Shapes: rows (batch,)."""
+        """The divisor of an update's summed loss; 0 if its rows have no word. Shapes: rows (batch,)."""
         words = int(self.words[rows].sum())
         return words if self.words_per_row is None or not words else len(rows) * self.words_per_row
 
@@ -45,7 +45,8 @@ class Source:
 class Phase:
     """A stretch of training with one optimiser.
 
-    `evaluate` gives numbers of which `score` selects: higher is better. Without it the last weights are kept.
+    Of the numbers that `evaluate` gives, the one called `score` selects: higher is better. Without `evaluate` the last
+    weights are kept.
     """
 
     name: str
@@ -64,7 +65,7 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class LoopSettings:
-    """What does not change between phases. Units: `checkpoint_every_s` seconds, 0 after every update."""
+    """Settings that all phases share. Units: `checkpoint_every_s` seconds; 0 saves after every update."""
 
     stage: str
     seed: int

@@ -1,4 +1,4 @@
-"""Dev sentences that select a model while it trains, shared out over processes."""
+"""Dev sentences, divided among processes: their F1 selects a model while it trains."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class DevSet:
         batch_pieces: int,
     ) -> None:
         self.encoder, self.scheme, self.processes, self.batch_pieces = encoder, scheme, processes, batch_pieces
-        self.languages = [language for language, found in sentences.items() if found]
+        self.languages = [language for language, of_language in sentences.items() if of_language]
         mine = {name: sentences[name][processes.rank :: processes.count] for name in self.languages}
-        self.encoded = {name: encoder.encode([s.words for s in found]) for name, found in mine.items()}
-        self.gold = {name: [scheme.encode(s.tags or ()) for s in found] for name, found in mine.items()}
+        self.encoded = {name: encoder.encode([s.words for s in part]) for name, part in mine.items()}
+        self.gold = {name: [scheme.encode(s.tags or ()) for s in part] for name, part in mine.items()}
 
     def score(self, predictor: Predictor, transitions: Transitions | None = None) -> dict[str, float]:
         """Strict macro-F1 over languages, as `score`: the number that selection maximises.
@@ -44,8 +44,8 @@ class DevSet:
                 predictor, self.encoder, encoded, n_tags=len(self.scheme.tags), batch_pieces=self.batch_pieces
             )
             parts = np.split(word_logits.logits, word_logits.offsets[1:-1])
-            own = parts[: len(self.gold[language])]
-            predicted = [decode_tags(part, self.scheme, transitions) for part in own]
+            parts = parts[: len(self.gold[language])]  # of no sentences, `split` makes one part
+            predicted = [decode_tags(part, self.scheme, transitions) for part in parts]
             totals[index] = span_counts(self.gold[language], predicted, self.scheme).sum(axis=0)
         totals = self.processes.sum_array(totals)
         return {"score": macro_f1(dict(zip(self.languages, totals, strict=True)))}
