@@ -78,7 +78,7 @@ def test_cpu_scalars_and_cpu_indices_are_taken_as_cuda_takes_them():
 
 @pytest.mark.parametrize("read", [lambda t: t.numpy(), np.asarray, lambda t: t.detach().numpy()])
 def test_numpy_does_not_reach_the_device(read):
-    with pytest.raises(TypeError, match="Use Tensor.cpu"):
+    with pytest.raises(TypeError, match="to numpy"):
         read(numbers(3).to(DEVICE))
     assert read(numbers(3).to(DEVICE).cpu()).tolist() == [0, 1, 2]
 

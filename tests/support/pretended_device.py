@@ -135,7 +135,7 @@ def pretended_device():
         "torch.cuda.get_device_name": lambda _=None: "a pretended device",
         "torch.cuda.is_bf16_supported": lambda including_emulation=True: True,
         "torch.cuda.manual_seed_all": lambda _: None,  # the CPU's generator draws
-        "torch.inference_mode": torch.no_grad,  # a view made in it would be neither an inference tensor nor a normal one
+        "torch.inference_mode": torch.no_grad,  # in it, views of a wrapper cannot be made
         "torch._C._group_tensors_by_device_and_dtype": _group_by_device,
         "torch.is_autocast_enabled": _of_cpu(torch.is_autocast_enabled),
         "torch.get_autocast_dtype": _of_cpu(torch.get_autocast_dtype),
@@ -293,7 +293,7 @@ def _note_waits(name, args):
 
 
 def _group_by_device(lists, with_indices=False):
-    """torch's own groups, for optimisers and clipping, under the device that the tensors report."""
+    """The groups of optimisers and of clipping, under the device that the tensors report."""
     places = {tensor.device for tensors in lists for tensor in tensors if tensor is not None and tensor.dim()}
     assert len(places) < 2, f"parameters, gradients or moments on {places}"
     groups = _GROUP(lists, with_indices)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from support.tiny_teacher import BERT_PIECES, SCHEME
 
+from support.tiny_teacher import BERT_PIECES, SCHEME
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.distillation.sources import Distillation
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
