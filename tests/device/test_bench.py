@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from bench.test_run import TINY, settings
 from support.pretended_device import pretended_device
 from support.tiny_export import make_export
 from support.tiny_run import write_corpus
 
-from bench.test_run import TINY, settings
 from xtremedistil_ner.bench import label, models, rounds
 from xtremedistil_ner.bench.run import run_bench
 from xtremedistil_ner.progress import silent

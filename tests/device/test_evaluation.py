@@ -29,8 +29,7 @@ SAVERS = {
 }
 
 
-@pytest.mark.parametrize("cut_at", [None, 5])
-@pytest.mark.parametrize("name", SAVERS)
+@pytest.mark.parametrize(("name", "cut_at"), [*((name, None) for name in SAVERS), ("voters", 5)])
 def test_a_model_scores_as_on_the_cpu(tmp_path, name, cut_at):
     """In float32; the device's `auto` would be bf16."""
     SAVERS[name](tmp_path / "model")

@@ -25,8 +25,10 @@ LOSSES = {
     "states, kld": ("representation", {"representation_loss": "kld"}),
 }
 CRF = {"head": "direct", "crf": True}
-CASES = [(kind, name, {}) for kind in ("bilstm", "cnn", "transformer") for name in LOSSES]
-CASES += [(kind, name, CRF) for kind in ("bilstm", "cnn") for name in ("labels", "posterior")]
+IN_BF16 = ("logits", "posterior", "states")
+CASES = [(kind, name, {}, torch.float32) for kind in ("bilstm", "cnn", "transformer") for name in LOSSES]
+CASES += [(kind, name, {}, torch.bfloat16) for kind in ("bilstm", "cnn", "transformer") for name in IN_BF16]
+CASES += [(kind, name, CRF, torch.float32) for kind in ("bilstm", "cnn") for name in ("labels", "posterior")]
 MOST_WAITS = {"posterior": 12, "states": 12, "states, cosine": 12, "states, kld": 12}
 """For the device, in an update of one pass; none where nothing is said. Ten with a CRF."""
 
@@ -39,8 +41,7 @@ def update(distillation, loss, device, dtype):
     return step_gradients([same_passes(distillation.source(loss))], update=0, settings=settings, processes=processes)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bf16"])
-@pytest.mark.parametrize(("kind", "name", "student"), CASES, ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(("kind", "name", "student", "dtype"), CASES)
 def test_an_update_on_the_device_has_the_cpus_gradients_and_seldom_waits(
     waits, store, teachers, kind, name, student, dtype
 ):

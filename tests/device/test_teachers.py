@@ -111,20 +111,13 @@ def test_an_update_of_a_masked_language_model_has_the_cpus_gradients(pair, dtype
 def test_votes_of_teachers_on_the_device_are_the_cpus(tmp_path, bert_folder):
     """Three whose outputs are IOB2, IO and BIOES: put together, added up, and made IOB2."""
     bioes = ("O", "S-PER", "B-PER", "I-PER", "E-PER", "B-LOC", "I-LOC")
-    folders = [
-        save_bert(tmp_path / "io", tags=("I-LOC", "O", "I-PER")),
-        save_xlm_roberta(tmp_path / "bioes", tags=bioes),
-    ]
-    save_votes(tmp_path / "run", [Vote(load(folder), 1.0 + n) for n, folder in enumerate([bert_folder, *folders])])
-
-    def labels(device, dtype):
-        votes = load_votes(tmp_path / "run", SCHEME, max_pieces=MAX_PIECES, device=device)
-        assert {vote.teacher.model.device for vote in votes} == {device}
-        return vote_on_words(votes, WORDS, dtype=dtype, batch_pieces=40)
-
+    io, others = save_bert(tmp_path / "io", tags=("I-LOC", "O", "I-PER")), save_xlm_roberta(tmp_path / "b", tags=bioes)
+    save_votes(tmp_path / "run", [Vote(load(folder), 1.0 + n) for n, folder in enumerate((bert_folder, io, others))])
+    here, there = (load_votes(tmp_path / "run", SCHEME, max_pieces=MAX_PIECES, device=place) for place in (CPU, DEVICE))
+    assert {vote.teacher.model.device for vote in there} == {DEVICE}
     for dtype in (torch.float32, torch.bfloat16):
-        for found, expected in zip(labels(DEVICE, dtype), labels(CPU, dtype), strict=True):
-            assert np.array_equal(found, expected)
+        labels, expected = (vote_on_words(votes, WORDS, dtype=dtype, batch_pieces=40) for votes in (there, here))
+        assert all(np.array_equal(own, other) for own, other in zip(labels, expected, strict=True))
 
 
 def test_a_teacher_on_the_device_is_saved_as_one_on_the_cpu(tmp_path, pair):

@@ -28,7 +28,7 @@ KINDS = ("bilstm", "cnn", "transformer")
 
 
 def phases_of(distillation, processes):
-    """The states first, selected by their error, then labels and logits, selected by F1: all but the embeddings train."""
+    """The states, selected by their error, then labels and logits, selected by F1; the embeddings stay."""
     network = distillation.network
     dev = DevSet({"en": GOLD}, encoder=distillation.encoder, scheme=SCHEME, processes=processes, batch_pieces=40)
     scorer, crf = student_scorer(network, device=processes.device), network.crf
@@ -106,8 +106,9 @@ def test_training_on_the_device_ends_with_the_cpus_bytes(tmp_path, store, teache
     assert (checkpoint / "state.safetensors").read_bytes() == (expected / "state.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bf16"])
-@pytest.mark.parametrize("stop", [2, 5], ids=["first phase", "second phase"])
+@pytest.mark.parametrize(
+    ("stop", "dtype"), [(2, torch.float32), (5, torch.bfloat16)], ids=["first phase, float32", "second phase, bf16"]
+)
 def test_a_stopped_job_goes_on_with_its_moments_on_the_device(
     tmp_path, store, teachers, places_of_optimisers, stop, dtype
 ):
@@ -163,15 +164,8 @@ def test_the_loop_asks_for_numbers_at_looks_alone(waits, tmp_path, store, teache
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_student_on_the_device_is_saved_as_one_on_the_cpu(tmp_path, store, teachers, kind):
     for place, teacher in teachers.items():
-        distillation = open_tiny_distillation(store, teacher, kind)
-        save_student(
-            tmp_path / place,
-            distillation.network,
-            distillation.encoder.tokenizer,
-            SCHEME,
-            lowercase=False,
-            max_pieces=16,
-        )
+        own = open_tiny_distillation(store, teacher, kind)
+        save_student(tmp_path / place, own.network, own.encoder.tokenizer, SCHEME, lowercase=False, max_pieces=16)
     files = sorted(path.name for path in (tmp_path / "cpu").iterdir())
     assert all((tmp_path / "cpu" / name).read_bytes() == (tmp_path / "cuda" / name).read_bytes() for name in files)
     assert set(places_of(load_student(tmp_path / "cuda").network).values()) == {torch.device("cpu")}
