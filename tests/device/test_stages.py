@@ -1,0 +1,71 @@
+"""A whole run where there is a device: every stage computes there, and its artefacts serve on any machine."""
+
+from __future__ import annotations
+
+import pytest
+from support.pretended_device import pretended_device
+from support.tiny_run import write_recipe
+
+from xtremedistil_ner.pipeline.run import run_pipeline
+from xtremedistil_ner.progress import silent
+from xtremedistil_ner.recipe.reader import load_recipe
+from xtremedistil_ner.run_folder.files import read_json
+from xtremedistil_ner.stages.evaluate import evaluate_model
+from xtremedistil_ner.tagging.tagger import Tagger
+
+ASKED = (
+    "finetune.masked_language_model.updates=2",
+    "student.crf=true",
+    "train.logit_loss=posterior",
+    "evaluate.protocol=paper",
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, finished_run):
+    """A run that was made on the device, its recipe, and the waits, by the file that asked for them."""
+    folder = tmp_path_factory.mktemp("device")
+    recipe = load_recipe(write_recipe(folder / "tiny.yaml", finished_run / "corpus"), overrides=ASKED)
+    with pretended_device() as waits:
+        result = run_pipeline(recipe, folder / "run", tell=silent)
+    return folder / "run", recipe, result, {wait.partition(" at ")[2].partition(":")[0] for wait in waits}
+
+
+def test_every_stage_computes_on_the_device_in_its_precision(made):
+    _, _, result, waited = made
+    assert [step.state for step in result.steps] == ["done"] * 5
+    assert [step.precision for step in result.steps] == [
+        "bf16",
+        "bf16",
+        "bf16, LSTM in float32",
+        "teacher in bf16, student in float32",
+        "float32",
+    ]
+    assert {"stages/finetune.py", "models/teacher.py", "training/loop.py", "models/student.py"} <= waited
+
+
+def test_one_process_is_taken_for_one_device(made):
+    folder, *_ = made
+    assert {stage["processes"] for stage in read_json(folder / "timings.json").values()} == {1}
+
+
+def test_what_was_made_there_is_current_where_there_is_no_device(made):
+    folder, recipe, *_ = made
+    again = run_pipeline(recipe, folder, processes=1, tell=silent)
+    assert [step.state for step in again.steps] == ["reused"] * 5
+    assert Tagger.from_pretrained(folder / "export").tag(["Ada Byron lives in Paris ."])
+
+
+@pytest.mark.parametrize("name", ["student", "teacher", "export"])
+def test_its_models_are_scored_alike_on_both(made, finished_run, name):
+    folder, *_ = made
+
+    def score():
+        options = {"corpus": str(finished_run / "corpus"), "split": "test", "languages": (), "tell": silent}
+        return evaluate_model(folder / name, **options)
+
+    with pretended_device() as waits:
+        found = score()
+    assert bool(waits) == (name != "export"), "an export runs on ONNX Runtime"
+    expected = score()
+    assert found["macro_f1"] == pytest.approx(expected["macro_f1"], abs=0.05), "the teacher's is in bf16"
