@@ -16,7 +16,7 @@ from xtremedistil_ner.evaluation.open_model import open_model
 from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.export.onnx_bert import build_bert_graph
 from xtremedistil_ner.export.onnx_graph import build_graph
-from xtremedistil_ner.export.teacher_graph import int8_scorer, measure_int8
+from xtremedistil_ner.export.teacher_graph import int8_predictor, measure_int8
 from xtremedistil_ner.models.crf import Crf
 from xtremedistil_ner.models.voting import Vote, save_votes
 
@@ -71,6 +71,6 @@ def test_a_student_that_lies_on_the_device_has_the_cpus_graph(store, teachers, k
 def test_a_teacher_that_lies_on_the_device_has_the_cpus_graph_and_int8_labels(teachers):
     graphs = [build_bert_graph(teacher.model, metadata={}).SerializeToString() for teacher in teachers.values()]
     assert graphs[0] == graphs[1]
-    costs = [measure_int8(own, int8_scorer(own), WORDS, batch_pieces=40) for own in teachers.values()]
+    costs = [measure_int8(own, int8_predictor(own), WORDS, batch_pieces=40) for own in teachers.values()]
     assert costs[0] == costs[1] and costs[0].words > 0
     assert teachers["cuda"].model.device == DEVICE != torch.device("cpu")

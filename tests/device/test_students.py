@@ -8,7 +8,7 @@ import torch
 from support.pretended_device import DEVICE, on_host, places_of
 from support.tiny_distillation import WORDS, open_tiny_distillation, same_passes, student_encoder
 
-from xtremedistil_ner.models.student import student_scorer
+from xtremedistil_ner.models.student import student_predictor
 from xtremedistil_ner.processes.world import Processes
 from xtremedistil_ner.training.loop import step_gradients
 from xtremedistil_ner.training.phases import LoopSettings
@@ -70,8 +70,8 @@ def test_a_look_at_dev_has_the_cpus_numbers(waits, store, teachers, kind):
     encoder = student_encoder(kind)
     encoded = encoder.encode(WORDS)
     batch = encoder.collate(encoded, np.arange(encoded.n_rows))
-    found = student_scorer(there.network, device=DEVICE)(batch)
-    assert np.array_equal(found, student_scorer(here.network)(batch))
+    found = student_predictor(there.network, device=DEVICE)(batch)
+    assert np.array_equal(found, student_predictor(here.network)(batch))
     for own in (here, there):
         own.network.eval()
     with torch.inference_mode():

@@ -13,7 +13,7 @@ from support.tiny_teacher import BERT_PIECES, LAYERS, MAX_PIECES, SCHEME, load, 
 from xtremedistil_ner.distillation.masked_language_model import masked_language_model, masked_source
 from xtremedistil_ner.distillation.new_student import new_student
 from xtremedistil_ner.models.scratch_teacher import build_teacher
-from xtremedistil_ner.models.teacher import move, piece_embeddings, save_teacher, teacher_scorer, teacher_states
+from xtremedistil_ner.models.teacher import move, piece_embeddings, save_teacher, teacher_predictor, teacher_states
 from xtremedistil_ner.models.voting import Vote, load_votes, save_votes, vote_on_words
 from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
 from xtremedistil_ner.processes.precision import dtype_of, precision_on
@@ -56,7 +56,7 @@ def batch_of(teacher):
 def test_labels_and_states_are_the_cpus(pair, dtype):
     here, there = pair
     batch = batch_of(here)
-    assert np.array_equal(teacher_scorer(there, dtype)(batch), teacher_scorer(here, dtype)(batch))
+    assert np.array_equal(teacher_predictor(there, dtype)(batch), teacher_predictor(here, dtype)(batch))
     for layer in (0, 1, LAYERS):
         states = teacher_states(there, layer, dtype)(batch)
         assert states.device == DEVICE

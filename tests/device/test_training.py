@@ -15,7 +15,7 @@ from support.tiny_teacher import SCHEME
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from xtremedistil_ner.errors import Interrupted
-from xtremedistil_ner.models.student import load_student, save_student, student_scorer
+from xtremedistil_ner.models.student import load_student, save_student, student_predictor
 from xtremedistil_ner.processes.world import Processes
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
@@ -31,7 +31,7 @@ def phases_of(distillation, processes):
     """The states, selected by their error, then labels and logits, selected by F1; the embeddings stay."""
     network = distillation.network
     dev = DevSet({"en": GOLD}, encoder=distillation.encoder, scheme=SCHEME, processes=processes, batch_pieces=40)
-    scorer, crf = student_scorer(network, device=processes.device), network.crf
+    predictor, crf = student_predictor(network, device=processes.device), network.crf
     common = {"updates": 3, "learning_rate": 0.02, "evaluate_every": 2, "patience": 9, "weight_decay": 0.01}
     layers = [name for name in network.layers() if name != "embeddings"]
 
@@ -41,7 +41,7 @@ def phases_of(distillation, processes):
 
     return [
         phase("states", ["representation"], lambda: {"score": -distillation.representation_error(WORDS, processes)}),
-        phase("labels", ["labels", "logits"], lambda: dev.score(scorer, crf.transitions() if crf else None)),
+        phase("labels", ["labels", "logits"], lambda: dev.score(predictor, crf.transitions() if crf else None)),
     ]
 
 

@@ -159,7 +159,7 @@ def _train_classifier(job: TrainingJob, teacher: Teacher) -> list[dict[str, Any]
     updates = section.epochs * plan.batches_per_epoch
     phase = Phase(
         name="gold labels",
-        sources=(_classifier_source(teacher, encoded, gold, dtype=dtype, plan=plan),),
+        sources=(classifier_source(teacher, encoded, gold, dtype=dtype, plan=plan),),
         trained=frozenset(name for name, _ in teacher.model.named_parameters()),
         updates=updates,
         learning_rate=section.learning_rate,
@@ -174,7 +174,7 @@ def _train_classifier(job: TrainingJob, teacher: Teacher) -> list[dict[str, Any]
     return job.train(teacher.model, [phase], checkpoints="classifier")
 
 
-def _classifier_source(
+def classifier_source(
     teacher: Teacher, encoded: EncodedCorpus, gold: NDArray[Any], *, dtype: torch.dtype, plan: BatchPlan
 ) -> Source:
     """Gold tags for a teacher. Shapes: gold (all words,) int."""
