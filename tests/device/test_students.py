@@ -29,7 +29,7 @@ IN_BF16 = ("logits", "posterior", "states")
 CASES = [(kind, name, {}, torch.float32) for kind in ("bilstm", "cnn", "transformer") for name in LOSSES]
 CASES += [(kind, name, {}, torch.bfloat16) for kind in ("bilstm", "cnn", "transformer") for name in IN_BF16]
 CASES += [(kind, name, CRF, torch.float32) for kind in ("bilstm", "cnn") for name in ("labels", "posterior")]
-MOST_WAITS = {"posterior": 12, "states": 12, "states, cosine": 12, "states, kld": 12}
+MOST_WAITS = {"posterior": 11, "states": 12, "states, cosine": 12, "states, kld": 12}
 """For the device, in an update of one pass; none where nothing is said. Ten with a CRF."""
 
 
@@ -41,7 +41,7 @@ def update(distillation, loss, device, dtype):
     return step_gradients([same_passes(distillation.source(loss))], update=0, settings=settings, processes=processes)
 
 
-@pytest.mark.parametrize(("kind", "name", "student", "dtype"), CASES)
+@pytest.mark.parametrize(("kind", "name", "student", "dtype"), CASES, ids=lambda value: str(value or "plain"))
 def test_an_update_on_the_device_has_the_cpus_gradients_and_seldom_waits(
     waits, store, teachers, kind, name, student, dtype
 ):
