@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,6 @@ from xtremedistil_ner.models.voting import Vote, load_votes, save_votes, vote_on
 from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
 from xtremedistil_ner.processes.precision import dtype_of, precision_on
 from xtremedistil_ner.processes.world import Processes
-from xtremedistil_ner.recipe.model_sections import ShapeSection
 from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.stages.finetune import classifier_source
 from xtremedistil_ner.training.loop import step_gradients
@@ -34,9 +35,9 @@ FAMILIES = ("bert", "xlm-roberta", "modernbert")
 def new_teacher(family, bert_folder, xlm_roberta_folder):
     if family != "modernbert":
         return load(bert_folder if family == "bert" else xlm_roberta_folder)
-    shape = ShapeSection(layers=LAYERS, hidden_width=16, heads=2, dropout=0.1)
+    sizes = {"layers": LAYERS, "hidden_width": 16, "heads": 2, "dropout": 0.1, "max_pieces": MAX_PIECES}
     tokenizer = wordpiece_tokenizer(BERT_PIECES, lowercase=False, special_rows=True)
-    return build_teacher(shape, tokenizer, SCHEME, max_pieces=MAX_PIECES, seed=0)
+    return build_teacher(tokenizer, SCHEME, **sizes, seed=0)
 
 
 @pytest.fixture(params=FAMILIES)
@@ -117,7 +118,7 @@ def test_votes_of_teachers_on_the_device_are_the_cpus(tmp_path, bert_folder):
     assert {vote.teacher.model.device for vote in there} == {DEVICE}
     for dtype in (torch.float32, torch.bfloat16):
         labels, expected = (vote_on_words(votes, WORDS, dtype=dtype, batch_pieces=40) for votes in (there, here))
-        assert all(np.array_equal(own, other) for own, other in zip(labels, expected, strict=True))
+        assert all(map(np.array_equal, astuple(labels), astuple(expected)))
 
 
 def test_a_teacher_on_the_device_is_saved_as_one_on_the_cpu(tmp_path, pair):

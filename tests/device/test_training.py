@@ -52,7 +52,7 @@ def train(distillation, folder, *, tell=silent):
         phases_of(distillation, processes),
         settings=LoopSettings("train", 7, distillation.dtype, 65_536, checkpoint_every_s=0.0),
         processes=processes,
-        checkpoints=CheckpointFolder(folder, job="job"),
+        checkpoints=CheckpointFolder(folder, fingerprint="job"),
         tell=tell,
     )
     return looks, {name: on_host(value) for name, value in distillation.network.state_dict().items()}
@@ -150,7 +150,7 @@ def test_the_loop_asks_for_numbers_at_looks_alone(waits, tmp_path, store, teache
         [phase],
         settings=LoopSettings("train", 7, torch.float32, 65_536, checkpoint_every_s=1e9),
         processes=Processes(0, 1, DEVICE),
-        checkpoints=CheckpointFolder(tmp_path, job="job"),
+        checkpoints=CheckpointFolder(tmp_path, fingerprint="job"),
         tell=silent,
     )
     places = Counter()

@@ -34,7 +34,7 @@ def make_student(kind, width, *, head="projected", crf=False, dropout=0.2, seed=
     torch.manual_seed(seed)
     n_pieces, n_tags = len(BERT_PIECES), len(SCHEME.tags)
     if kind == "transformer":
-        shape = TransformerShape(n_pieces, 2, 12, 3, 20, MAX_PIECES, n_tags, dropout=dropout)
+        shape = TransformerShape(n_pieces, 2, 12, 3, 20, MAX_PIECES, n_tags, dropout=dropout, attention_dropout=dropout)
         return TransformerStudent(shape, representation_width=width)
     own = {"with_projection": True, "crf": Crf(SCHEME) if crf else None}
     if kind == "bilstm":
