@@ -90,10 +90,15 @@ def write_brat(folder, **documents):
         {"text": TEXT, "entities": [{"start": 0, "end": 12, "type": "PER"}, {"start": 24, "end": 32, "type": "LOC"}]},
         {"text": TEXT, "spans": [], "entities": [{"start": 24, "end": 32, "type": "LOC"}, PER]},
         {"text": TEXT, "label": [], "labels": [PER, LOC]},
+        {
+            "text": TEXT,
+            "ner": [{"start": 0, "end": 12, "labels": ["PER"]}, {"start": 24, "end": 32, "labels": ["LOC"]}],
+            "annotation_id": 4,
+        },
     ],
     ids=[
         *("doccano", "doccano labels", "doccano relations", "prodigy", "json-min", "xner tag"),
-        *("tagged by xner", "empty label"),
+        *("tagged by xner", "empty label", "json-min of another tag"),
     ],
 )
 @pytest.mark.parametrize("name", ["train.jsonl", "train.json"])
@@ -185,6 +190,21 @@ def test_an_entity_that_does_not_fit_its_text_is_named_with_its_line(tmp_path, s
     record = {"text": "a b", "label": spans}
     assert problem(tmp_path, record).startswith(f":2: {message}")
     assert problem(tmp_path, record, name="train.json").startswith(f", row 1: {message}")
+
+
+@pytest.mark.parametrize(
+    ("entities", "message"),
+    [
+        ({"entities": [{"label": "PER", "start_offset": 0, "end_offset": 12}], "label": [LOC]}, "'label, entities'"),
+        ({"label": [LOC], "spans": [{"start": 0, "end": 12, "label": "PER"}]}, "'spans, label'"),
+        ({"entities": [PER], "ner": [LOC]}, "'entities, ner'"),
+        ({"a": [{"start": 0, "end": 1, "labels": ["X"]}], "b": [{"start": 2, "end": 3, "labels": ["X"]}]}, "'a, b'"),
+        ({"ner": [PER], "annotation_id": 4}, "the unknown key 'ner'"),
+        ({"ents": [{"start": 0, "end": 12, "label": "PER"}], "label": [], "tokens": []}, "the unknown key 'ents'"),
+    ],
+)
+def test_entities_that_would_be_lost_are_refused_with_their_keys(tmp_path, entities, message):
+    assert problem(tmp_path, {"text": TEXT, **entities}).startswith(f":2: entities under {message}. ")
 
 
 @pytest.mark.parametrize(
