@@ -127,6 +127,18 @@ def test_rejected_and_ignored_texts_are_passed_over_and_counted(tmp_path):
     assert (content(split), split.skipped_lines) == (["Nobody"], 2)
 
 
+def test_a_file_of_rejected_and_unfinished_texts_says_how_many_it_has(tmp_path):
+    rejected, blank = {"text": TEXT, "spans": [], "answer": "reject"}, {"text": " ", "label": []}
+    unfinished = {"data": {"text": TEXT}, "predictions": TASK["annotations"]}
+    cancelled = {"data": {"text": TEXT}, "annotations": TASK["annotations"][:1]}
+    with pytest.raises(CorpusError) as caught:
+        read(tmp_path, rejected, unfinished, blank, cancelled, name="train.json")
+    assert str(caught.value).endswith(
+        "train.json: no sentence in this file; texts passed over: 1 with an answer other than accept, "
+        "2 without a finished annotation, 1 without a word. Remove it or fill it."
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "spans", "expected", "counts"),
     [

@@ -51,11 +51,13 @@ def read_annotated(record: Mapping[str, Any], number: int, rows: SplitRows) -> A
         results = _results(record, rows)
         text = _text_of(data)
         spans = None if results is None else _task_spans(results, location, rows)
+        reason = "without a finished annotation"
     else:
         text = record["text"]
         spans = _record_spans(record, location) if record.get("answer", "accept") == "accept" else None
+        reason = "with an answer other than accept"
     if spans is None:
-        rows.skipped_lines += 1
+        rows.pass_over(reason)
         return None
     return AnnotatedText(number, text, tuple(spans))
 

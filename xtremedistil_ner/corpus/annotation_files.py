@@ -69,7 +69,7 @@ def read_spacy(path: Path, *, language: str) -> LabelledSplit:
     for number, doc in enumerate(_spacy_docs(path)):
         rows.spans["other"] += sum(map(len, doc.spans.values()))
         if not doc.has_annotation("ENT_IOB"):
-            rows.skipped_lines += 1
+            rows.pass_over("without annotations of entities")
             continue
         try:
             spans = [make_span(e.start_char, e.end_char, e.label_, f"{path}{ROW}{number}") for e in doc.ents]
