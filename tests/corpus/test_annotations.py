@@ -322,6 +322,16 @@ def test_a_text_without_annotations_and_the_reverse_are_named(tmp_path):
         read_split(tmp_path / "train", language="en")
 
 
+def test_hidden_files_belong_to_no_split(tmp_path):
+    write_brat(tmp_path / "en" / "dev", a=(TEXT, "T1\tPER 0 12\tAda Lovelace\n"))
+    before = folder_reader(tmp_path, name="c").file_hash("en", "dev")
+    for name in ("dev/._a.txt", "dev/._a.ann", "dev/.b.ann", ".dev.tsv"):
+        (tmp_path / "en" / name).write_bytes(b"\xff")
+    check = check_corpus(tmp_path)
+    assert (check.problems, check.unread, len(check.stats)) == ((), (), 1)
+    assert folder_reader(tmp_path, name="c").file_hash("en", "dev") == before
+
+
 def test_a_folder_of_brat_comes_through_a_url(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     memory = fsspec.filesystem("memory")

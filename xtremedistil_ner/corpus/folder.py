@@ -54,6 +54,8 @@ def find_split(path: Path, language: str, split: str) -> Path | None:
 
 def split_of(file_name: str) -> str | None:
     """The split that a file name such as `validation.conll.gz`, `train` or `eng.testa` tells; None if it tells none."""
+    if file_name.startswith("."):
+        return None
     path = _uncompressed(Path(file_name))
     name = path.stem if path.suffix in _SPLIT_ENDINGS else path.name
     return _SPLIT_OF.get(name.rpartition(".")[2])
@@ -79,7 +81,7 @@ def is_split_file(name: str) -> bool:
     """Whether a corpus folder's file of this relative path is a labelled split."""
     language, _, file = name.partition("/")
     folder, _, rest = file.partition("/")
-    is_of_brat = "/" not in rest and rest.endswith((ANNOTATION, TEXT))
+    is_of_brat = "/" not in rest and rest[:1] != "." and rest.endswith((ANNOTATION, TEXT))
     return language[:1] not in ("", ".") and split_of(folder) is not None and (not rest or is_of_brat)
 
 
