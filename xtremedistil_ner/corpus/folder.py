@@ -8,7 +8,7 @@ are read as a whole; raw text is streamed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from xtremedistil_ner.corpus.annotation_files import ANNOTATION, TEXT, brat_hash, is_brat_folder, read_brat, read_spacy
@@ -22,7 +22,7 @@ from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.corpus.split import SPLITS, LabelledSplit
 from xtremedistil_ner.corpus.streams import COMPRESSIONS
 from xtremedistil_ner.errors import CorpusError
-from xtremedistil_ner.names import admit_language
+from xtremedistil_ner.names import admit_language, require_distinct
 
 _READERS = {".parquet": read_parquet, ".jsonl": read_jsonl, ".json": read_json, ".spacy": read_spacy}
 _SPLIT_ENDINGS = (*COLUMN_ENDINGS, ".txt", *_READERS)
@@ -35,13 +35,13 @@ TEXT_ENDINGS = (*(f"{ending}{packed}" for ending in (".txt", ".jsonl") for packe
 def languages_of(path: Path) -> tuple[str, ...]:
     """Languages of a corpus folder, sorted: its folders with at least one split.
 
-    Raises: CorpusError if `path` is not a folder.
+    Raises: CorpusError if `path` is not a folder, and for folders whose names are no codes or differ in case alone.
     """
     if not path.is_dir():
         raise CorpusError(f"{path}: no such folder. Give a folder with one folder per language.")
     folders = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     languages = [name for name in folders if any(_files_of(path, name, split) for split in SPLITS)]
-    return tuple(admit_language(name, path) for name in languages)
+    return _admit_languages(languages, path)
 
 
 def find_split(path: Path, language: str, split: str) -> Path | None:
@@ -71,10 +71,13 @@ def find_text(path: Path, language: str) -> Path | None:
 
 
 def text_languages(path: Path) -> tuple[str, ...]:
-    """Languages in which a folder has raw text, sorted."""
+    """Languages in which a folder has raw text, sorted.
+
+    Raises: CorpusError for files whose names are no codes or differ in case alone.
+    """
     names = [entry.name for entry in path.iterdir() if entry.is_file() and is_text_file(entry.name)]
     codes = {name.removesuffix(end) for name in names for end in TEXT_ENDINGS if name.endswith(end)}
-    return tuple(admit_language(code, path) for code in sorted(codes))
+    return _admit_languages(sorted(codes), path)
 
 
 def is_split_file(name: str) -> bool:
@@ -164,6 +167,12 @@ def file_texts(path: Path, *, column: str, named: tuple[str, ...]) -> TextReader
         return _text_hash(path, column) if language in languages else None
 
     return TextReader(lambda: languages, read, hash_text)
+
+
+def _admit_languages(codes: Iterable[str], path: Path) -> tuple[str, ...]:
+    languages = tuple(admit_language(code, path) for code in codes)
+    require_distinct(languages, path)
+    return languages
 
 
 def _labelled_hash(path: Path, columns: ColumnNumbers) -> str:
