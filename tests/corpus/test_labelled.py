@@ -133,6 +133,15 @@ def test_a_check_reads_the_text_of_languages_without_labels_and_a_folder_of_text
     assert len(check_corpus(folder).problems) == 1
 
 
+def test_a_check_names_the_languages_of_raw_text_and_files_that_are_none(folder):
+    no_text = ["CHANGELOG.txt.gz", "LICENSE-data.txt", "README.en.txt", "README.txt", "Readme.jsonl", "THIRD_PARTY.txt"]
+    for name in (*no_text, "ENG.txt", "en.txt", "qqLatn.txt"):
+        (folder / name).write_text("x\n", encoding="utf-8")
+    check = check_corpus(folder)
+    assert (check.problems, check.texts, list(check.unread)) == ((), ("ENG", "en", "qqLatn"), no_text)
+    assert "Languages of raw text: ENG, en, qqLatn." in format_check(check, "here").splitlines()
+
+
 def test_a_check_names_the_files_that_no_run_reads(folder):
     write(folder / "en" / "training.tsv", "Ann/B-PER")
     (folder / "en" / ".hidden").touch()

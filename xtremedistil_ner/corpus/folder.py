@@ -8,6 +8,7 @@ are read as a whole; raw text is streamed.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -29,6 +30,8 @@ _SPLIT_ENDINGS = (*COLUMN_ENDINGS, ".txt", *_READERS)
 _SPLIT_OF = {"train": "train", "test": "test", "testb": "test"} | dict.fromkeys(
     ("dev", "validation", "valid", "val", "testa"), "dev"
 )
+_NO_LANGUAGE = re.compile("(?:[A-Z]{4,}|(?i:readme|licen[cs]e|changelog))(?![A-Za-z0-9])")
+"""Beginnings of file names such as README.txt and LICENSE-data.txt, which stand beside text and are none."""
 TEXT_ENDINGS = (*(f"{ending}{packed}" for ending in (".txt", ".jsonl") for packed in COMPRESSIONS), ".parquet")
 
 
@@ -90,7 +93,7 @@ def is_split_file(name: str) -> bool:
 
 def is_text_file(name: str) -> bool:
     """Whether a text folder's file of this relative path is the raw text of a language."""
-    return "/" not in name and not name.startswith(".") and name.endswith(TEXT_ENDINGS)
+    return "/" not in name and name.endswith(TEXT_ENDINGS) and name[0] != "." and not _NO_LANGUAGE.match(name)
 
 
 def read_split(path: Path, *, language: str, columns: ColumnNumbers = SHOWN_BY_FILE) -> LabelledSplit:
