@@ -145,7 +145,7 @@ def folder_texts(path: Path, *, column: str) -> TextReader:
         file = find_text(path, language)
         return _text_hash(file, column) if file else None
 
-    return TextReader(lambda: text_languages(path), read, hash_text)
+    return TextReader(lambda: text_languages(path), read, hash_text, lambda language: next(read(language), None))
 
 
 def file_texts(path: Path, *, column: str, named: tuple[str, ...]) -> TextReader:
@@ -169,7 +169,10 @@ def file_texts(path: Path, *, column: str, named: tuple[str, ...]) -> TextReader
     def hash_text(language: str) -> str | None:
         return _text_hash(path, column) if language in languages else None
 
-    return TextReader(lambda: languages, read, hash_text)
+    def read_first(language: str) -> Sentence | None:
+        return next(read_text(path, language=language, column=column), None)  # of any language: its own may come late
+
+    return TextReader(lambda: languages, read, hash_text, read_first)
 
 
 def _admit_languages(codes: Iterable[str], path: Path) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """What would end a run after hours, or never be noticed, and can be found out in its first minute.
 
-Splits that are missing or broken; settings that nothing would read; a runtime or a student that does not go with its
-teacher.
+Splits and transfer text that are missing or broken; settings that nothing would read; a runtime or a student that does
+not go with its teacher.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from xtremedistil_ner.corpus.labelled import LabelledCorpus
+from xtremedistil_ner.corpus.transfer import require_readable, transfer_languages
 from xtremedistil_ner.distillation.strategies import STRATEGIES
 from xtremedistil_ner.errors import CorpusError, RecipeError, UsageError
 from xtremedistil_ner.labels import OUTSIDE
 from xtremedistil_ner.pieces.vocabulary import TRAINED
+from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.recipe.model_sections import OWN_KINDS
 from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.run_folder.files import RunFolder
@@ -44,6 +46,19 @@ def read_every_split(recipe: Recipe, corpus: LabelledCorpus) -> None:
                 f"{corpus.name}: no language has an entity in its dev split, and dev F1 selects. Label some, or change "
                 "corpus.types where it leaves them out."
             )
+
+
+def require_transfer_text(recipe: Recipe, corpus: LabelledCorpus, tell: Reporter) -> None:
+    """Look at the first sentence of each file of transfer text, and name languages that came with the text alone.
+
+    Raises: CorpusError for a file that cannot be read, and text of none of the languages.
+    """
+    languages = transfer_languages(corpus, recipe.transfer)
+    require_readable(corpus, recipe.transfer, languages)
+    lacking = [language for language in languages if language not in corpus.languages]
+    if lacking and not recipe.transfer.languages:
+        named = ", ".join(lacking)
+        tell(Event("transfer", f"also takes text of {named}, which the corpus lacks; transfer.languages chooses"))
 
 
 def require_inputs_elsewhere(recipe: Recipe, run: RunFolder) -> None:

@@ -29,6 +29,7 @@ from xtremedistil_ner.pipeline.preflight import (
     require_runtime,
     require_splits,
     require_student,
+    require_transfer_text,
 )
 from xtremedistil_ner.processes.stop_signals import signals_held, stop_if_told
 from xtremedistil_ner.progress import Event, Reporter, silent
@@ -120,7 +121,7 @@ def run_pipeline(
         steps = [_look_at(job, stage) for stage in STAGES]
         _require_own_files(job, steps)
         if _has_hours_ahead(steps):
-            require_read_settings(recipe)
+            _check_at_once(job, corpus)
         steps = [_with_precision(job, step) for step in steps]
         return PipelineResult(tuple(steps), None)
 
@@ -197,7 +198,7 @@ def _check_early(job: _Job, corpus: LabelledCorpus) -> None:
     _require_own_files(job, list(steps.values()))
     if not _has_hours_ahead(list(steps.values())):
         return
-    require_read_settings(job.recipe)
+    _check_at_once(job, corpus)
     for step in steps.values():
         _with_precision(job, step)
     read_every_split(job.recipe, corpus)
@@ -209,6 +210,12 @@ def _check_early(job: _Job, corpus: LabelledCorpus) -> None:
     if steps["train"].state in _DUE and teacher != "not asked":
         run = {"reused": job.run, "taken": job.take_from}.get(teacher)
         require_student(job.recipe, run.teacher if run else None)
+
+
+def _check_at_once(job: _Job, corpus: LabelledCorpus) -> None:
+    """What takes no time to find out, in a dry run too."""
+    require_read_settings(job.recipe)
+    require_transfer_text(job.recipe, corpus, job.tell)
 
 
 def _bring_up_to_date(job: _Job, stage: Stage, group: Processes) -> Step:
