@@ -128,6 +128,22 @@ def test_a_run_names_the_languages_that_came_with_the_text_alone(finished_run, t
     assert told == [Event("transfer", message)]
 
 
+@pytest.mark.parametrize("types", ["{NOPE: null}", "{per: LOC}", "{'B-PER': LOC, X: null}"])
+def test_a_mapping_of_types_that_do_not_occur_is_refused(finished_run, tmp_path, types):
+    recipe = load_recipe(finished_run / "tiny.yaml", overrides=(f"corpus.types={types}",))
+    with pytest.raises(CorpusError, match=r"corpus\.types: no entity has the type .*The corpus has LOC, ORG, PER\."):
+        run_pipeline(recipe, tmp_path / "run", dry_run=True, tell=silent)
+
+
+@pytest.mark.parametrize("types", ["{NOPE: null, ORG: LOC}", "[LOC, NOPE, ORG, PER]"])
+def test_a_type_that_does_not_occur_is_told(finished_run, tmp_path, types):
+    told = []
+    recipe = load_recipe(finished_run / "tiny.yaml", overrides=(f"corpus.types={types}",))
+    run_pipeline(recipe, tmp_path / "run", dry_run=True, tell=told.append)
+    message = "corpus.types: no entity has the type NOPE. The corpus has LOC, ORG, PER."
+    assert told == [Event("corpus", message)]
+
+
 @pytest.fixture(scope="module")
 def checkpoints(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")

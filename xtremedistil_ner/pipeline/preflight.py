@@ -48,6 +48,22 @@ def read_every_split(recipe: Recipe, corpus: LabelledCorpus) -> None:
             )
 
 
+def require_types(recipe: Recipe, corpus: LabelledCorpus, tell: Reporter) -> None:
+    """Name the types of the recipe that do not occur in the corpus.
+
+    Raises: CorpusError if that is so for all types of a mapping.
+    """
+    found = corpus.types_found() if recipe.corpus.types else frozenset()
+    lacking = [name for name in recipe.corpus.types if name not in found]
+    if not lacking:
+        return
+    there = ", ".join(sorted(found)) or "none"
+    message = f"corpus.types: no entity has the type {' or '.join(lacking)}. The corpus has {there}."
+    if corpus.types and len(lacking) == len(corpus.types):
+        raise CorpusError(f"{message} Write its types, without B- and I-.")
+    tell(Event("corpus", message))
+
+
 def require_transfer_text(recipe: Recipe, corpus: LabelledCorpus, tell: Reporter) -> None:
     """Look at the first sentence of each file of transfer text, and name languages that came with the text alone.
 

@@ -30,6 +30,7 @@ from xtremedistil_ner.pipeline.preflight import (
     require_splits,
     require_student,
     require_transfer_text,
+    require_types,
 )
 from xtremedistil_ner.processes.stop_signals import signals_held, stop_if_told
 from xtremedistil_ner.progress import Event, Reporter, silent
@@ -215,6 +216,7 @@ def _check_early(job: _Job, corpus: LabelledCorpus) -> None:
 def _check_at_once(job: _Job, corpus: LabelledCorpus) -> None:
     """What takes no time to find out, in a dry run too."""
     require_read_settings(job.recipe)
+    require_types(job.recipe, corpus, job.tell)
     require_transfer_text(job.recipe, corpus, job.tell)
 
 
