@@ -90,10 +90,15 @@ def write_brat(folder, **documents):
         {"text": TEXT, "entities": [{"start": 0, "end": 12, "type": "PER"}, {"start": 24, "end": 32, "type": "LOC"}]},
         {"text": TEXT, "spans": [], "entities": [{"start": 24, "end": 32, "type": "LOC"}, PER]},
         {"text": TEXT, "label": [], "labels": [PER, LOC]},
+        {
+            "text": TEXT,
+            "ner": [{"start": 0, "end": 12, "labels": ["PER"]}, {"start": 24, "end": 32, "labels": ["LOC"]}],
+            "annotation_id": 4,
+        },
     ],
     ids=[
         *("doccano", "doccano labels", "doccano relations", "prodigy", "json-min", "xner tag"),
-        *("tagged by xner", "empty label"),
+        *("tagged by xner", "empty label", "json-min of another tag"),
     ],
 )
 @pytest.mark.parametrize("name", ["train.jsonl", "train.json"])
@@ -120,6 +125,18 @@ def test_rejected_and_ignored_texts_are_passed_over_and_counted(tmp_path):
     answers = ({"text": TEXT, "spans": [], "answer": answer} for answer in ("reject", "ignore"))
     split = read(tmp_path, *answers, {"text": "Nobody", "answer": "accept"})
     assert (content(split), split.skipped_lines) == (["Nobody"], 2)
+
+
+def test_a_file_of_rejected_and_unfinished_texts_says_how_many_it_has(tmp_path):
+    rejected, blank = {"text": TEXT, "spans": [], "answer": "reject"}, {"text": " ", "label": []}
+    unfinished = {"data": {"text": TEXT}, "predictions": TASK["annotations"]}
+    cancelled = {"data": {"text": TEXT}, "annotations": TASK["annotations"][:1]}
+    with pytest.raises(CorpusError) as caught:
+        read(tmp_path, rejected, unfinished, blank, cancelled, name="train.json")
+    assert str(caught.value).endswith(
+        "train.json: no sentence in this file; texts passed over: 1 with an answer other than accept, "
+        "2 without a finished annotation, 1 without a word. Remove it or fill it."
+    )
 
 
 @pytest.mark.parametrize(
@@ -185,6 +202,21 @@ def test_an_entity_that_does_not_fit_its_text_is_named_with_its_line(tmp_path, s
     record = {"text": "a b", "label": spans}
     assert problem(tmp_path, record).startswith(f":2: {message}")
     assert problem(tmp_path, record, name="train.json").startswith(f", row 1: {message}")
+
+
+@pytest.mark.parametrize(
+    ("entities", "message"),
+    [
+        ({"entities": [{"label": "PER", "start_offset": 0, "end_offset": 12}], "label": [LOC]}, "'label, entities'"),
+        ({"label": [LOC], "spans": [{"start": 0, "end": 12, "label": "PER"}]}, "'spans, label'"),
+        ({"entities": [PER], "ner": [LOC]}, "'entities, ner'"),
+        ({"a": [{"start": 0, "end": 1, "labels": ["X"]}], "b": [{"start": 2, "end": 3, "labels": ["X"]}]}, "'a, b'"),
+        ({"ner": [PER], "annotation_id": 4}, "the unknown key 'ner'"),
+        ({"ents": [{"start": 0, "end": 12, "label": "PER"}], "label": [], "tokens": []}, "the unknown key 'ents'"),
+    ],
+)
+def test_entities_that_would_be_lost_are_refused_with_their_keys(tmp_path, entities, message):
+    assert problem(tmp_path, {"text": TEXT, **entities}).startswith(f":2: entities under {message}. ")
 
 
 @pytest.mark.parametrize(
@@ -288,6 +320,16 @@ def test_a_text_without_annotations_and_the_reverse_are_named(tmp_path):
     (tmp_path / "train" / "b.ann").unlink()
     with pytest.raises(CorpusError, match=r"b\.txt: no b\.ann beside it.*\n.*a\.ann: no a\.txt beside it"):
         read_split(tmp_path / "train", language="en")
+
+
+def test_hidden_files_belong_to_no_split(tmp_path):
+    write_brat(tmp_path / "en" / "dev", a=(TEXT, "T1\tPER 0 12\tAda Lovelace\n"))
+    before = folder_reader(tmp_path, name="c").file_hash("en", "dev")
+    for name in ("dev/._a.txt", "dev/._a.ann", "dev/.b.ann", ".dev.tsv"):
+        (tmp_path / "en" / name).write_bytes(b"\xff")
+    check = check_corpus(tmp_path)
+    assert (check.problems, check.unread, len(check.stats)) == ((), (), 1)
+    assert folder_reader(tmp_path, name="c").file_hash("en", "dev") == before
 
 
 def test_a_folder_of_brat_comes_through_a_url(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pytest
 from support.hub_mirror import write_table
@@ -132,6 +133,15 @@ def test_a_check_reads_the_text_of_languages_without_labels_and_a_folder_of_text
     assert len(check_corpus(folder).problems) == 1
 
 
+def test_a_check_names_the_languages_of_raw_text_and_files_that_are_none(folder):
+    no_text = ["CHANGELOG.txt.gz", "LICENSE-data.txt", "README.en.txt", "README.txt", "Readme.jsonl", "THIRD_PARTY.txt"]
+    for name in (*no_text, "ENG.txt", "en.txt", "qqLatn.txt"):
+        (folder / name).write_text("x\n", encoding="utf-8")
+    check = check_corpus(folder)
+    assert (check.problems, check.texts, list(check.unread)) == ((), ("ENG", "en", "qqLatn"), no_text)
+    assert "Languages of raw text: ENG, en, qqLatn." in format_check(check, "here").splitlines()
+
+
 def test_a_check_names_the_files_that_no_run_reads(folder):
     write(folder / "en" / "training.tsv", "Ann/B-PER")
     (folder / "en" / ".hidden").touch()
@@ -139,6 +149,17 @@ def test_a_check_names_the_files_that_no_run_reads(folder):
     check = check_corpus(folder)
     assert (check.problems, check.unread) == ((), ("en/training.tsv", "notes.md"))
     assert format_check(check, "here").splitlines()[1] == "Not read, because of their names: en/training.tsv, notes.md."
+
+
+def test_languages_that_differ_in_case_alone_are_refused_wherever_a_folder_is_read(folder):
+    write(folder / "EN" / "train.tsv", "Ann/B-PER")
+    for read in (check_corpus, corpus_stats, opened):
+        with pytest.raises(CorpusError, match="languages EN and en differ in case alone"):
+            read(folder)
+    shutil.rmtree(folder / "EN")
+    (folder / "EN.txt").write_text("x\n", encoding="utf-8")
+    with pytest.raises(CorpusError, match="languages EN and en differ in case alone"):
+        check_corpus(folder)
 
 
 def test_a_check_reads_every_format(tmp_path):

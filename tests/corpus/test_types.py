@@ -116,6 +116,9 @@ def test_a_recipe_has_types_as_a_list_or_as_a_mapping_and_keeps_them():
         ("{A: 1}", r"<recipe>:4: corpus\.types\.A: .*string, got 1"),
         ("{A: O}", r"corpus\.types: 'A': 'O' maps no type to a type\. Write null to leave a type out"),
         ("{A: ''}", r"corpus\.types\.A: give a value, or leave it out"),
+        ("{A: 'a b'}", r"<recipe>:4: corpus\.types: 'a b' is no type\. An entity type is a printable word"),
+        ("{'a b': A}", r"<recipe>:4: corpus\.types: 'a b' is no type\."),
+        ("[A, 'a b']", r"<recipe>:4: corpus\.types: 'a b' is no type\."),
         ("[1]", r"<recipe>:4: corpus\.types\.0: .*string, got 1"),
         ("PER", r"corpus\.types: Input should be a list such as \[a, b\], got 'PER'"),
     ],
@@ -149,7 +152,7 @@ def test_statistics_and_checks_take_a_mapping_and_count_what_it_did(tmp_path, xn
         assert out.splitlines()[-1] == line
 
 
-@pytest.mark.parametrize("text", ["MISC", "=LOC", "A=B,A=C", "A=O", "A B=C"])
+@pytest.mark.parametrize("text", ["MISC", "=LOC", "A=B,A=C", "A=O", "A B=C", "A=B=C"])
 def test_a_mapping_that_is_none_is_wrong_use(tmp_path, monkeypatch, capfd, text):
     monkeypatch.setattr(sys, "argv", ["xner", "corpus", "stats", str(tmp_path), "--types", text])
     with pytest.raises(SystemExit) as ending:

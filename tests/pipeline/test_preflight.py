@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from support.tiny_teacher import save_bert, save_xlm_roberta
 
-from xtremedistil_ner.errors import ModelError, RecipeError
+from xtremedistil_ner.errors import CorpusError, ModelError, RecipeError
 from xtremedistil_ner.pipeline.fitting import require_fitting_student
 from xtremedistil_ner.pipeline.preflight import require_read_settings
 from xtremedistil_ner.pipeline.run import run_pipeline
-from xtremedistil_ner.progress import silent
+from xtremedistil_ner.progress import Event, silent
 from xtremedistil_ner.recipe.reader import load_recipe
 
 CHECKPOINT = "teacher={checkpoint: some-org/some-encoder}"
@@ -92,6 +92,56 @@ def test_a_run_with_hours_ahead_refuses_them_and_a_finished_one_goes_on(finished
         run_pipeline(recipe, tmp_path / "run", dry_run=dry_run, tell=silent)
     done = load_recipe(finished_run / "tiny.yaml", overrides=("export.licence=mit",))
     assert run_pipeline(done, finished_run / "run", dry_run=True, tell=silent).steps[-1].state == "stale"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "settings", "message"),
+    [
+        ("en.jsonl", b'{"text": "a"}\n', ("transfer.text=body",), r"en\.jsonl:1: no column 'body' among text\. Name"),
+        ("no.txt.gz", b"plain", (), r"no\.txt\.gz: "),
+        ("qq.txt", b"\n\xff", (), r"qq\.txt:2:1: byte 0xff is not UTF-8"),
+        ("", b'{"text": "a", "language": "en"}\n', ("transfer.text=body",), r"text\.jsonl:1: no column 'body'"),
+    ],
+)
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_transfer_text_is_looked_at_before_anything_runs(
+    finished_run, tmp_path, name, content, settings, message, dry_run
+):
+    text = tmp_path / ("text" if name else "text.jsonl")
+    if name:
+        text.mkdir()
+    (text / name).write_bytes(content)
+    recipe = load_recipe(finished_run / "tiny.yaml", overrides=(f"transfer.path={text}", *settings))
+    with pytest.raises(CorpusError, match=message):
+        run_pipeline(recipe, tmp_path / "run", dry_run=dry_run, tell=silent)
+    assert not (tmp_path / "run" / "teacher").exists()
+
+
+def test_a_run_names_the_languages_that_came_with_the_text_alone(finished_run, tmp_path):
+    for name in ("en.txt", "qq.txt", "README.txt"):
+        (tmp_path / name).write_text("x\n", encoding="utf-8")
+    place, told = f"transfer.path={tmp_path}", []
+    for overrides in ((place,), (place, "transfer.languages=[qq]")):
+        recipe = load_recipe(finished_run / "tiny.yaml", overrides=overrides)
+        run_pipeline(recipe, tmp_path / "run", dry_run=True, tell=told.append)
+    message = "also takes text of qq, which the corpus lacks; transfer.languages chooses"
+    assert told == [Event("transfer", message)]
+
+
+@pytest.mark.parametrize("types", ["{NOPE: null}", "{per: LOC}", "{'B-PER': LOC, X: null}"])
+def test_a_mapping_of_types_that_do_not_occur_is_refused(finished_run, tmp_path, types):
+    recipe = load_recipe(finished_run / "tiny.yaml", overrides=(f"corpus.types={types}",))
+    with pytest.raises(CorpusError, match=r"corpus\.types: no entity has the type .*The corpus has LOC, ORG, PER\."):
+        run_pipeline(recipe, tmp_path / "run", dry_run=True, tell=silent)
+
+
+@pytest.mark.parametrize("types", ["{NOPE: null, ORG: LOC}", "[LOC, NOPE, ORG, PER]"])
+def test_a_type_that_does_not_occur_is_told(finished_run, tmp_path, types):
+    told = []
+    recipe = load_recipe(finished_run / "tiny.yaml", overrides=(f"corpus.types={types}",))
+    run_pipeline(recipe, tmp_path / "run", dry_run=True, tell=told.append)
+    message = "corpus.types: no entity has the type NOPE. The corpus has LOC, ORG, PER."
+    assert told == [Event("corpus", message)]
 
 
 @pytest.fixture(scope="module")

@@ -284,6 +284,7 @@ def test_there_are_recipes_to_load():
 
 
 names = st.text(min_size=1, max_size=12)
+types = st.text(st.characters(categories=["L", "M", "N", "P", "S"]), min_size=1, max_size=12)
 recipes = st.builds(
     lambda seed, languages, types, path, labels, rate: Recipe.model_validate(
         {
@@ -296,7 +297,7 @@ recipes = st.builds(
     ),
     st.integers(0, 2**32 - 1),
     st.lists(st.from_regex(LANGUAGE_PATTERN, fullmatch=True), max_size=3),
-    st.lists(st.one_of(names, st.sampled_from(["no", "on", "null", "1", "1e3", "~", "2024-01-01", "0x1"])), max_size=3),
+    st.lists(st.one_of(types, st.sampled_from(["no", "on", "null", "1", "1e3", "~", "2024-01-01", "0x1"])), max_size=3),
     names,
     st.dictionaries(names, names, max_size=2),
     st.floats(min_value=1e-300, max_value=1e300),

@@ -128,7 +128,7 @@ def _read_types(text: str) -> dict[str, str | None]:
     mapping: dict[str, str | None] = {}
     for part in filter(None, text.split(",")):
         old, equals, new = (piece.strip() for piece in part.partition("="))
-        if not (old and equals) or old in mapping or new == OUTSIDE or any(map(str.isspace, old + new)):
+        if not (old and equals) or old in mapping or new == OUTSIDE or "=" in new or any(map(str.isspace, old + new)):
             raise UsageError(f"--types {quoted(part)}: write OLD=NEW, or OLD= to leave a type out, each OLD once.")
         mapping[old] = new if new not in ("", "null") else None
     return mapping

@@ -205,7 +205,8 @@ def format_check(check: CorpusCheck, path: str) -> str:
         f"{path}: no problems. {len(check.stats)} labelled files of {count_languages(len(languages))}, raw text of "
         f"{count_languages(len(check.texts))}, {repaired} repaired tags, {skipped} skipped lines."
     )
-    return "\n".join((text, *_format_notes(check.stats), *format_unread(check)))
+    texts = [f"Languages of raw text: {', '.join(check.texts)}."] if check.texts else []
+    return "\n".join((text, *texts, *_format_notes(check.stats), *format_unread(check)))
 
 
 def format_unread(check: CorpusCheck) -> tuple[str, ...]:

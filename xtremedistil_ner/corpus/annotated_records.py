@@ -6,7 +6,11 @@
 | doccano | `text`, and `entities` with `start_offset`, `end_offset`, `label` |
 | `xner tag` | `text`, and `entities` with `start`, `end`, `type` |
 | Prodigy | `text`, `spans` with `start`, `end`, `label`, and `answer` |
-| Label Studio | `data`, and `annotations` with `result`; as JSON-MIN `text` and `label` with `start`, `end`, `labels` |
+| Label Studio | `data`, and `annotations` with `result` |
+| Label Studio, JSON-MIN | `text`, and entries with `start`, `end`, `labels` under the name of a control tag |
+
+An object with entities under several keys is refused, and so are entities under a key that no tool writes: whichever
+list were taken, the others would silently be lost.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ from xtremedistil_ner.corpus.split import SplitRows
 from xtremedistil_ner.errors import CorpusError, quoted
 
 _SPAN_KEYS = ("spans", "label", "labels", "entities")
+_OTHER_KEYS = ("tokens", "relations")
+"""Keys of Prodigy and doccano for lists that look like entities."""
 _TYPE_KEYS = ("labels", "label", "type")
 _MARKS = ("answer", "annotation_id")
 """Keys of Prodigy and of JSON-MIN that mark an annotated text which has no entity, and so none of the keys above."""
@@ -30,7 +36,9 @@ def is_annotated(record: Mapping[str, Any]) -> bool:
     """Whether an object comes from an annotation tool, and is not a list of words with their tags."""
     if isinstance(record.get("data"), dict):
         return True
-    return isinstance(record.get("text"), str) and any(key in record for key in (*_SPAN_KEYS, *_MARKS))
+    if not isinstance(record.get("text"), str):
+        return False
+    return any(key in record for key in (*_SPAN_KEYS, *_MARKS)) or bool(_span_keys(record))
 
 
 def read_annotated(record: Mapping[str, Any], number: int, rows: SplitRows) -> AnnotatedText | None:
@@ -43,22 +51,43 @@ def read_annotated(record: Mapping[str, Any], number: int, rows: SplitRows) -> A
         results = _results(record, rows)
         text = _text_of(data)
         spans = None if results is None else _task_spans(results, location, rows)
+        reason = "without a finished annotation"
     else:
         text = record["text"]
         spans = _record_spans(record, location) if record.get("answer", "accept") == "accept" else None
+        reason = "with an answer other than accept"
     if spans is None:
-        rows.skipped_lines += 1
+        rows.pass_over(reason)
         return None
     return AnnotatedText(number, text, tuple(spans))
 
 
 def _record_spans(record: Mapping[str, Any], location: str) -> list[TextSpan]:
-    given = [key for key in _SPAN_KEYS if record.get(key) is not None]
-    key = next((key for key in given if record[key] != []), given[0] if given else None)
-    entries = [] if key is None else record[key]
+    keys = _span_keys(record)
+    if len(keys) > 1:
+        raise CorpusError(f"entities under {quoted(', '.join(keys))}. Keep them under one key, and remove the others.")
+    if not keys:
+        return []
+    key, entries = keys[0], record[keys[0]]
     if not isinstance(entries, list):
         raise CorpusError(f"{key} is {quoted(entries)}, no list. Give one entry for each entity.")
+    if key not in _SPAN_KEYS and not all(isinstance(entry, dict) and "labels" in entry for entry in entries):
+        raise CorpusError(f"entities under the unknown key {quoted(key)}. Call it entities, or remove it.")
     return [span for entry in entries for span in _spans_of(entry, location)]
+
+
+def _span_keys(record: Mapping[str, Any]) -> list[str]:
+    """The keys under which an object has entities: known keys that are not empty, and others with a list of spans."""
+    known = [key for key in _SPAN_KEYS if record.get(key) not in (None, [])]
+    others = record.keys() - {*_SPAN_KEYS, *_OTHER_KEYS}
+    return known + sorted(key for key in others if isinstance(record[key], list) and any(map(_is_span, record[key])))
+
+
+def _is_span(entry: object) -> bool:
+    """Whether an entry has the form of a span: an object with start and end, or a list `[start, end, type]`."""
+    if isinstance(entry, dict):
+        return all(name in entry or f"{name}_offset" in entry for name in ("start", "end"))
+    return isinstance(entry, list) and [type(value) for value in entry] == [int, int, str]
 
 
 def _spans_of(entry: object, location: str) -> Iterator[TextSpan]:

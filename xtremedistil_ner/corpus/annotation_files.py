@@ -28,7 +28,7 @@ _ENTITY = re.compile(r"T\S*\t(\S+) (\d{1,15} \d{1,15}(?:;\d{1,15} \d{1,15})*)\t(
 
 def is_brat_folder(path: Path) -> bool:
     """Whether a path is a folder with annotations of brat."""
-    return path.is_dir() and next(path.glob(f"*{ANNOTATION}"), None) is not None
+    return path.is_dir() and next(path.glob(f"[!.]*{ANNOTATION}"), None) is not None
 
 
 def brat_hash(folder: Path) -> str:
@@ -69,7 +69,7 @@ def read_spacy(path: Path, *, language: str) -> LabelledSplit:
     for number, doc in enumerate(_spacy_docs(path)):
         rows.spans["other"] += sum(map(len, doc.spans.values()))
         if not doc.has_annotation("ENT_IOB"):
-            rows.skipped_lines += 1
+            rows.pass_over("without annotations of entities")
             continue
         try:
             spans = [make_span(e.start_char, e.end_char, e.label_, f"{path}{ROW}{number}") for e in doc.ents]
@@ -82,7 +82,8 @@ def read_spacy(path: Path, *, language: str) -> LabelledSplit:
 
 
 def _brat_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix in (ANNOTATION, TEXT) and path.is_file())
+    named = (path for path in folder.iterdir() if path.suffix in (ANNOTATION, TEXT) and path.name[0] != ".")
+    return sorted(path for path in named if path.is_file())
 
 
 def _brat_spans(text: Path, rows: SplitRows) -> Iterator[TextSpan]:

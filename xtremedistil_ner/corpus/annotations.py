@@ -84,7 +84,7 @@ def add_annotated(rows: SplitRows, texts: Sequence[AnnotatedText]) -> None:
 def _add_sentences(rows: SplitRows, text: AnnotatedText) -> None:
     words = split_words(text.text)
     if not words:
-        rows.skipped_lines += 1
+        rows.pass_over("without a word")
     tags = _tag_words(words, text, rows.spans)
     start = 0
     for end in _sentence_ends(text.text, words, tags):

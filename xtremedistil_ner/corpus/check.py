@@ -24,6 +24,7 @@ from xtremedistil_ner.corpus.reader import CorpusReader
 from xtremedistil_ner.corpus.split import SPLITS
 from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.labels import TypeMapping, spans_of
+from xtremedistil_ner.names import require_distinct
 from xtremedistil_ner.recipe.data_sections import ColumnsSection, CorpusSection
 
 
@@ -65,7 +66,8 @@ def check_corpus(
     """Read every file of a corpus folder, of a URL or of `demo`, raw text included, and collect what is wrong.
 
     `types` maps entity types.
-    Raises: CorpusError if `path` is not a folder; ResourceError if a URL cannot be reached.
+    Raises: CorpusError if `path` is not a folder or its languages have wrong names; ResourceError if a URL cannot be
+    reached.
     """
     unread: set[str] = set()
 
@@ -77,6 +79,7 @@ def check_corpus(
 
     folder = local_folder(str(path), is_read)
     labelled, texts = languages_of(folder), text_languages(folder)
+    require_distinct((*labelled, *texts), path)
     unread |= {name for name in _file_names(folder) if is_read(name) and not _is_readable(folder / name)}
     problems: list[str] = []
     stats: list[SplitStats] = []

@@ -8,7 +8,8 @@ are read as a whole; raw text is streamed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from xtremedistil_ner.corpus.annotation_files import ANNOTATION, TEXT, brat_hash, is_brat_folder, read_brat, read_spacy
@@ -22,26 +23,28 @@ from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.corpus.split import SPLITS, LabelledSplit
 from xtremedistil_ner.corpus.streams import COMPRESSIONS
 from xtremedistil_ner.errors import CorpusError
-from xtremedistil_ner.names import admit_language
+from xtremedistil_ner.names import admit_language, require_distinct
 
 _READERS = {".parquet": read_parquet, ".jsonl": read_jsonl, ".json": read_json, ".spacy": read_spacy}
 _SPLIT_ENDINGS = (*COLUMN_ENDINGS, ".txt", *_READERS)
 _SPLIT_OF = {"train": "train", "test": "test", "testb": "test"} | dict.fromkeys(
     ("dev", "validation", "valid", "val", "testa"), "dev"
 )
+_NO_LANGUAGE = re.compile("(?:[A-Z]{4,}|(?i:readme|licen[cs]e|changelog))(?![A-Za-z0-9])")
+"""Beginnings of file names such as README.txt and LICENSE-data.txt, which stand beside text and are none."""
 TEXT_ENDINGS = (*(f"{ending}{packed}" for ending in (".txt", ".jsonl") for packed in COMPRESSIONS), ".parquet")
 
 
 def languages_of(path: Path) -> tuple[str, ...]:
     """Languages of a corpus folder, sorted: its folders with at least one split.
 
-    Raises: CorpusError if `path` is not a folder.
+    Raises: CorpusError if `path` is not a folder, and for folders whose names are no codes or differ in case alone.
     """
     if not path.is_dir():
         raise CorpusError(f"{path}: no such folder. Give a folder with one folder per language.")
     folders = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     languages = [name for name in folders if any(_files_of(path, name, split) for split in SPLITS)]
-    return tuple(admit_language(name, path) for name in languages)
+    return _admit_languages(languages, path)
 
 
 def find_split(path: Path, language: str, split: str) -> Path | None:
@@ -54,6 +57,8 @@ def find_split(path: Path, language: str, split: str) -> Path | None:
 
 def split_of(file_name: str) -> str | None:
     """The split that a file name such as `validation.conll.gz`, `train` or `eng.testa` tells; None if it tells none."""
+    if file_name.startswith("."):
+        return None
     path = _uncompressed(Path(file_name))
     name = path.stem if path.suffix in _SPLIT_ENDINGS else path.name
     return _SPLIT_OF.get(name.rpartition(".")[2])
@@ -69,23 +74,26 @@ def find_text(path: Path, language: str) -> Path | None:
 
 
 def text_languages(path: Path) -> tuple[str, ...]:
-    """Languages in which a folder has raw text, sorted."""
+    """Languages in which a folder has raw text, sorted.
+
+    Raises: CorpusError for files whose names are no codes or differ in case alone.
+    """
     names = [entry.name for entry in path.iterdir() if entry.is_file() and is_text_file(entry.name)]
     codes = {name.removesuffix(end) for name in names for end in TEXT_ENDINGS if name.endswith(end)}
-    return tuple(admit_language(code, path) for code in sorted(codes))
+    return _admit_languages(sorted(codes), path)
 
 
 def is_split_file(name: str) -> bool:
     """Whether a corpus folder's file of this relative path is a labelled split."""
     language, _, file = name.partition("/")
     folder, _, rest = file.partition("/")
-    is_of_brat = "/" not in rest and rest.endswith((ANNOTATION, TEXT))
+    is_of_brat = "/" not in rest and rest[:1] != "." and rest.endswith((ANNOTATION, TEXT))
     return language[:1] not in ("", ".") and split_of(folder) is not None and (not rest or is_of_brat)
 
 
 def is_text_file(name: str) -> bool:
     """Whether a text folder's file of this relative path is the raw text of a language."""
-    return "/" not in name and not name.startswith(".") and name.endswith(TEXT_ENDINGS)
+    return "/" not in name and name.endswith(TEXT_ENDINGS) and name[0] != "." and not _NO_LANGUAGE.match(name)
 
 
 def read_split(path: Path, *, language: str, columns: ColumnNumbers = SHOWN_BY_FILE) -> LabelledSplit:
@@ -137,7 +145,7 @@ def folder_texts(path: Path, *, column: str) -> TextReader:
         file = find_text(path, language)
         return _text_hash(file, column) if file else None
 
-    return TextReader(lambda: text_languages(path), read, hash_text)
+    return TextReader(lambda: text_languages(path), read, hash_text, lambda language: next(read(language), None))
 
 
 def file_texts(path: Path, *, column: str, named: tuple[str, ...]) -> TextReader:
@@ -161,7 +169,16 @@ def file_texts(path: Path, *, column: str, named: tuple[str, ...]) -> TextReader
     def hash_text(language: str) -> str | None:
         return _text_hash(path, column) if language in languages else None
 
-    return TextReader(lambda: languages, read, hash_text)
+    def read_first(language: str) -> Sentence | None:
+        return next(read_text(path, language=language, column=column), None)  # of any language: its own may come late
+
+    return TextReader(lambda: languages, read, hash_text, read_first)
+
+
+def _admit_languages(codes: Iterable[str], path: Path) -> tuple[str, ...]:
+    languages = tuple(admit_language(code, path) for code in codes)
+    require_distinct(languages, path)
+    return languages
 
 
 def _labelled_hash(path: Path, columns: ColumnNumbers) -> str:

@@ -108,7 +108,7 @@ def hub_texts(section: HubTextSection, named: Sequence[str]) -> TextReader:
             files_of(language)
         return _digest(dataset.identity(configs[language], section.split), section.text)
 
-    return TextReader(lambda: tuple(configs), read, hash_text)
+    return TextReader(lambda: tuple(configs), read, hash_text, lambda _: None)
 
 
 def pin_revisions(recipe: Recipe) -> Recipe:

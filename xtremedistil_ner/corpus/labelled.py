@@ -19,7 +19,7 @@ from xtremedistil_ner.corpus.reader import CorpusReader
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.corpus.split import SPLITS, LabelledSplit
 from xtremedistil_ner.errors import CorpusError
-from xtremedistil_ner.labels import LabelScheme, TypeMapping, map_types, spans_of
+from xtremedistil_ner.labels import OUTSIDE, LabelScheme, TypeMapping, map_types, spans_of
 from xtremedistil_ner.recipe.data_sections import CorpusSection
 
 HELD_OUT_SPLITS = ("dev", "test")
@@ -82,6 +82,11 @@ class LabelledCorpus:
                 if split := self.reader.read(language, name):
                     counts.update(count_mapped(split, self.types))
         return counts
+
+    def types_found(self) -> frozenset[str]:
+        """Types that occur in any split of the languages, as written."""
+        pairs = ((language, split) for language in self.languages for split in SPLITS)
+        return frozenset(tag[2:] for pair in pairs for tag in _tags_of(self.reader, *pair) if tag != OUTSIDE)
 
     def training_text(self, language: str) -> tuple[Sentence, ...]:
         """All training sentences without their tags, including those beyond `train_sentences`."""

@@ -31,8 +31,13 @@ class CorpusReader:
 
 @dataclass(frozen=True, slots=True)
 class TextReader:
-    """Unlabelled text by language, streamed. For a language that it lacks, there is no text and `file_hash` is None."""
+    """Unlabelled text by language, streamed. For a language that it lacks, there is no text and `file_hash` is None.
+
+    `read_first` reads the first sentence of the file that has a language, and raises what `read` would raise there; it
+    fetches nothing.
+    """
 
     languages: Callable[[], tuple[str, ...]]
     read: Callable[[str], Iterator[Sentence]]
     file_hash: Callable[[str], str | None]
+    read_first: Callable[[str], Sentence | None]

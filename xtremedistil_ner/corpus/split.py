@@ -59,8 +59,8 @@ class SplitRows:
     """The part of a split that has been read so far, and its problems.
 
     `name` is the name of the split in messages, `short_name` in the ids of its sentences. `sentences` have their first
-    line or row, their words, and their tags as written. Equal words are stored once, and so are equal sequences of
-    tags, in `taggings`: a file of 10 MB then takes 30 MB instead of 100.
+    line or row, their words, and their tags as written; `passed_over` counts texts by why they give none. Equal words
+    are stored once, and so are equal sequences of tags, in `taggings`: a file of 10 MB then takes 30 MB instead of 100.
     """
 
     name: str
@@ -71,6 +71,7 @@ class SplitRows:
     problems: list[str] = field(default_factory=list)
     tag_lines: dict[str, int] = field(default_factory=dict)
     skipped_lines: int = 0
+    passed_over: Counter[str] = field(default_factory=Counter)
     note: str = ""
     spans: Counter[str] = field(default_factory=Counter)
 
@@ -82,6 +83,11 @@ class SplitRows:
     def report(self, number: int, message: str) -> None:
         """Note a problem of a line or row."""
         self.problems.append(f"{self.name}{self.unit}{number}: {message}")
+
+    def pass_over(self, reason: str) -> None:
+        """Skip a text; the reason follows a number of texts in the message."""
+        self.skipped_lines += 1
+        self.passed_over[reason] += 1
 
     def add(self, number: int, words: Iterable[str], tags: Iterable[str]) -> None:
         """Take a sentence whose words and tags were checked."""
@@ -120,7 +126,9 @@ class SplitRows:
                 self.report(number, f"word {position} is empty after {prefix}. Leave it and its tag out.")
         if not self.problems and not self.sentences:
             start = f"{self.name}:1:1" if self.unit == LINE else self.name
-            self.problems.append(f"{start}: no sentence in this file. Remove it or fill it.")
+            texts = ", ".join(f"{count:,} {reason}" for reason, count in self.passed_over.items())
+            passed = f"; texts passed over: {texts}" if texts else ""
+            self.problems.append(f"{start}: no sentence in this file{passed}. Remove it or fill it.")
         if self.problems:
             raise CorpusError("\n".join(self.problems[:MAX_PROBLEMS]))
         scheme = tag_format(sorted(self.taggings))  # far fewer than sentences

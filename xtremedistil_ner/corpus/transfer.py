@@ -77,6 +77,13 @@ def transfer_languages(corpus: LabelledCorpus, section: TransferSection) -> tupl
     return tuple(sorted(languages))
 
 
+def require_readable(corpus: LabelledCorpus, section: TransferSection, languages: Iterable[str]) -> None:
+    """Raises: CorpusError for a text file of some languages whose first sentence cannot be read."""
+    for _, text in _open_texts(corpus, section):
+        for language in languages:
+            text.read_first(language)
+
+
 def iter_transfer(
     corpus: LabelledCorpus,
     section: TransferSection,

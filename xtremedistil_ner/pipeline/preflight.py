@@ -1,7 +1,7 @@
 """Checks in a run's first minute of what would otherwise end it after hours, or never be noticed.
 
-Splits that are missing or broken; settings that nothing would read; a runtime or a student that does not fit its
-teacher.
+Splits and transfer text that are missing or broken; settings that nothing would read; a runtime or a student that does
+not fit its teacher.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from xtremedistil_ner.corpus.labelled import LabelledCorpus
+from xtremedistil_ner.corpus.transfer import require_readable, transfer_languages
 from xtremedistil_ner.distillation.strategies import STRATEGIES
 from xtremedistil_ner.errors import CorpusError, RecipeError, UsageError
 from xtremedistil_ner.labels import OUTSIDE
 from xtremedistil_ner.pieces.vocabulary import TRAINED
+from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.recipe.model_sections import OWN_KINDS
 from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.run_folder.files import RunFolder
@@ -50,6 +52,35 @@ def read_every_split(recipe: Recipe, corpus: LabelledCorpus) -> None:
                 f"{corpus.name}: no language has an entity in its dev split, and dev F1 selects. Label some, or change "
                 "corpus.types where it leaves them out."
             )
+
+
+def require_types(recipe: Recipe, corpus: LabelledCorpus, tell: Reporter) -> None:
+    """Name the types of the recipe that do not occur in the corpus.
+
+    Raises: CorpusError if that is so for all types of a mapping.
+    """
+    found = corpus.types_found() if recipe.corpus.types else frozenset()
+    lacking = [name for name in recipe.corpus.types if name not in found]
+    if not lacking:
+        return
+    there = ", ".join(sorted(found)) or "none"
+    message = f"corpus.types: no entity has the type {' or '.join(lacking)}. The corpus has {there}."
+    if corpus.types and len(lacking) == len(corpus.types):
+        raise CorpusError(f"{message} Write its types, without B- and I-.")
+    tell(Event("corpus", message))
+
+
+def require_transfer_text(recipe: Recipe, corpus: LabelledCorpus, tell: Reporter) -> None:
+    """Look at the first sentence of each file of transfer text, and name languages that came with the text alone.
+
+    Raises: CorpusError for a file that cannot be read, and text of none of the languages.
+    """
+    languages = transfer_languages(corpus, recipe.transfer)
+    require_readable(corpus, recipe.transfer, languages)
+    lacking = [language for language in languages if language not in corpus.languages]
+    if lacking and not recipe.transfer.languages:
+        named = ", ".join(lacking)
+        tell(Event("transfer", f"also takes text of {named}, which the corpus lacks; transfer.languages chooses"))
 
 
 def require_inputs_elsewhere(recipe: Recipe, run: RunFolder) -> None:

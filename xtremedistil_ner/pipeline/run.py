@@ -30,6 +30,8 @@ from xtremedistil_ner.pipeline.preflight import (
     require_runtime,
     require_splits,
     require_student,
+    require_transfer_text,
+    require_types,
 )
 from xtremedistil_ner.processes.stop_signals import signals_held, stop_if_told
 from xtremedistil_ner.progress import Event, Reporter, silent
@@ -139,7 +141,7 @@ def run_pipeline(
         steps = [_look_at(job, stage) for stage in STAGES]
         _require_own_files(job, steps)
         if any(step.has_hours_ahead for step in steps):
-            require_read_settings(recipe)
+            _check_at_once(job, corpus)
         steps = [_with_precision(job, step) for step in steps]
         return PipelineResult(tuple(steps), None)
 
@@ -213,7 +215,7 @@ def _check_early(job: _Job, corpus: LabelledCorpus) -> None:
     _require_own_files(job, steps)
     if not any(step.has_hours_ahead for step in steps):
         return
-    require_read_settings(job.recipe)
+    _check_at_once(job, corpus)
     for step in steps:
         _with_precision(job, step)
     read_every_split(job.recipe, corpus)
@@ -225,6 +227,13 @@ def _check_early(job: _Job, corpus: LabelledCorpus) -> None:
     if train.is_due and finetune.state is not State.NOT_ASKED:
         run = {State.REUSED: job.run, State.TAKEN: job.take_from}.get(finetune.state)
         require_student(job.recipe, run.teacher if run else None)
+
+
+def _check_at_once(job: _Job, corpus: LabelledCorpus) -> None:
+    """What takes no time to find out, in a dry run too."""
+    require_read_settings(job.recipe)
+    require_types(job.recipe, corpus, job.tell)
+    require_transfer_text(job.recipe, corpus, job.tell)
 
 
 def _bring_up_to_date(job: _Job, stage: Stage, group: Processes) -> Step:

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from xtremedistil_ner.names import LANGUAGE_RULE, is_language
+from xtremedistil_ner.errors import quoted
+from xtremedistil_ner.names import LANGUAGE_RULE, TYPE_RULE, is_language, is_type
 
 
 def _admit_language(code: str) -> str:
@@ -20,16 +21,24 @@ Languages = Annotated[tuple[Annotated[str, AfterValidator(_admit_language)], ...
 Names = Annotated[tuple[str, ...], Field(strict=False)]
 
 
-def _require_types(types: dict[str, str | None]) -> dict[str, str | None]:
+def _require_types(types: tuple[str, ...]) -> tuple[str, ...]:
+    for name in types:
+        if not is_type(name):
+            raise ValueError(f"{quoted(name)} is no type. {TYPE_RULE}")
+    return types
+
+
+def _require_mapping(types: dict[str, str | None]) -> dict[str, str | None]:
+    _require_types((*types, *filter(None, types.values())))
     for old, new in types.items():
-        if not old or new in ("", "O"):
+        if new == "O":
             raise ValueError(f"{old!r}: {new!r} maps no type to a type. Write null to leave a type out")
     return types
 
 
 Types = Annotated[
-    Annotated[Names, Tag("union-list")]
-    | Annotated[dict[str, str | None], AfterValidator(_require_types), Tag("union-mapping")],
+    Annotated[Names, AfterValidator(_require_types), Tag("union-list")]
+    | Annotated[dict[str, str | None], AfterValidator(_require_mapping), Tag("union-mapping")],
     Discriminator(lambda value: "union-mapping" if isinstance(value, dict) else "union-list"),
 ]
 
