@@ -671,6 +671,16 @@ def test_a_foreign_file_in_an_artefact_that_is_due_is_named_and_stays(xner, copi
         assert "no run wrote it" in message
 
 
+@pytest.mark.parametrize("options", [(), ("--dry-run",), ("--set", "train.learning_rate=0.01")])
+@pytest.mark.parametrize("name", ["train/mine.txt", "finetune/classifier/mine.txt", "pseudolabel/mine.txt"])
+def test_a_foreign_file_in_a_stages_state_is_named_and_stays_reused_or_not(xner, copied_run, name, options):
+    foreign = copied_run / "work" / name
+    foreign.parent.mkdir(parents=True)
+    foreign.touch()
+    expect(xner("distil", copied_run, *options), 5, f"{foreign}: no run wrote it", "Move it away")
+    assert foreign.exists()
+
+
 @pytest.mark.parametrize("name", ["student", "report.json"])
 def test_a_link_to_what_is_not_there_is_named_before_a_run(xner, copied_run, name):
     (copied_run / name).rename(copied_run / "away")
@@ -695,7 +705,8 @@ def test_a_value_that_a_report_leaves_out_is_no_defect(xner, damaged_report, fin
 
 LEFTOVERS = (
     *(f".{name}.{what}/x" for name in ("teacher", "student", "export") for what in ("writing", "removing", "replaced")),
-    *("work/.train.removing/x", "work/train/checkpoints/.checkpoint-000-000000001.writing/x", "work/finetune/x"),
+    *("work/.train.removing/x", "work/train/checkpoints/.checkpoint-000-000000001.writing/x"),
+    *("work/train/precision.json", "work/finetune/classifier/checkpoint-000-000000001/state.json"),
     *("report.json.tmp", "timings.json.tmp", "scores/student.npz.tmp", "bench/tag.json.tmp"),
     *("soft_labels/.en-00000.writing/x", "soft_labels/manifest.json.tmp"),
 )

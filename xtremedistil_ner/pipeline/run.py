@@ -44,7 +44,14 @@ from xtremedistil_ner.run_folder.files import (
     write_json,
     write_text,
 )
-from xtremedistil_ner.run_folder.lock import clear_leftovers, require_own_files, require_places, run_lock
+from xtremedistil_ner.run_folder.lock import (
+    clear_leftovers,
+    remove_work,
+    require_own_files,
+    require_own_work,
+    require_places,
+    run_lock,
+)
 from xtremedistil_ner.run_folder.stage_table import STAGE_TABLE, STAGES, Stage, artefact_of, current_fingerprint
 
 if TYPE_CHECKING:
@@ -187,6 +194,7 @@ def _has_hours_ahead(steps: Sequence[Step]) -> bool:
 
 def _require_own_files(job: _Job, steps: Sequence[Step]) -> None:
     for step in steps:
+        require_own_work(job.run.work(step.name))
         if step.state in (*_DUE, "taken") and step.name != "evaluate":
             require_own_files(job.run, artefact_of(job.run, step.name))
 
@@ -227,7 +235,7 @@ def _bring_up_to_date(job: _Job, stage: Stage, group: Processes) -> Step:
     if step.state in ("reused", "taken"):
         tell(Event(stage, step.reason))
         if group.is_main:
-            remove(job.run.work(stage))  # of a process that was killed when it had published
+            remove_work(job.run.work(stage))  # of a process that was killed when it had published
     group.barrier()
     return step
 

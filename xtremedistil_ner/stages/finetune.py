@@ -40,7 +40,8 @@ from xtremedistil_ner.processes.world import Processes, current_processes
 from xtremedistil_ner.progress import Event, Reporter, silent
 from xtremedistil_ner.recipe.model_sections import ShapeSection
 from xtremedistil_ner.recipe.schema import Recipe
-from xtremedistil_ner.run_folder.files import RunFolder, publish, published_fingerprint, remove, write_json
+from xtremedistil_ner.run_folder.files import RunFolder, publish, published_fingerprint, write_json
+from xtremedistil_ner.run_folder.lock import remove_work
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.encoded_files import encode_to_folder, open_encoded
 from xtremedistil_ner.training.loop import train_phases
@@ -86,7 +87,7 @@ def finetune_teacher(recipe: Recipe, run: RunFolder, fingerprint: str, tell: Rep
         with publish(run.teacher, details) as folder:
             save_votes(folder, [Vote(teacher, recipe.teacher.weight), *voters])
             write_json(folder / "training.json", {"looks": history})
-        remove(work)
+        remove_work(work)
     processes.barrier()
 
 

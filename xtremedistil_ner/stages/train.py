@@ -28,7 +28,8 @@ from xtremedistil_ner.processes.precision import Computed, begin_stage, dtype_of
 from xtremedistil_ner.processes.world import Processes, current_processes
 from xtremedistil_ner.progress import Event, Reporter, silent
 from xtremedistil_ner.recipe.schema import Recipe
-from xtremedistil_ner.run_folder.files import RunFolder, publish, published_fingerprint, remove, verify, write_json
+from xtremedistil_ner.run_folder.files import RunFolder, publish, published_fingerprint, verify, write_json
+from xtremedistil_ner.run_folder.lock import remove_work
 from xtremedistil_ner.run_folder.soft_labels import SoftLabelStore, open_store
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.encoded_files import encode_to_folder, open_encoded
@@ -100,7 +101,7 @@ def _train_each_language(job: _Job) -> None:
         with publish(job.target, _manifest_details(job)) as folder:
             for language in languages:
                 shutil.copytree(finished / language, folder / language)
-        remove(job.work)
+        remove_work(job.work)
     job.processes.barrier()
 
 
@@ -153,7 +154,7 @@ def _train(job: _Job) -> None:
                 max_pieces=recipe.student.max_pieces,
             )
             write_json(folder / "training.json", {"strategy": recipe.train.strategy, "looks": history})
-        remove(job.work)
+        remove_work(job.work)
     processes.barrier()
 
 
