@@ -58,7 +58,8 @@ def read_documents(
     Without a `form` the file name decides. `columns` says where words and tags stand if the files do not show it.
     `on_bad_line` hears of each line that is passed over, and of columns of each sentence.
 
-    Raises: CorpusError for a missing or damaged file and, without `on_bad_line`, for the first bad line.
+    Raises: CorpusError for a missing or damaged file, for columns without a readable sentence and, without
+    `on_bad_line`, for the first bad line; UsageError as `format_of`.
     """
     readers: dict[InputFormat, Callable[[Iterable[bytes], Path, OnBadLine], Iterator[Document]]] = {
         "text": _read_text,
@@ -131,8 +132,16 @@ def _read_conll(
 ) -> Iterator[Document]:
     """Sentences of words in columns; a sentence with a bad line is passed over whole."""
     is_terminal = path == STANDARD_INPUT and sys.stdin.isatty()
-    for sentence in ColumnReader(lines, path, columns, labelled=False, is_terminal=is_terminal):
+    reader = ColumnReader(lines, path, columns, labelled=False, is_terminal=is_terminal)
+    first_problem, is_readable = "", False
+    for sentence in reader:
         if sentence.problems:
+            first_problem = first_problem or sentence.problems[0]
+            if reader.layout.problem:  # of the whole file, so there is nothing to pass over
+                raise CorpusError(first_problem)
             on_bad_line(CorpusError(sentence.problems[0]))
         else:
+            is_readable = True
             yield Document(f"{path}:{sentence.line}", words=tuple(sentence.words), size=sentence.size)
+    if first_problem and not is_readable:
+        raise CorpusError(f"{first_problem} No sentence of this file can be read.")
