@@ -298,6 +298,15 @@ def test_a_file_without_a_readable_sentence_is_no_bad_sentence(export, tmp_path,
     assert reason in found.stderr.decode()
 
 
+@pytest.mark.parametrize("name", ["a.json", "a.parquet", "a.json.gz"])
+def test_a_table_is_not_read_as_text(export, tmp_path, name):
+    path = write(tmp_path / name, '{"text": "Abc"}\n')
+    refused = call(export, path)
+    assert (refused.returncode, refused.stdout) == (2, b"")
+    assert "is not read here. Give plain text, one JSON object a line (.jsonl" in refused.stderr.decode()
+    assert format_of(tmp_path / "json") == format_of(tmp_path / "a.txt") == "text"
+
+
 def test_the_columns_that_are_named_are_read(export, tmp_path):
     path = write(tmp_path / "a.conll", "x Abc B-PER\ny de O\n")
     found = call(export, path, "--columns", "word=2,tag=3", "--format", "jsonl")

@@ -17,16 +17,18 @@ from xtremedistil_ner.corpus.columns import COLUMN_ENDINGS, ColumnReader
 from xtremedistil_ner.corpus.json_lines import parse_record
 from xtremedistil_ner.corpus.layout import SHOWN_BY_FILE, ColumnNumbers
 from xtremedistil_ner.corpus.streams import COMPRESSIONS, LONGEST_LINE_BYTES, decode_line, open_raw, read_lines
-from xtremedistil_ner.errors import CorpusError
+from xtremedistil_ner.errors import CorpusError, UsageError
 
 InputFormat = Literal["text", "jsonl", "conll"]
 OnBadLine = Callable[[CorpusError], None]
 STANDARD_INPUT = Path("<stdin>")
+_JSON_ENDINGS = (".jsonl", ".ndjson")
 _FORMAT_OF: dict[str, InputFormat] = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
+    **dict.fromkeys(_JSON_ENDINGS, "jsonl"),
     **dict.fromkeys(COLUMN_ENDINGS, "conll"),
 }
+_TABLE_ENDINGS = (".json", ".parquet", ".spacy", ".arrow", ".csv", ".xlsx")
+"""Of files whose lines are no texts."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -72,9 +74,17 @@ def read_documents(
 
 
 def format_of(path: Path) -> InputFormat:
-    """The format that a file's name tells, compressed or not; text if it tells none."""
-    suffixes = [suffix for suffix in path.suffixes if suffix not in COMPRESSIONS]
-    return _FORMAT_OF.get(suffixes[-1], "text") if suffixes else "text"
+    """The format that a file's name tells, compressed or not; text if it tells none.
+
+    Raises: UsageError for the name of a table that is not read here.
+    """
+    suffix = next((suffix for suffix in reversed(path.suffixes) if suffix not in COMPRESSIONS), "")
+    if suffix.lower() in _TABLE_ENDINGS:
+        raise UsageError(
+            f"{path}: {suffix} is not read here. Give plain text, one JSON object a line ({', '.join(_JSON_ENDINGS)}) "
+            f"or columns ({', '.join(COLUMN_ENDINGS)}), or name with --input what the file has."
+        )
+    return _FORMAT_OF.get(suffix, "text")
 
 
 def _stop(error: CorpusError) -> NoReturn:
