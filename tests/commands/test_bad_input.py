@@ -644,6 +644,16 @@ def test_a_run_folder_stands_for_its_export(xner, copied_run):
         expect(xner(command, copied_run), 4, message, f"xner export {copied_run}")
 
 
+def test_formats_without_int8_drop_what_the_run_forces_of_it(xner, copied_run):
+    recipe = copied_run / "recipe.yaml"
+    text = recipe.read_text(encoding="utf-8")
+    assert "force_int8: false" in text
+    recipe.write_text(text.replace("force_int8: false", "force_int8: true"), encoding="utf-8")
+    assert xner("export", copied_run, "--format", "hf,onnx", "--dry-run")[0] == 0
+    expect(xner("export", copied_run, "--format", "hf,onyx"), 2, "--format: export.formats.1: ", "'onyx'")
+    expect(xner("export", copied_run, "--format", "hf", "--force"), 2, "--format: export: force_int8 is about")
+
+
 @pytest.mark.parametrize("name", ["teacher", "student", "export", "work/finetune", "soft_labels", "bench"])
 def test_files_that_no_run_wrote_are_never_removed(xner, place, name):
     foreign = place / "run" / name / "thesis.txt"
