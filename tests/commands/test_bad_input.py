@@ -621,6 +621,27 @@ def test_a_students_manifest_in_another_form_is_named_and_nothing_more_is_to_be_
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "files": files}), encoding="utf-8")
     result = xner("evaluate", copied_run / "student", "--corpus", place / "corpus")
     expect(result, 4, f"{path}: files", "Remove it and run the same command again.")
+    expect(xner("distil", copied_run), 4, f"{path}: files")
+
+
+@pytest.mark.parametrize("change", [{"schema": 1}, {"kind": "model"}])
+def test_an_export_that_this_version_does_not_read_is_made_anew(xner, copied_run, change):
+    path = copied_run / "export" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **change}), encoding="utf-8")
+    (copied_run.parent / "a.txt").write_text("Ada Byron lives in Paris .\n", encoding="utf-8")
+    expect(xner("tag", copied_run, copied_run.parent / "a.txt"), 4, path)
+    code, out, _ = xner("export", copied_run, "--json")
+    assert (code, json.loads(out)["steps"][-1]["state"]) == (0, "done")
+    assert xner("tag", copied_run, copied_run.parent / "a.txt")[0] == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--set", "train.learning_rate=0.01")])
+def test_a_store_without_shards_is_named(xner, copied_run, options):
+    path = copied_run / "soft_labels" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "shards": []}), encoding="utf-8")
+    expect(xner("distil", copied_run, *options), 4, f"{path}: shards is empty", "Remove it and run again.")
+    path.unlink()
+    assert xner("pseudolabel", copied_run)[0] == 0
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b'{"train": 3}', b'{"train": {"seconds": "long", "processes": 1}}'])
@@ -638,6 +659,9 @@ def test_a_run_folder_stands_for_its_export(xner, copied_run):
     assert of_export[0] == 0
     assert xner("tag", copied_run, copied_run.parent / "a.txt") == of_export
     assert xner("tag", copied_run, copied_run.parent / "a.txt", "--workers", 2)[:2] == of_export[:2]
+    recipe = (copied_run / "recipe.yaml").rename(copied_run / "away.yaml")
+    assert xner("tag", copied_run, copied_run.parent / "a.txt") == of_export
+    recipe.rename(copied_run / "recipe.yaml")
     shutil.rmtree(copied_run / "export")
     for command in ("tag", "serve", "bench"):
         message = f"{copied_run}: a run folder without an export"

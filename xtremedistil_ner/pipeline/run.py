@@ -167,7 +167,7 @@ def _look_at(job: _Job, stage: Stage) -> Step:
         return Step(stage, "not asked", "missing" if current is None else "stale")
     if current is None:
         return Step(stage, "missing", f"{artefact_of(job.run, stage)} is not there or not whole")
-    return Step(stage, "stale", "its recipe fields, data or an earlier stage changed")
+    return Step(stage, "stale", "its recipe fields, data, form or an earlier stage changed")
 
 
 def _with_precision(job: _Job, step: Step) -> Step:
