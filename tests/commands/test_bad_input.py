@@ -377,7 +377,9 @@ def poison(folder, value):
 @pytest.mark.parametrize("model", ["teacher", "student"])
 def test_a_model_whose_weights_are_not_finite_is_not_scored(xner, place, run_copy, model, value):
     name = poison(run_copy / model, value)
-    expect(xner("evaluate", run_copy / model, "--corpus", place / "corpus"), 4, run_copy / model, name, "not finite")
+    result = xner("evaluate", run_copy / model, "--corpus", place / "corpus")
+    expect(result, 4, run_copy / model, name, "weights that are not finite")
+    assert "does not fit" not in result[2]
 
 
 def test_a_checkpoint_whose_weights_are_not_finite_is_not_taken(xner, place, checkpoint):
@@ -621,6 +623,27 @@ def test_a_students_manifest_in_another_form_is_named_and_nothing_more_is_to_be_
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "files": files}), encoding="utf-8")
     result = xner("evaluate", copied_run / "student", "--corpus", place / "corpus")
     expect(result, 4, f"{path}: files", "Remove it and run the same command again.")
+    expect(xner("distil", copied_run), 4, f"{path}: files")
+
+
+@pytest.mark.parametrize("change", [{"schema": 1}, {"kind": "model"}])
+def test_an_export_that_this_version_does_not_read_is_made_anew(xner, copied_run, change):
+    path = copied_run / "export" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **change}), encoding="utf-8")
+    (copied_run.parent / "a.txt").write_text("Ada Byron lives in Paris .\n", encoding="utf-8")
+    expect(xner("tag", copied_run, copied_run.parent / "a.txt"), 4, path)
+    code, out, _ = xner("export", copied_run, "--json")
+    assert (code, json.loads(out)["steps"][-1]["state"]) == (0, "done")
+    assert xner("tag", copied_run, copied_run.parent / "a.txt")[0] == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--set", "train.learning_rate=0.01")])
+def test_a_store_without_shards_is_named(xner, copied_run, options):
+    path = copied_run / "soft_labels" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "shards": []}), encoding="utf-8")
+    expect(xner("distil", copied_run, *options), 4, f"{path}: shards is empty", "Remove it and run again.")
+    path.unlink()
+    assert xner("pseudolabel", copied_run)[0] == 0
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b'{"train": 3}', b'{"train": {"seconds": "long", "processes": 1}}'])
@@ -638,10 +661,23 @@ def test_a_run_folder_stands_for_its_export(xner, copied_run):
     assert of_export[0] == 0
     assert xner("tag", copied_run, copied_run.parent / "a.txt") == of_export
     assert xner("tag", copied_run, copied_run.parent / "a.txt", "--workers", 2)[:2] == of_export[:2]
+    recipe = (copied_run / "recipe.yaml").rename(copied_run / "away.yaml")
+    assert xner("tag", copied_run, copied_run.parent / "a.txt") == of_export
+    recipe.rename(copied_run / "recipe.yaml")
     shutil.rmtree(copied_run / "export")
     for command in ("tag", "serve", "bench"):
         message = f"{copied_run}: a run folder without an export"
         expect(xner(command, copied_run), 4, message, f"xner export {copied_run}")
+
+
+def test_formats_without_int8_drop_what_the_run_forces_of_it(xner, copied_run):
+    recipe = copied_run / "recipe.yaml"
+    text = recipe.read_text(encoding="utf-8")
+    assert "force_int8: false" in text
+    recipe.write_text(text.replace("force_int8: false", "force_int8: true"), encoding="utf-8")
+    assert xner("export", copied_run, "--format", "hf,onnx", "--dry-run")[0] == 0
+    expect(xner("export", copied_run, "--format", "hf,onyx"), 2, "--format: export.formats.1: ", "'onyx'")
+    expect(xner("export", copied_run, "--format", "hf", "--force"), 2, "--format: export: force_int8 is about")
 
 
 @pytest.mark.parametrize("name", ["teacher", "student", "export", "work/finetune", "soft_labels", "bench"])
@@ -671,6 +707,16 @@ def test_a_foreign_file_in_an_artefact_that_is_due_is_named_and_stays(xner, copi
         assert "no run wrote it" in message
 
 
+@pytest.mark.parametrize("options", [(), ("--dry-run",), ("--set", "train.learning_rate=0.01")])
+@pytest.mark.parametrize("name", ["train/mine.txt", "finetune/classifier/mine.txt", "pseudolabel/mine.txt"])
+def test_a_foreign_file_in_a_stages_state_is_named_and_stays_reused_or_not(xner, copied_run, name, options):
+    foreign = copied_run / "work" / name
+    foreign.parent.mkdir(parents=True)
+    foreign.touch()
+    expect(xner("distil", copied_run, *options), 5, f"{foreign}: no run wrote it", "Move it away")
+    assert foreign.exists()
+
+
 @pytest.mark.parametrize("name", ["student", "report.json"])
 def test_a_link_to_what_is_not_there_is_named_before_a_run(xner, copied_run, name):
     (copied_run / name).rename(copied_run / "away")
@@ -695,7 +741,8 @@ def test_a_value_that_a_report_leaves_out_is_no_defect(xner, damaged_report, fin
 
 LEFTOVERS = (
     *(f".{name}.{what}/x" for name in ("teacher", "student", "export") for what in ("writing", "removing", "replaced")),
-    *("work/.train.removing/x", "work/train/checkpoints/.checkpoint-000-000000001.writing/x", "work/finetune/x"),
+    *("work/.train.removing/x", "work/train/checkpoints/.checkpoint-000-000000001.writing/x"),
+    *("work/train/precision.json", "work/finetune/classifier/checkpoint-000-000000001/state.json"),
     *("report.json.tmp", "timings.json.tmp", "scores/student.npz.tmp", "bench/tag.json.tmp"),
     *("soft_labels/.en-00000.writing/x", "soft_labels/manifest.json.tmp"),
 )

@@ -188,6 +188,7 @@ def test_lines_with_another_number_of_columns_are_named_all_at_once(tmp_path):
         ("1\tO\n2\tO\n3\tB-X\n", "column 2 has tags, and no column has words"),
         ("B-X\tAda\nO\tran\n", "column 1 has tags, and no column has words"),
         (CONLLU.replace("NER=", "Typo="), "no word has NER= or NE= in its last column"),
+        (CONLLU.replace("B-LOC", "PER"), "'PER' is no tag"),
         ("a\tO\n#\tPER\n", "'PER' is no tag"),
         ("a O\nb O\nc\td\tO\n", "3 columns, where the file has 2"),
     ],

@@ -233,6 +233,18 @@ def test_a_language_without_an_entity_counts_in_no_mean_and_every_form_of_the_re
     assert [line.split()[2:] for line in format_models(report).splitlines() if line.startswith("is")] == [["–"] * 3]
 
 
+def test_without_any_entity_there_is_no_mean():
+    none = entry(50, en=[(0, 3, 0), (0, 0, 0)])
+    report = build(none, none)
+    assert (none["macro_f1"], none["std_f1"], report["retention"]["macro"]) == (None, None, None)
+    json.dumps(report, allow_nan=False)
+    assert [line.split()[1:] for line in format_models(report).splitlines() if line.startswith("macro")] == [["–"] * 3]
+    for text in (format_report(report), format_page(report), format_tables(model_tables(none))):
+        assert "–" in text
+        assert "0.00" not in text
+        assert "Weak student" not in text
+
+
 def test_selection_and_intervals_leave_such_a_language_out_too():
     """Resamples of a language without entities are 0/0 for both models."""
     right, none = np.array([[[1, 1, 1]]]), np.array([[[0, 2, 0]]])

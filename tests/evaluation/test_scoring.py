@@ -119,7 +119,7 @@ def test_nothing_to_score_gives_zeros() -> None:
             scores = score_language(span_counts(sentences, sentences, scheme), scheme, bootstrap=20, seed=0)
             assert dataclasses.astuple(scores)[:6] == (0.0, 0.0, 0.0, 0, 0.0, 0.0)
             assert list(scores.types) == list(scheme.types)
-    assert macro({}) == (0.0, 0.0)
+        assert macro({"en": scores}) == macro({}) == (None, None)
     assert micro_f1(np.zeros((0, 3), dtype=np.int64)) == 0.0
 
 

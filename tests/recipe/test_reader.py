@@ -132,6 +132,13 @@ def test_an_override_is_read_as_strictly_as_a_file(value):
     assert len("\n".join(problems)) < 2000
 
 
+def test_an_empty_recipe_and_a_number_that_is_too_long_are_named_as_such():
+    assert problems_of("# later\n") == ["r.yaml: a recipe is a mapping of sections, and this one is empty."]
+    problem = "has 5,000 digits. Write a shorter number."
+    assert problems_of(MINIMAL + "seed: " + "9" * 5000)[0].endswith(problem)
+    assert problems_of(MINIMAL, "seed=" + "9" * 5000)[0].endswith(problem)
+
+
 def test_an_anchor_is_refused_where_it_stands():
     assert problems_of(MINIMAL + "corpus: &a {path: b}\n") == [
         "r.yaml:3:9: anchor 'a'. A recipe has no anchors and aliases: write it out."

@@ -184,12 +184,20 @@ def test_a_request_is_read_as_pythons_json_reads_it_or_refused(body):
         assert found.texts == json.loads(body)["texts"]
 
 
-def test_a_body_of_another_kind_is_refused(start):
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/json", "Content-Encoding": "gzip"}, 415),
+        ({"Content-Type": "application/json", "Content-Encoding": "Identity"}, 200),
+    ],
+)
+def test_a_body_of_another_kind_is_refused(start, headers, status):
     async def post():
         async with start() as client:
-            return await client.post("/v1/tag", content=b"{}", headers={"Content-Type": "text/plain"})
+            return await client.post("/v1/tag", content=b'{"texts": []}', headers=headers)
 
-    assert asyncio.run(post()).status_code == 415
+    assert asyncio.run(post()).status_code == status
 
 
 def test_a_body_without_a_length_is_cut_off_at_the_limit(start):

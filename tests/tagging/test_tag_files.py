@@ -284,6 +284,29 @@ def test_of_columns_sentences_are_counted_and_a_line_of_white_space_ends_one(exp
     assert went_on.stderr.decode().startswith(f"1 bad sentence passed over; the first: {path}:5:1: 1 column, where")
 
 
+@pytest.mark.parametrize(
+    ("lines", "options", "reason"),
+    [
+        ("Abc\tO\n\nde\tO\n", ("--columns", "word=3"), "names column 3"),
+        ("O\tAbc\nB-PER\tde\nO\tab\n", (), "column 1 has tags, and no column has words"),
+        ("Abc\tO\nde\n\nde\nAbc\tO\nab\tO\n", (), "a.conll:2:1: 1 column, where"),
+    ],
+)
+def test_a_file_without_a_readable_sentence_is_no_bad_sentence(export, tmp_path, lines, options, reason):
+    found = call(export, write(tmp_path / "a.conll", lines), *options, "--skip-bad", "--format", "jsonl")
+    assert (found.returncode, found.stdout) == (3, b"")
+    assert reason in found.stderr.decode()
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.parquet", "a.json.gz"])
+def test_a_table_is_not_read_as_text(export, tmp_path, name):
+    path = write(tmp_path / name, '{"text": "Abc"}\n')
+    refused = call(export, path)
+    assert (refused.returncode, refused.stdout) == (2, b"")
+    assert "is not read here. Give plain text, one JSON object a line (.jsonl" in refused.stderr.decode()
+    assert format_of(tmp_path / "json") == format_of(tmp_path / "a.txt") == "text"
+
+
 def test_the_columns_that_are_named_are_read(export, tmp_path):
     path = write(tmp_path / "a.conll", "x Abc B-PER\ny de O\n")
     found = call(export, path, "--columns", "word=2,tag=3", "--format", "jsonl")

@@ -63,6 +63,13 @@ def test_a_new_checkpoint_removes_the_older_ones_and_what_a_kill_left(tmp_path):
     assert list((tmp_path / "job").iterdir()) == [newest]
 
 
+def test_what_is_no_checkpoint_stays_where_checkpoints_go(tmp_path):
+    save(tmp_path, 1)
+    (tmp_path / "mine.txt").touch()
+    newest = save(tmp_path, 2)
+    assert set(tmp_path.iterdir()) == {newest, tmp_path / "mine.txt"}
+
+
 def test_later_phases_are_newer_than_later_updates(tmp_path):
     first, _ = save_two(tmp_path / "job")
     shutil.copytree(first, tmp_path / "aside")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +24,7 @@ from xtremedistil_ner.commands.options import (
     RecipeName,
     TakeFromOption,
 )
-from xtremedistil_ner.errors import UsageError, quoted
+from xtremedistil_ner.errors import RecipeError, UsageError, quoted
 from xtremedistil_ner.names import LANGUAGE_RULE, is_language
 from xtremedistil_ner.run_folder.files import RunFolder, write_text
 from xtremedistil_ner.run_folder.stage_table import Stage
@@ -144,24 +145,32 @@ def export(
     """Export the student for transformers and ONNX Runtime."""
     changes = list(overrides or [])
     if formats is not None:
-        changes.append(f"export.formats={json.dumps([name.strip() for name in formats.split(',')])}")
+        names = [name.strip() for name in formats.split(",")]
+        changes.append(f"export.formats={json.dumps(names)}")
+        if "onnx-int8" not in names:  # what the run's recipe forces is about that format alone
+            changes.insert(0, "export.force_int8=false")
     if runtime is not None:
         changes.append(f"export.onnxruntime_web={runtime}")
     if force:
         changes.append("export.force_int8=true")
     if private and push_to_hub is None:
         raise UsageError("--private needs --push-to-hub, which names the repository.")
-    distil(
-        recipe,
-        langs,
-        changes,
-        out,
-        take_from,
-        only="export",
-        processes=processes,
-        dry_run=dry_run,
-        as_json=as_json,
-    )
+    try:
+        distil(
+            recipe,
+            langs,
+            changes,
+            out,
+            take_from,
+            only="export",
+            processes=processes,
+            dry_run=dry_run,
+            as_json=as_json,
+        )
+    except RecipeError as error:
+        if formats is None:
+            raise
+        raise RecipeError(re.sub(r"--set: (?=export(\.formats[^:]*)?:)", "--format: ", str(error))) from error
     if push_to_hub is not None and not dry_run:
         from xtremedistil_ner.commands.terminal import TerminalReporter
         from xtremedistil_ner.export.upload import push_export

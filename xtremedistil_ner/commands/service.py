@@ -78,8 +78,9 @@ def tag(
     if form == "brat" and len(paths) > 1:
         raise UsageError("--format brat: one .ann belongs to one text. Give one file at a time.")
     skipped = _Skipped()
+    forms = {source or format_of(path) for path in paths or [STANDARD_INPUT]}
     named = read_columns(columns).get("columns")
-    if named and "conll" not in {source or format_of(path) for path in paths or [STANDARD_INPUT]}:
+    if named and "conll" not in forms:
         raise UsageError("--columns: no input has columns. Give --input conll, or leave it out.")
     numbers = ColumnNumbers(named.word, named.tag) if named else SHOWN_BY_FILE
     documents = read_documents(paths, source, columns=numbers, on_bad_line=skipped if skip_bad else None)
@@ -104,7 +105,6 @@ def tag(
             if one_by_one:
                 sys.stdout.flush()
     if skipped.count:
-        forms = {source or format_of(path) for path in paths or [STANDARD_INPUT]}
         unit = "sentence" if forms == {"conll"} else "line" if "conll" not in forms else "line or sentence"
         plural = "" if skipped.count == 1 else "s"
         typer.echo(f"{skipped.count} bad {unit}{plural} passed over; the first: {skipped.first}", err=True)

@@ -88,16 +88,18 @@ class ColumnReader:
             yield ColumnSentence(problems=[f"{self._path}:1:1: {layout.problem}"])
             return
         most_problems = MAX_PROBLEMS if self._labelled else sys.maxsize
+        is_sound = True
         for number, raw in enumerate(self._lines, start=1):
             sentence.size += len(raw)
             ends = self._read(raw, number, sentence)
+            is_sound = is_sound and not sentence.problems
             if len(sentence.words) > _MOST_WORDS:
                 sentence.problems.append(f"{self._path}:{sentence.line}: {_NO_BLANK_LINE}")
                 ends = True
             if ends or len(sentence.problems) >= most_problems:
                 yield sentence
                 sentence = ColumnSentence()
-        if layout.has_misc and self._labelled and not self.tag_lines.keys() - {"O"}:
+        if layout.has_misc and self._labelled and is_sound and not self.tag_lines.keys() - {"O"}:
             sentence.problems.append(f"{self._path}: {_NO_MISC_TAG}")
         if sentence.words or sentence.problems:
             yield sentence

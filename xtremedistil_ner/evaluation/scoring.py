@@ -107,10 +107,10 @@ def score_language(
     )
 
 
-def macro(scores: Mapping[str, LanguageScores]) -> tuple[float, float]:
-    """Mean and population standard deviation of F1 over the languages with a gold entity; (0.0, 0.0) without any."""
+def macro(scores: Mapping[str, LanguageScores]) -> tuple[float, float] | tuple[None, None]:
+    """Mean and population standard deviation of F1 over the languages with a gold entity; None without any."""
     f1 = np.array([language.f1 for language in scores.values() if language.support])
-    return (float(f1.mean()), float(f1.std())) if len(f1) else (0.0, 0.0)
+    return (float(f1.mean()), float(f1.std())) if len(f1) else (None, None)
 
 
 def macro_f1(counts: Mapping[str, Counts]) -> float:

@@ -82,7 +82,8 @@ def _front_matter(report: Mapping[str, Any] | None, *, licence: str, recipe_name
         student = report["models"]["student"]
         languages = student["languages"]
         where = {"corpus": _corpus_name(report), "split": _split(report)}
-        results = [_result("macro F1", student["macro_f1"], language=None, **where)]
+        if student["macro_f1"] is not None:
+            results.append(_result("macro F1", student["macro_f1"], language=None, **where))
         results += [
             _result(f"F1 ({code})", scores["f1"], language=code, **where)
             for code, scores in languages.items()

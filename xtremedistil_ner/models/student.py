@@ -203,10 +203,12 @@ def _load_weights(path: Path, network: StudentNetwork) -> None:
             problems.append(f"{name} is {_format_shape(tensor.shape)}, expected {_format_shape(expected[name].shape)}")
         elif name in expected and tensor.dtype != torch.float32:
             problems.append(f"{name} is {tensor.dtype}, expected torch.float32")
-        elif not torch.isfinite(tensor).all():
-            problems.append(f"{name} has numbers that are not finite")
     if problems:
         raise ModelError(f"{path}: does not fit its config.json: {'; '.join(problems)}.")
+    if broken := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
+        raise ModelError(
+            f"{path}: weights that are not finite: {', '.join(broken)}. Train or export the student again."
+        )
     for name, tensor in expected.items():
         tensor.copy_(weights[name])
 

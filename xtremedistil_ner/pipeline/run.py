@@ -47,7 +47,14 @@ from xtremedistil_ner.run_folder.files import (
     write_json,
     write_text,
 )
-from xtremedistil_ner.run_folder.lock import clear_leftovers, require_own_files, require_places, run_lock
+from xtremedistil_ner.run_folder.lock import (
+    clear_leftovers,
+    remove_work,
+    require_own_files,
+    require_own_work,
+    require_places,
+    run_lock,
+)
 from xtremedistil_ner.run_folder.stage_table import STAGE_TABLE, STAGES, Stage, artefact_of, current_fingerprint
 
 if TYPE_CHECKING:
@@ -182,7 +189,7 @@ def _look_at(job: _Job, stage: Stage) -> Step:
         return Step(stage, State.NOT_ASKED, state)
     if state is State.MISSING:
         return Step(stage, state, f"{artefact_of(job.run, stage)} is not there or not whole")
-    return Step(stage, state, "its recipe fields, data or an earlier stage changed")
+    return Step(stage, state, "its recipe fields, data, form or an earlier stage changed")
 
 
 def _with_precision(job: _Job, step: Step) -> Step:
@@ -205,6 +212,7 @@ def _with_precision(job: _Job, step: Step) -> Step:
 
 def _require_own_files(job: _Job, steps: Sequence[Step]) -> None:
     for step in steps:
+        require_own_work(job.run.work(step.name))
         if (step.is_due or step.state is State.TAKEN) and step.name != "evaluate":
             require_own_files(job.run, artefact_of(job.run, step.name))
 
@@ -252,7 +260,7 @@ def _bring_up_to_date(job: _Job, stage: Stage, group: Processes) -> Step:
     if step.state in (State.REUSED, State.TAKEN):
         tell(Event(stage, step.reason))
         if group.is_main:
-            remove(job.run.work(stage))  # left by a process that was killed after it had published
+            remove_work(job.run.work(stage))  # left by a process that was killed after it had published
     group.barrier()
     return step
 

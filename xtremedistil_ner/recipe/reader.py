@@ -69,7 +69,8 @@ def read_recipe(text: str, *, origin: str = "<recipe>", overrides: Sequence[str]
     document = _parse(text, origin)
     plain = _plain(document, origin)
     if not isinstance(plain, dict):
-        raise RecipeError(f"{origin}: a recipe is a mapping of sections, not {type(plain).__name__}.")
+        found = "is empty" if plain is None else f"has a {type(plain).__name__}"
+        raise RecipeError(f"{origin}: a recipe is a mapping of sections, and this one {found}.")
     problems: list[str] = []
     overridden = [_override(plain, override, problems) for override in overrides]
     try:
@@ -155,9 +156,10 @@ def _plain_mapping(node: MappingNode, origin: str) -> dict[str, Any]:
 
 
 def _construct(node: ScalarNode, where: str) -> Any:  # noqa: ANN401
+    if len(node.value) > 80:
+        digits = sum(map(str.isalnum, node.value))
+        raise RecipeError(f"{where}: {quoted(node.value)} has {digits:,} digits. Write a shorter number.")
     try:
-        if len(node.value) > 80:
-            raise ValueError
         return YAML(typ="safe", pure=True).constructor.construct_object(node)
     except (ValueError, LookupError, ArithmeticError) as error:
         yaml_type = str(node.tag).removeprefix(_TAG)

@@ -51,16 +51,15 @@ def build_retention(
         if language in teacher["languages"] and scores["support"]
     }
     languages = {language: _ratio(part, whole) for language, (whole, part) in f1.items()}
-    retention = _ratio(sum(part for _, part in f1.values()), sum(whole for whole, _ in f1.values()))
-    (low, high), intervals = retention_intervals(*counts, resamples=resamples, seed=seed)
-    if not intervals:
-        low = high = retention
+    retention = _ratio(sum(part for _, part in f1.values()), sum(whole for whole, _ in f1.values())) if f1 else None
+    of_macro, intervals = retention_intervals(*counts, resamples=resamples, seed=seed)
+    macro_low, macro_high = of_macro if intervals else (retention, retention)
     bounds = {language: intervals.get(language, (value, value)) for language, value in languages.items()}
     return {
         "macro": retention,
         "languages": languages,
-        "macro_low": low,
-        "macro_high": high,
+        "macro_low": macro_low,
+        "macro_high": macro_high,
         "intervals": {language: {"low": low, "high": high} for language, (low, high) in bounds.items()},
     }
 

@@ -15,9 +15,10 @@ def about_weak_student(models: Mapping[str, Any]) -> str:
 
     `models` are those of a report.
     """
-    if "student" not in models:
+    student, teacher = (models.get(name, {}).get("macro_f1") for name in ("student", "teacher"))
+    teacher = teacher or 0.0
+    if student is None:
         return ""
-    student, teacher = (models.get(name, {}).get("macro_f1") or 0.0 for name in ("student", "teacher"))
     if student >= WEAK_F1 and student >= WEAK_SHARE * teacher:
         return ""
     bound = f"{100 * WEAK_F1:.0f}" if student < WEAK_F1 else f"half of the teacher's {100 * teacher:.2f}"

@@ -25,6 +25,7 @@ from xtremedistil_ner.names import is_inside
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
+EXPORT_SCHEMA = 2
 REMEDY = "Remove it and run the same command again."
 ASIDE = ("writing", "removing", "replaced")
 """States in which a folder has a temporary name beside its final one, such as `.teacher.writing`."""
@@ -194,13 +195,17 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     manifest = read_json(path)
+    _require_manifest(path, manifest)
+    return manifest
+
+
+def _require_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
     require_files(path, manifest)
     for name in manifest["files"]:
         if not is_inside(name):
             raise ArtefactError(f"{path}: {quoted(name)} is not a path inside the folder. {REMEDY}")
     if "fingerprint" in manifest:
         require_kind(path, "fingerprint", manifest["fingerprint"], str)
-    return manifest
 
 
 def require_files(path: Path, manifest: Mapping[str, Any]) -> None:
@@ -274,14 +279,38 @@ def _add_path(error: BaseException, path: Path) -> None:
 
 
 def published_fingerprint(folder: Path) -> str | None:
-    """The fingerprint of a published artefact; None if it is missing or not whole."""
+    """The fingerprint of a published artefact; None if it is missing or not whole.
+
+    Raises: ArtefactError for a manifest in another form, which no killed process leaves behind.
+    """
+    path = folder / MANIFEST
     try:
-        manifest = read_manifest(folder)
-        complete = all((folder / name).stat().st_size == entry["bytes"] for name, entry in manifest["files"].items())
-        value: str = manifest["fingerprint"]
-    except (ArtefactError, OSError, KeyError):
+        manifest = read_json(path)
+    except (ArtefactError, OSError):
         return None
+    if not {"files", "fingerprint"} <= manifest.keys():
+        return None
+    _require_manifest(path, manifest)
+    try:
+        complete = all((folder / name).stat().st_size == entry["bytes"] for name, entry in manifest["files"].items())
+    except OSError:
+        return None
+    value: str = manifest["fingerprint"]
     return value if complete else None
+
+
+def export_fingerprint(folder: Path) -> str | None:
+    """As `published_fingerprint`; empty, and so stale, for an export in a form that this version does not read."""
+    value = published_fingerprint(folder)
+    if value is None:
+        return None
+    manifests = [read_json(student / MANIFEST) for student in student_folders(folder).values()]
+    return value if all(is_readable_export(manifest) for manifest in manifests) else ""
+
+
+def is_readable_export(manifest: Mapping[str, Any]) -> bool:
+    """Whether a manifest is that of an export which this version reads."""
+    return (manifest.get("schema"), manifest.get("kind")) == (EXPORT_SCHEMA, "export")
 
 
 def sealed(report: Mapping[str, Any]) -> dict[str, Any]:

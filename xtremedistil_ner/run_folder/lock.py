@@ -11,12 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from xtremedistil_ner.errors import ArtefactError, ResourceError
-from xtremedistil_ner.run_folder.files import ASIDE, MANIFEST, RunFolder, aside, clear, read_manifest
+from xtremedistil_ner.run_folder.files import ASIDE, MANIFEST, RunFolder, aside, clear, read_manifest, remove
 from xtremedistil_ner.run_folder.soft_labels import SHARD_PATTERN
 
 _LOCK, _WORKERS = ".lock", ".workers.lock"
 _SHARD = re.compile(SHARD_PATTERN)
 _SHARD_ASIDE = re.compile(rf"\.{SHARD_PATTERN}\.({'|'.join(ASIDE)})")
+_OWN_WORK = re.compile(
+    r"precision\.json(\.tmp)?"
+    r"|(languages/[^/]+/)?("
+    r"(checkpoints|classifier|masked)/checkpoint-\d+-\d+/(manifest\.json|state\.json|state\.safetensors)"
+    r"|(encoded|transfer)/(manifest\.json|\w+\.npy)"
+    r"|vocabulary/(manifest\.json|vocab\.txt))"
+    r"|students/[^/]+/(\w+\.json|model\.safetensors|vocab\.txt)"
+    rf"|(.+/)?\.[^/]+\.({'|'.join(ASIDE)})/.+"
+)
+"""Every file that a stage writes below its `work/<stage>`, or a student of one language below `languages/<lang>`."""
+_WOULD_GO = "no run wrote it, and this one would remove it. Move it away."
 
 
 @contextmanager
@@ -99,7 +110,26 @@ def require_own_files(run: RunFolder, artefact: Path) -> None:
     Raises: ResourceError.
     """
     foreign = _foreign_to_store(run) if artefact == run.soft_labels else _foreign_to_artefact(artefact)
-    _require_none(foreign, "no run wrote it, and this one would remove it. Move it away.")
+    _require_none(foreign, _WOULD_GO)
+
+
+def require_own_work(work: Path) -> None:
+    """Refuse a stage's state if it has files that no stage wrote: it is removed when the stage is done.
+
+    Raises: ResourceError.
+    """
+    _require_none(_foreign_to_work(work), _WOULD_GO)
+
+
+def remove_work(work: Path) -> None:
+    """Remove a stage's state. If somebody put a file of their own into it, all of it stays and the next run says so."""
+    if not any(_foreign_to_work(work)):
+        remove(work)
+
+
+def _foreign_to_work(work: Path) -> Iterator[Path]:
+    files = sorted(path for path in work.rglob("*") if not path.is_dir())
+    yield from (path for path in files if not _OWN_WORK.fullmatch(path.relative_to(work).as_posix()))
 
 
 def _require_none(paths: Iterable[Path], problem: str) -> None:
@@ -142,7 +172,7 @@ def clear_leftovers(run: RunFolder) -> None:
     for path in run.files:
         clear(path.with_name(f"{path.name}.tmp"))
     for folder, name in (
-        (run.work("any").parent, re.compile(r"\.\w+\.removing")),
+        (run.work("any").parent, re.compile(r"\.(finetune|train)\.removing")),
         (run.soft_labels, _SHARD_ASIDE),
         (run.soft_labels, re.compile(r"\w+\.json\.tmp")),
         (run.scores("any").parent, re.compile(r".+\.npz\.tmp")),

@@ -204,15 +204,27 @@ def seal_store(
 
 
 def store_fingerprint(folder: Path) -> str | None:
-    """The fingerprint of a sealed store; None if it is missing, or if a file of a shard is missing or cut short."""
+    """The fingerprint of a sealed store; None if it is missing, or if a file of a shard is missing or cut short.
+
+    Raises: StoreError for a store without shards.
+    """
     value = published_fingerprint(folder)
     if value is None:
         return None
+    manifest = read_json(folder / MANIFEST)
+    _require_shards(folder, manifest)
     try:
-        shards = [shard_place(folder, entry["name"]) for entry in read_json(folder / MANIFEST)["shards"]]
+        shards = [shard_place(folder, entry["name"]) for entry in manifest["shards"]]
     except (ArtefactError, KeyError, TypeError):
         return None
     return value if all(map(published_fingerprint, shards)) else None
+
+
+def _require_shards(folder: Path, manifest: Mapping[str, Any]) -> None:
+    if manifest.get("shards") == []:
+        raise StoreError(
+            f"{folder / MANIFEST}: shards is empty, and no run seals such a store. Remove it and run again."
+        )
 
 
 def open_store(folder: Path) -> SoftLabelStore:
@@ -222,6 +234,7 @@ def open_store(folder: Path) -> SoftLabelStore:
     """
     try:
         manifest = read_json(folder / MANIFEST)
+        _require_shards(folder, manifest)
         shards = []
         for entry in manifest["shards"]:
             path = shard_place(folder, entry["name"])

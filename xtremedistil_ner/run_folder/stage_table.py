@@ -11,7 +11,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from xtremedistil_ner.run_folder.files import RunFolder, published_fingerprint, report_fingerprint
+from xtremedistil_ner.run_folder.files import (
+    RunFolder,
+    export_fingerprint,
+    published_fingerprint,
+    report_fingerprint,
+)
 from xtremedistil_ner.run_folder.soft_labels import store_fingerprint
 
 Stage = Literal["finetune", "pseudolabel", "train", "evaluate", "export"]
@@ -28,7 +33,7 @@ class StageFacts:
     format: int
     """Increased when the same inputs give another artefact than before, so that old ones count as stale."""
     fingerprint_of: Callable[[Path], str | None] = published_fingerprint
-    """The fingerprint of an artefact; None if it is missing or not whole."""
+    """The fingerprint of an artefact; None if it is missing or not whole. Raises: as `published_fingerprint`."""
     is_shared: bool = False
     """Whether several processes share its work."""
     takes_hours: bool = False
@@ -64,7 +69,7 @@ STAGE_TABLE: dict[Stage, StageFacts] = {
     "evaluate": StageFacts(
         "evaluate:evaluate_run", lambda run: run.report, format=2, fingerprint_of=report_fingerprint
     ),
-    "export": StageFacts("export:export_student", lambda run: run.export, format=2),
+    "export": StageFacts("export:export_student", lambda run: run.export, format=2, fingerprint_of=export_fingerprint),
 }
 
 

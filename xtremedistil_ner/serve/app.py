@@ -45,7 +45,7 @@ _HEADERS = {
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     408: {"model": Problem, "description": "The body took too long to arrive."},
     413: {"model": Problem, "description": "More than one request may have."},
-    415: {"model": Problem, "description": "Not `application/json`."},
+    415: {"model": Problem, "description": "Not `application/json`, or with a `Content-Encoding`."},
     422: {"model": Problem, "description": "Not a request: broken JSON, a missing key, a lone surrogate."},
     503: {"model": Problem, "description": "Too busy; `Retry-After` says when to try again."},
 }
@@ -93,6 +93,8 @@ class Service:
         media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if media_type != "application/json":
             raise RefusedError(415, "The body is not `application/json`.")
+        if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+            raise RefusedError(415, "The body is compressed or encoded. Send it as it is, without `Content-Encoding`.")
         too_long = RefusedError(413, f"The body has more than {self.limits.body_bytes} bytes. Send several requests.")
         length = request.headers.get("content-length", "")
         if length.isascii() and length.isdigit() and int(length) > self.limits.body_bytes:

@@ -75,7 +75,7 @@ def evaluate_run(
         if entry is None or entry_counts is None:
             entry, entry_counts = _score_model(recipe, corpus, folder, name, split, tell)
         else:
-            tell(Event(STAGE, f"{name}: scored before", metrics={"macro F1": entry["macro_f1"]}))
+            tell(Event(STAGE, f"{name}: scored before", metrics=_macro(entry)))
         models[name], counts[name] = {**entry, "identity": entry_fingerprint}, entry_counts
     if recipe.evaluate.baselines:
         models |= _baselines(recipe, corpus, split, earlier)
@@ -207,10 +207,14 @@ def _score_model(
             seed=recipe.seed,
             paper_protocol=recipe.evaluate.protocol == "paper",
         )
-        macro_f1 = model_entry(parameters, scores[part])["macro_f1"]
-        tell(Event(STAGE, f"{name} on {part}", metrics={"macro F1": macro_f1}))
+        tell(Event(STAGE, f"{name} on {part}", metrics=_macro(model_entry(parameters, scores[part]))))
     entry = _entry_of_splits(split, {part: model_entry(parameters, of_part) for part, of_part in scores.items()})
     return entry, {part: of_part.counts for part, of_part in scores.items()}
+
+
+def _macro(entry: Mapping[str, Any]) -> dict[str, float]:
+    """The mean of an entry, if a language has an entity."""
+    return {} if entry["macro_f1"] is None else {"macro F1": entry["macro_f1"]}
 
 
 def _baselines(

@@ -67,7 +67,7 @@ def _of_language(report: Mapping[str, Any], language: str) -> dict[str, Any] | N
     for name, entry in report["models"].items():
         if language in entry["languages"]:
             scores = entry["languages"][language]
-            models[name] = {"languages": {language: scores}, "macro_f1": scores["f1"]}
+            models[name] = {"languages": {language: scores}, "macro_f1": scores["f1"] if scores["support"] else None}
     if "student" not in models:  # it has no split that the report is about
         return None
     kept = {code: value for code, value in report["retention"]["languages"].items() if code == language}

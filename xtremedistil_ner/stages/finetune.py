@@ -39,7 +39,8 @@ from xtremedistil_ner.processes.world import current_processes
 from xtremedistil_ner.progress import Reporter, silent
 from xtremedistil_ner.recipe.model_sections import ShapeSection
 from xtremedistil_ner.recipe.schema import Recipe
-from xtremedistil_ner.run_folder.files import RunFolder, publish, remove, write_json
+from xtremedistil_ner.run_folder.files import RunFolder, publish, write_json
+from xtremedistil_ner.run_folder.lock import remove_work
 from xtremedistil_ner.stages.training_job import TrainingJob
 from xtremedistil_ner.training.phases import Phase, Source
 from xtremedistil_ner.training.sampling import BatchPlan
@@ -81,7 +82,7 @@ def finetune_teacher(recipe: Recipe, run: RunFolder, fingerprint: str, tell: Rep
         with publish(run.teacher, details) as folder:
             save_votes(folder, [Vote(teacher, recipe.teacher.weight), *voters])
             write_json(folder / "training.json", {"looks": history})
-        remove(job.work)
+        remove_work(job.work)
     processes.barrier()
 
 

@@ -27,7 +27,8 @@ from xtremedistil_ner.processes.precision import begin_stage, dtype_of
 from xtremedistil_ner.processes.world import current_processes
 from xtremedistil_ner.progress import Reporter, silent
 from xtremedistil_ner.recipe.schema import Recipe
-from xtremedistil_ner.run_folder.files import RunFolder, publish, published_fingerprint, remove, verify, write_json
+from xtremedistil_ner.run_folder.files import RunFolder, publish, published_fingerprint, verify, write_json
+from xtremedistil_ner.run_folder.lock import remove_work
 from xtremedistil_ner.run_folder.soft_labels import SoftLabelStore, open_store
 from xtremedistil_ner.stages.training_job import TrainingJob
 from xtremedistil_ner.training.phases import Phase, Source
@@ -106,7 +107,7 @@ def _train_each_language(students: _Student) -> None:
         with publish(students.target, students.manifest_details) as folder:
             for language in languages:
                 shutil.copytree(finished / language, folder / language)
-        remove(job.work)
+        remove_work(job.work)
     job.processes.barrier()
 
 
@@ -143,7 +144,7 @@ def _train(student: _Student) -> None:
                 max_pieces=recipe.student.max_pieces,
             )
             write_json(folder / "training.json", {"strategy": recipe.train.strategy, "looks": history})
-        remove(job.work)
+        remove_work(job.work)
     processes.barrier()
 
 

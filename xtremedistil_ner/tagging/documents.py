@@ -17,16 +17,18 @@ from xtremedistil_ner.corpus.columns import COLUMN_ENDINGS, ColumnReader
 from xtremedistil_ner.corpus.json_lines import parse_record
 from xtremedistil_ner.corpus.layout import SHOWN_BY_FILE, ColumnNumbers
 from xtremedistil_ner.corpus.streams import COMPRESSIONS, LONGEST_LINE_BYTES, decode_line, open_raw, read_lines
-from xtremedistil_ner.errors import CorpusError
+from xtremedistil_ner.errors import CorpusError, UsageError
 
 InputFormat = Literal["text", "jsonl", "conll"]
 OnBadLine = Callable[[CorpusError], None]
 STANDARD_INPUT = Path("<stdin>")
+_JSON_ENDINGS = (".jsonl", ".ndjson")
 _FORMAT_OF: dict[str, InputFormat] = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
+    **dict.fromkeys(_JSON_ENDINGS, "jsonl"),
     **dict.fromkeys(COLUMN_ENDINGS, "conll"),
 }
+_TABLE_ENDINGS = (".json", ".parquet", ".spacy", ".arrow", ".csv", ".xlsx")
+"""Of files whose lines are no texts."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -58,7 +60,8 @@ def read_documents(
     Without a `form` the file name decides. `columns` has the numbers of the columns that the files do not show.
     `on_bad_line` hears of each line that is passed over, and of columns of each sentence.
 
-    Raises: CorpusError for a missing or damaged file and, without `on_bad_line`, for the first bad line.
+    Raises: CorpusError for a missing or damaged file, for columns without a readable sentence and, without
+    `on_bad_line`, for the first bad line; UsageError as `format_of`.
     """
     readers: dict[InputFormat, Callable[[Iterable[bytes], Path, OnBadLine], Iterator[Document]]] = {
         "text": _read_text,
@@ -71,9 +74,17 @@ def read_documents(
 
 
 def format_of(path: Path) -> InputFormat:
-    """The format that a file's name tells, compressed or not; text if it tells none."""
-    suffixes = [suffix for suffix in path.suffixes if suffix not in COMPRESSIONS]
-    return _FORMAT_OF.get(suffixes[-1], "text") if suffixes else "text"
+    """The format that a file's name tells, compressed or not; text if it tells none.
+
+    Raises: UsageError for the name of a table that is not read here.
+    """
+    suffix = next((suffix for suffix in reversed(path.suffixes) if suffix not in COMPRESSIONS), "")
+    if suffix.lower() in _TABLE_ENDINGS:
+        raise UsageError(
+            f"{path}: {suffix} is not read here. Give plain text, one JSON object a line ({', '.join(_JSON_ENDINGS)}) "
+            f"or columns ({', '.join(COLUMN_ENDINGS)}), or name with --input what the file has."
+        )
+    return _FORMAT_OF.get(suffix, "text")
 
 
 def _stop(error: CorpusError) -> NoReturn:
@@ -131,8 +142,16 @@ def _read_conll(
 ) -> Iterator[Document]:
     """Sentences of words in columns; a sentence with a bad line is passed over whole."""
     is_terminal = path == STANDARD_INPUT and sys.stdin.isatty()
-    for sentence in ColumnReader(lines, path, columns, labelled=False, is_terminal=is_terminal):
+    reader = ColumnReader(lines, path, columns, labelled=False, is_terminal=is_terminal)
+    first_problem, is_readable = "", False
+    for sentence in reader:
         if sentence.problems:
+            first_problem = first_problem or sentence.problems[0]
+            if reader.layout.problem:  # of the whole file, so there is nothing to pass over
+                raise CorpusError(first_problem)
             on_bad_line(CorpusError(sentence.problems[0]))
         else:
+            is_readable = True
             yield Document(f"{path}:{sentence.line}", words=tuple(sentence.words), size=sentence.size)
+    if first_problem and not is_readable:
+        raise CorpusError(f"{first_problem} No sentence of this file can be read.")

@@ -13,9 +13,11 @@ from xtremedistil_ner.errors import ArtefactError, ModelError
 from xtremedistil_ner.languages import language_name
 from xtremedistil_ner.names import is_inside
 from xtremedistil_ner.run_folder.files import (
+    EXPORT_SCHEMA,
     MANIFEST,
     REMEDY,
     RunFolder,
+    is_readable_export,
     read_json,
     require_files,
     require_kind,
@@ -24,7 +26,6 @@ from xtremedistil_ner.run_folder.files import (
 
 GraphPrecision = Literal["float32", "int8"]
 GRAPH_FILES: dict[GraphPrecision, str] = {"float32": "onnx/model.onnx", "int8": "onnx/model_int8.onnx"}
-EXPORT_SCHEMA = 2
 _NEEDED_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -37,12 +38,12 @@ def is_export(folder: Path) -> bool:
 
 
 def find_export(path: Path) -> Path:
-    """The export that a path names: the folder itself, or the one of a run folder.
+    """The export that a path names: the folder itself, or the one of a run folder, even if that has lost its recipe.
 
     Raises: ModelError for a run folder without an export, and for students per language: one of them has to be named.
     """
     run = RunFolder(path)
-    is_run = run.recipe.is_file() and not (path / "config.json").exists()
+    is_run = (run.recipe.is_file() or run.export.is_dir()) and not (path / "config.json").exists()
     folder = run.export if is_run else path
     if is_run and not folder.is_dir():
         raise ModelError(f"{path}: a run folder without an export. Run `xner export {path}`, which writes {folder}.")
@@ -103,14 +104,13 @@ def language_scores(scores: Mapping[str, Any] | None) -> dict[str, dict[str, Any
 def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = read_json(path)
-        schema, kind = manifest.get("schema"), manifest.get("kind")
-        is_known = (schema, kind) == (EXPORT_SCHEMA, "export")
-        if is_known:
+        if is_readable_export(manifest):
             _require_form(path, manifest)
     except ArtefactError as error:
         reason = str(error).removesuffix(REMEDY)
         raise ModelError(f"{reason}Give a folder that `xner export` wrote.") from error
-    if not is_known:
+    if not is_readable_export(manifest):
+        kind, schema = manifest.get("kind"), manifest.get("schema")
         raise ModelError(
             f"{path}: kind {kind!r}, schema {schema!r}; this version reads kind 'export', schema "
             f"{EXPORT_SCHEMA}. Give a folder that `xner export` of this version wrote."

@@ -57,7 +57,7 @@ class CheckpointFolder:
             write_json(folder / "state.json", asdict(state))
         self._current = target
         for other in list(self.path.iterdir()):  # older ones, another job's, and one that a kill left unfinished
-            if other != target:
+            if other != target and other.name.lstrip(".").startswith(_PREFIX):
                 clear(other)
 
     def load_newest(self) -> tuple[TrainingState, dict[str, Tensor]] | None:
