@@ -131,7 +131,8 @@ def _networks() -> Iterator[tuple[str, Callable[[], nn.Module]]]:
     for attention in ("sdpa", "eager"):
         config = BertConfig(**sizes, intermediate_size=1024, attn_implementation=attention)
         yield f"BERT, {attention}", lambda config=config: BertModel(config, add_pooling_layer=False)
-    modern = ModernBertConfig(**sizes, intermediate_size=512, attn_implementation="eager", pad_token_id=0)
+    special = dict.fromkeys(("pad_token_id", "cls_token_id", "sep_token_id", "bos_token_id", "eos_token_id"), 0)
+    modern = ModernBertConfig(**sizes, **special, intermediate_size=512, attn_implementation="eager")
     yield "ModernBERT, eager", lambda: ModernBertModel(modern)
     for kind in ("bilstm", "cnn", "transformer"):
         yield f"student, {kind}", lambda kind=kind: _network(kind)
