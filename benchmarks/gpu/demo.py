@@ -11,8 +11,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from benchmarks.gpu.record import Place, Record
 
@@ -61,24 +62,34 @@ def _scored_run(place: Place, record: Record, precision: str) -> None:
     out = place.work / f"demo-{precision}"
     shutil.rmtree(out, ignore_errors=True)
     _require_success(_start_demo(place, out, precision, until="evaluate"))
-    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    seconds = {
-        f"{stage} s": found["seconds"] for stage, found in json.loads((out / "timings.json").read_text()).items()
-    }
-    for name, scores in report["models"].items():
-        for split, found in scores.items():
-            if isinstance(found, dict) and "macro_f1" in found:
-                record.add(what=f"{name}, {split}, {precision}", found=found["macro_f1"], **seconds)
+    for row in scores_of(out):
+        record.add(precision=precision, **row)
+    for stage, seconds in timings_of(out).items():
+        record.add(precision=precision, what=stage, found=seconds, unit="s")
+
+
+def scores_of(folder: Path) -> Iterator[dict[str, Any]]:
+    """Rows with the macro-F1 of every model of a run's report."""
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    for name, found in report["models"].items():
+        yield {"what": name, "found": 100 * found["macro_f1"], "unit": "macro-F1"}
+
+
+def timings_of(folder: Path) -> dict[str, float]:
+    """Seconds of every stage of a run that was done."""
+    path = folder / "timings.json"
+    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return {stage: entry["seconds"] for stage, entry in found.items()}
 
 
 def _interrupted_run(place: Place, record: Record) -> None:
     """Stop a run while it fine-tunes, kill it while it trains, let it end; its bytes against the undisturbed run."""
     whole, out = place.work / "demo-auto", place.work / "demo-killed"
     shutil.rmtree(out, ignore_errors=True)
-    finetuning = json.loads((whole / "timings.json").read_text())["finetune"]["seconds"]
+    finetuning = timings_of(whole)["finetune"]
     process = _start_demo(place, out, "auto", until="train")
     _wait(process, lambda: (out / "work" / "finetune" / "vocabulary").exists())
-    time.sleep(finetuning / 3)
+    time.sleep(finetuning / 6)
     process.terminate()
     process.communicate()
     record.add(what="SIGTERM while fine-tuning", found=f"exit code {process.returncode}, teacher {_state(out)}")

@@ -1,4 +1,4 @@
-"""Piece 6: the device memory of each stage, and what a batch that does not fit ends with."""
+"""Piece 6: what a batch that does not fit into memory ends with, and that a smaller one goes on."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import subprocess
 import sys
 
 from benchmarks.gpu.record import Place, Record
-from benchmarks.gpu.speed import STUDENTS, labelled_run, time_student
-from benchmarks.gpu.stages import StopWatch, arguments_of, is_shard, run, settings_of
+from benchmarks.gpu.speed import STUDENTS, labelled_run
+from benchmarks.gpu.stages import arguments_of, settings_of
 
 _CAPPED = """
 import sys, torch
@@ -24,31 +24,24 @@ main()
 
 
 def memory(place: Place, record: Record) -> None:
-    """Everything of piece 6."""
+    """Everything of piece 6. The rows of pieces 3 to 5 have the memory of what fits."""
     base = labelled_run(place)
-    settings = settings_of(place, languages=8 if place.on_gpu else 1)
-    for batch in (16_384, 65_536, 262_144) if place.on_gpu else (128,):
-        with record.guarded(what="labels", pieces=batch):
-            watch = StopWatch(place, is_shard, window=1, windows=1)
-            fields = {"pseudolabel.batch_pieces": batch, "pseudolabel.shard_sentences": 2000 if place.on_gpu else 16}
-            run(place, {**settings, **fields}, watch, until="pseudolabel", base=base)
-            record.add(what="labels", pieces=batch, **watch.row("pseudolabel"))
-    for name in ("BiLSTM (300, 600)", "transformer 4 x 256"):
-        for sentences in (512, 4096) if place.on_gpu else (16,):
-            more = {"train.batch_sentences": sentences, "train.micro_batch_pieces": 32 * sentences}
-            with record.guarded(what=name, pieces=32 * sentences):
-                for row in time_student(place, base, STUDENTS[name], strategy="D4.1", loss="mse", **more):
-                    record.add(what=name, pieces=32 * sentences, **row)
-    capacity = 2.5 if place.on_gpu else 8.0
-    for stage, large, small in (
-        ("pseudolabel", {"pseudolabel.batch_pieces": 4_000_000}, {"pseudolabel.batch_pieces": 4096}),
-        ("train", {"train.batch_sentences": 20_000, "train.micro_batch_pieces": 4_000_000}, {"train.updates": 10}),
+    settings = {
+        **settings_of(place, languages=8 if place.on_gpu else 1),
+        **STUDENTS["BiLSTM (300, 600)"],
+        "student.embeddings": "random",
+        "train.updates": 10,
+    }
+    capacity = 4.0 if place.on_gpu else 8.0
+    for stage, large in (
+        ("pseudolabel", {"pseudolabel.batch_pieces": 4_000_000}),
+        ("train", {"train.batch_sentences": 20_000, "train.micro_batch_pieces": 4_000_000}),
     ):
-        for what, fields in (("does not fit", large), ("fits", small)):
-            with record.guarded(what=f"{stage}, {what} into {capacity} GB"):
-                more = {**settings, **STUDENTS["BiLSTM (300, 600)"], "student.embeddings": "random", **fields}
-                code, message = _capped(capacity, place, more, stage=stage, base=str(base))
-                record.add(what=f"{stage}, {what} into {capacity} GB", code=code, message=message)
+        for what, fields in (("too large a batch", large), ("the recipe's batch", {})):
+            name = f"{stage}, {what}, {capacity:.0f} GB"
+            with record.guarded(what=name):
+                code, message = _capped(capacity, place, {**settings, **fields}, stage=stage, base=str(base))
+                record.add(what=name, code=code, message=message)
 
 
 def _capped(gigabytes: float, place: Place, settings: dict[str, object], *, stage: str, base: str) -> tuple[int, str]:

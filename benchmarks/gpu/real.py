@@ -7,18 +7,21 @@ and is stopped when the piece's time is over. The next call goes on from there, 
 from __future__ import annotations
 
 import json
+import lzma
 import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.demo import start
+from benchmarks.gpu.demo import scores_of, start, timings_of
 from benchmarks.gpu.record import Place, Record
 from benchmarks.gpu.stages import StopWatch, arguments_of, is_update, run, small_corpus
 
 _BUDGET_S = 1200.0
 """For masked pieces and fine-tuning together, over all calls."""
 _BATCH, _EPOCHS = 128, 3
+_SHAPES = ((12, 768, 12), (8, 512, 8), (6, 384, 6), (4, 256, 4))
+"""Layers, width and heads of an encoder."""
 _TO_SAVE_S = 60.0
 
 
@@ -37,15 +40,12 @@ def real(place: Place, record: Record) -> None:
         process.terminate()
         _, messages = process.communicate()
     record.add(what="xner distil folder-scratch", code=process.returncode, message=messages.strip()[-300:])
-    for stage, found in json.loads(_text(folder / "timings.json")).items():
-        record.add(what=stage, seconds=found["seconds"])
-    report = folder / "report.json"
+    for stage, seconds in timings_of(folder).items():
+        record.add(what=stage, found=seconds, unit="s")
     if process.returncode == 0:
-        shutil.copyfile(report.with_suffix(".md"), place.out / "real-report.md")
-        for name, scores in json.loads(_text(report))["models"].items():
-            for split, found in scores.items():
-                if isinstance(found, dict) and "macro_f1" in found:
-                    record.add(what=f"{name}, {split}", **{"macro-F1": found["macro_f1"]})
+        shutil.copyfile(folder / "report.md", place.out / "real-report.md")
+        for row in scores_of(folder):
+            record.add(**row)
 
 
 def _choose(place: Place, record: Record) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def _choose(place: Place, record: Record) -> dict[str, Any]:
     gold = _count_sentences(place) * _EPOCHS // _BATCH
     budget = _BUDGET_S if place.on_gpu else 5.0
     for layers, width, heads in (
-        ((12, 768, 12), (8, 512, 8), (6, 384, 6), (4, 256, 4)) if place.on_gpu else ((1, 32, 2),)
+        ((12, 768, 12), (8, 512, 8), (6, 384, 6), (4, 256, 4)) if place.on_gpu else ((1, 64, 2),)
     ):
         shape = {"layers": layers, "hidden_width": width, "heads": heads}
         fields = {**common, **{f"teacher.shape.{name}": value for name, value in shape.items()}}
@@ -86,17 +86,11 @@ def _seconds_of_update(place: Place, fields: dict[str, Any]) -> float:
         "transfer.sentences": 1500,
         "finetune.masked_language_model.updates": 1000,
     }
-    settings = {"teacher.checkpoint": None, **fields, **more}
+    settings = {"teacher.checkpoint": None, "student.vocabulary": None, **fields, **more}
     run(place, settings, watch, until="finetune")
     return watch.median("masked pieces")
 
 
 def _count_sentences(place: Place) -> int:
-    import lzma
-
     texts = (lzma.open(path, "rt", encoding="utf-8") for path in place.data.glob("corpus/*/train.tsv.xz"))
     return sum(line == "\n" for text in texts for line in text)
-
-
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.exists() else "{}"
