@@ -13,6 +13,7 @@ from support.tiny_run import write_corpus, write_recipe
 from transformers.utils import logging as transformers_logging
 
 from xtremedistil_ner import __main__ as command_line
+from xtremedistil_ner.report.tables import SYNTHETIC
 from xtremedistil_ner.run_folder.files import sealed
 from xtremedistil_ner.run_folder.lock import run_lock
 from xtremedistil_ner.run_folder.soft_labels import open_store
@@ -402,12 +403,12 @@ def test_a_classifier_without_tags_is_refused(xner, place, checkpoint, labels):
 
 def test_scores_on_the_built_in_corpus_are_marked_synthetic(xner, finished_run):
     arguments = ("evaluate", finished_run / "run" / "student", "--corpus", "demo", "--langs", "no", "--split", "dev")
-    assert xner(*arguments)[1].splitlines()[-1].startswith("synthetic: ")
+    assert xner(*arguments)[1].splitlines()[-1] == SYNTHETIC
     assert json.loads(xner(*arguments, "--json")[1])["synthetic"] is True
 
 
 def test_other_scores_are_not_marked_synthetic(xner, place, finished_run):
-    assert "synthetic" not in evaluate(xner, place, finished_run)[1]
+    assert SYNTHETIC not in evaluate(xner, place, finished_run)[1]
     assert json.loads(evaluate(xner, place, finished_run, "--json")[1])["synthetic"] is False
 
 
