@@ -7,8 +7,8 @@
 #   benchmarks/gpu.sh --device cpu             # a rehearsal: everything smaller, in one thread
 #
 # Each writes gpu-PIECE.json and a table of gpu.md into --out (runs/gpu). A piece that fails writes its error, and the
-# next one goes on. `real` is stopped when its time is over; call it again until it brings scores. --work (runs/gpu-work)
-# has its run; keep that folder between the calls.
+# next one goes on. `real` is stopped when its time is over; call it again until it brings scores. Its run is in --work
+# (runs/gpu-work); keep that folder between the calls.
 set -u
 root=$(cd "$(dirname "$0")/.." && pwd)
 python=${PYTHON:-python3} device=cuda data=$root/runs/gpu-data out=$root/runs/gpu work=$root/runs/gpu-work pieces=()
@@ -28,8 +28,8 @@ export PYTHONPATH=$root${PYTHONPATH:+:$PYTHONPATH} HF_HUB_OFFLINE=1 TOKENIZERS_P
 [[ $device == cuda ]] || export CUDA_VISIBLE_DEVICES='' OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 if ! "$python" -c 'import datasets, pydantic, ruamel.yaml, xxhash, zstandard' 2>/dev/null; then
   echo "installs $data/wheels into $work/site" >&2
-  "$python" -m pip install --quiet --no-index --no-deps --no-compile --upgrade --target "$work/site" "$data"/wheels/*.whl ||
-    exit 1
+  "$python" -m pip install --quiet --no-index --no-deps --no-compile --upgrade --target "$work/site" \
+    "$data"/wheels/*.whl || exit 1
   export PYTHONPATH=$work/site:$PYTHONPATH
 fi
 status=0

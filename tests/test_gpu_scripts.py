@@ -71,7 +71,7 @@ def test_a_piece_that_fails_says_so_and_the_next_one_goes_on(tmp_path):
     done = run_pieces(tmp_path / "missing", tmp_path, "label", "finetune")
     assert done.returncode == 1
     for piece in ("label", "finetune"):
-        assert "ModelError" in json.loads((tmp_path / f"gpu-{piece}.json").read_text(encoding="utf-8"))["error"]
+        assert "gpu_data.py" in json.loads((tmp_path / f"gpu-{piece}.json").read_text(encoding="utf-8"))["error"]
 
 
 @pytest.mark.slow

@@ -42,6 +42,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped from outside"))
     record, error = Record(given.piece, place), ""
     try:
+        if given.piece not in ("probe", "demo") and not (place.data / "vocab.txt").exists():
+            raise FileNotFoundError(f"{place.data}: no data there. Make it with benchmarks/gpu_data.py")
         getattr(import_module(f"benchmarks.gpu.{PIECES[given.piece]}"), given.piece)(place, record)
     except (Exception, SystemExit) as found:
         error = f"{type(found).__name__}: {found}"[:500]

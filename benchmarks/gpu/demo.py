@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _SMALL = (
     *("corpus.languages=[de, en]", "corpus.train_sentences=40", "transfer.sentences=60", "teacher.shape.layers=1"),
     *("teacher.shape.hidden_width=32", "teacher.shape.vocabulary_size=400", "student.embedding_width=8"),
-    *("train.updates=60", "train.batch_sentences=16", "train.evaluate_every=20", "evaluate.bootstrap=0"),
+    *("train.updates=60", "train.batch_sentences=16", "train.evaluate_every=20"),
 )
 """What makes the demo a rehearsal on CPU."""
 _COMPARED = ("teacher/model.safetensors", "soft_labels/*/logits.npy", "student/model.safetensors")
@@ -46,7 +46,8 @@ def start(*arguments: str) -> subprocess.Popen[str]:
 
 def _start_demo(place: Place, out: Path, precision: str, *, until: str) -> subprocess.Popen[str]:
     fields = [f"{stage}.precision={precision}" for stage in ("finetune", "pseudolabel", "train")]
-    fields += ["train.checkpoint_every_s=0.2", *(() if place.on_gpu else _SMALL)]
+    fields += ["train.checkpoint_every_s=0.2", "evaluate.baselines=false", "evaluate.bootstrap=0"]
+    fields += () if place.on_gpu else _SMALL
     options = [part for field in fields for part in ("--set", field)]
     languages = () if not place.on_gpu else ("--langs", "all")
     return start("distil", "demo", "--out", str(out), "--until", until, *languages, *options)

@@ -6,7 +6,7 @@ import lzma
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import zip_longest
+from itertools import product, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -45,36 +45,45 @@ STUDENTS = {
 
 
 def label(place: Place, record: Record) -> None:
-    """Labelling of sentences of 8 to 128 and of 32 to 128 pieces, and of the host's part alone."""
-    checkpoint, base = make_checkpoint(place), _teacher_run(place)
+    """Labelling of sentences of 32 to 128 and of 8 to 128 pieces, and of the tokenizer alone."""
     peak = _peak(place)
     record.add(what="matrix products (peak)", **{"TFLOP/s": peak / 1e12})
     size, shards = (8192, 5) if place.on_gpu else (24, 4)
-    for shortest in (8, 32):
-        folder = place.work / f"text-{shortest}-{place.device}"
-        n_pieces = _write_text(place, folder, sentences=size * shards, shortest=shortest) / shards
-        lengths = f"{shortest} to {MAX_PIECES}"
-        record.add(what="tokenising alone, one thread", pieces=lengths, **{"pieces/s": _host_limit(place, folder)})
-        operations = operations_per_piece(checkpoint, length=n_pieces / size)
-        for is_compiled in (False, True) if place.on_gpu else (False,):
-            for batch in (4096, 16_384, 65_536) if place.on_gpu else (128, 512):
-                name = {"what": "labels" + ", compiled" * is_compiled, "pieces": lengths, "batch": batch}
-                if record.left() < (120 if is_compiled else 60):
-                    record.add(**name, error="left out: no time")
-                    continue
-                settings = {
-                    **settings_of(place, languages=1),
-                    "transfer.path": folder,
-                    "transfer.sentences": None,
-                    "pseudolabel.batch_pieces": batch,
-                    "pseudolabel.shard_sentences": size,
-                }
-                watch = StopWatch(place, is_shard, window=1, windows=shards - 1 - place.on_gpu)
-                with record.guarded(**name), _compiled(is_compiled):
-                    run(place, settings, watch, until="pseudolabel", base=base)
-                    rate = n_pieces / watch.median("pseudolabel")
-                    share = {"pieces/s": rate, "share of peak": rate * operations / peak}
-                    record.add(**name, **share, **watch.row("pseudolabel"))
+    texts = {shortest: _write_text(place, sentences=size * shards, shortest=shortest) for shortest in (32, 8)}
+    for shortest, (folder, _) in texts.items():
+        rate = _host_limit(place, folder)
+        record.add(what="tokenising alone, one thread", **_lengths(shortest), **{"pieces/s": rate})
+    batches = (4096, 16_384, 65_536) if place.on_gpu else (128, 512)
+    modes = (False, True) if place.on_gpu else (False,)  # our packed layers on CPU cannot be compiled
+    for is_compiled, shortest, batch in product(modes, texts, batches):
+        name = {"what": "labels" + ", compiled" * is_compiled, **_lengths(shortest), "batch": batch}
+        if record.left() < (120 if is_compiled else 60):
+            record.add(**name, error="left out: no time")
+            continue
+        with record.guarded(**name), _compiled(is_compiled):
+            folder, n_pieces = texts[shortest]
+            watch = _time_labels(place, folder, batch=batch, size=size, shards=shards)
+            rate = n_pieces / shards / watch.median("pseudolabel")
+            operations = operations_per_piece(make_checkpoint(place), length=n_pieces / shards / size)
+            share = rate * operations / peak
+            record.add(**name, **{"pieces/s": rate, "share of peak": share}, **watch.row("pseudolabel"))
+
+
+def _lengths(shortest: int) -> dict[str, str]:
+    return {"pieces": f"{shortest} to {MAX_PIECES}"}
+
+
+def _time_labels(place: Place, text: Path, *, batch: int, size: int, shards: int) -> StopWatch:
+    settings = {
+        **settings_of(place, languages=1),
+        "transfer.path": text,
+        "transfer.sentences": None,
+        "pseudolabel.batch_pieces": batch,
+        "pseudolabel.shard_sentences": size,
+    }
+    watch = StopWatch(place, is_shard, window=1, windows=shards - 1 - place.on_gpu)
+    run(place, settings, watch, until="pseudolabel", base=_teacher_run(place))
+    return watch
 
 
 def finetune(place: Place, record: Record) -> None:
@@ -163,8 +172,9 @@ def _compiled(is_wanted: bool) -> Iterator[None]:
         BertForTokenClassification.forward = plain
 
 
-def _write_text(place: Place, folder: Path, *, sentences: int, shortest: int) -> int:
-    """Real text, cut so that sentences are evenly spread over lengths in pieces; the pieces of all."""
+def _write_text(place: Place, *, sentences: int, shortest: int) -> tuple[Path, int]:
+    """Real text, cut so that sentences are evenly spread over lengths in pieces; its folder, and the pieces of all."""
+    folder = place.work / f"text-{shortest}-{place.device}"
     (language,) = settings_of(place, languages=1)["transfer.languages"]
     encoder = encoder_of(make_checkpoint(place))
     words, counts = _running_words(place, encoder, pieces=sentences * (shortest + MAX_PIECES) // 2)
@@ -177,7 +187,7 @@ def _write_text(place: Place, folder: Path, *, sentences: int, shortest: int) ->
         start = stop if stop < len(words) - MAX_PIECES else 0
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{language}.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return int(encoder.encode([line.split() for line in lines]).piece_lengths().sum())
+    return folder, int(encoder.encode([line.split() for line in lines]).piece_lengths().sum())
 
 
 def _running_words(place: Place, encoder: PieceEncoder, *, pieces: int) -> tuple[list[str], NDArray[np.int64]]:

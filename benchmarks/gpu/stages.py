@@ -6,6 +6,7 @@ of a timed window the device is waited for. A window has as many updates as fine
 
 from __future__ import annotations
 
+import gc
 import shutil
 import statistics
 import time
@@ -120,6 +121,7 @@ def run(
     folder = place.work / name
     if not keep:
         shutil.rmtree(folder, ignore_errors=True)
+    gc.collect()  # models of the run before
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
