@@ -123,12 +123,16 @@ class Interrupted(XnerError):
     exit_code = 130
 
 
+_LACKS_OF_MEMORY = ("DefaultCPUAllocator", "CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+"""In errors of torch's that have no class of their own: a CPU's, a driver's, those of cuBLAS and cuDNN."""
+
+
 def lack_of_resource(error: BaseException) -> ResourceError | None:
     """The error for a user that an error of the operating system or of memory means, whichever library raised it.
 
     None for any other error, which is a defect.
     """
-    lacks_memory = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)  # torch's, on a CPU
+    lacks_memory = isinstance(error, RuntimeError) and any(sign in str(error) for sign in _LACKS_OF_MEMORY)
     if lacks_memory or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return ResourceError(f"Out of memory: {first_line(error)}. Lower the batch sizes of the recipe.")
     number = _error_number(error)

@@ -37,7 +37,6 @@ def test_labelling_is_timed_on_the_device(measure):
     assert "models/teacher.py" in waited, "labels come back from the device"
 
 
-@pytest.mark.xfail(reason="it trains on the CPU without a word", strict=True)
 def test_training_is_timed_on_the_device(measure):
     _, waited = measure(stage="train", teacher=None, batches=(256,))
     assert "training/loop.py" in waited, "the loss comes back from the device"

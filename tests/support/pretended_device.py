@@ -132,6 +132,7 @@ def pretended_device():
         "torch.cuda.device_count": lambda: 1,
         "torch.cuda.current_device": lambda: 0,
         "torch.cuda.set_device": lambda _: None,
+        "torch.cuda.synchronize": lambda _=None: None,
         "torch.cuda.get_device_name": lambda _=None: "a pretended device",
         "torch.cuda.is_bf16_supported": lambda including_emulation=True: True,
         "torch.cuda.manual_seed_all": lambda _: None,  # the CPU's generator draws

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from xtremedistil_ner.errors import Interrupted, ResourceError, StoreError
+from xtremedistil_ner.errors import Interrupted, ResourceError, StoreError, lack_of_resource
 from xtremedistil_ner.processes.world import Processes, current_processes
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.run_folder.lock import run_lock
@@ -248,6 +248,13 @@ def test_a_signal_interrupts_a_single_process_and_the_handlers_come_back(tmp_pat
     with pytest.raises(Interrupted, match="The same command goes on from there"):
         launch(os.kill, (os.getpid(), number), count=1, run_folder=tmp_path)
     assert signal.getsignal(number) is before
+
+
+def test_a_lack_of_memory_of_a_gpu_is_told_by_its_words():
+    """The driver, cuBLAS and cuDNN have no class of their own for it."""
+    for words in ("CUDA error: out of memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"):
+        assert isinstance(lack_of_resource(RuntimeError(words)), ResourceError)
+    assert lack_of_resource(RuntimeError("CUDA error: device-side assert triggered")) is None
 
 
 def test_a_lack_of_memory_is_a_lack_of_resources(tmp_path):

@@ -26,7 +26,7 @@ from xtremedistil_ner.models.kinds import StudentNetwork
 from xtremedistil_ner.models.student_config import read_config, read_network
 from xtremedistil_ner.models.teacher import Teacher
 from xtremedistil_ner.pieces.encoder import EncodedCorpus, PieceEncoder, load_encoder
-from xtremedistil_ner.processes.world import no_peers
+from xtremedistil_ner.processes.world import Processes
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.recipe.schema import TrainSection
 from xtremedistil_ner.run_folder.soft_labels import LanguageCounts, SoftLabelStore, open_store, seal_store, write_shard
@@ -55,12 +55,13 @@ class _Job:
     teacher: Teacher
     store: SoftLabelStore
     encoded: EncodedCorpus
+    device: torch.device
     batch: int
 
     def new(self) -> tuple[StudentNetwork, Source]:
         torch.manual_seed(_SEED)
         path = self.folder / "config.json"
-        network = read_network(read_config(path), len(self.teacher.scheme.tags), path)
+        network = read_network(read_config(path), len(self.teacher.scheme.tags), path).to(self.device)
         learning = Distillation(
             network=network,
             encoder=self.encoder,
@@ -84,7 +85,7 @@ def bench_training(
     sentences = workload.part(0, min(_SENTENCES, len(workload.sentences)))
     with tempfile.TemporaryDirectory(prefix="xner-bench-") as name:
         for student in students:
-            job = _job(student, sentences, Path(name, student.name))
+            job = _job(student, sentences, Path(name, student.name), torch.device(settings.device))
             for batch in settings.batches:
                 tell(Event(STAGE, f"trains {student.name}, batch {batch}"))
                 timings = _time(replace(job, batch=batch), settings)
@@ -124,6 +125,7 @@ def _time_loop(job: _Job, updates: int, clock: Clock) -> float:
     trained = frozenset(name for name, _ in network.named_parameters())
     phase = Phase("bench", (source,), trained, updates + 1, _LEARNING_RATE, None, updates + 2, updates + 2)
     settings = LoopSettings(STAGE, _SEED, torch.float32, _MICRO_BATCH_PIECES, float("inf"))
+    alone = Processes(rank=0, count=1, device=job.device)
     ends: list[float] = []
 
     def note(event: Event) -> None:
@@ -132,7 +134,7 @@ def _time_loop(job: _Job, updates: int, clock: Clock) -> float:
 
     with tempfile.TemporaryDirectory(prefix="xner-bench-") as folder:
         checkpoints = CheckpointFolder(Path(folder, "checkpoints"), fingerprint="bench")
-        train_phases(network, [phase], settings=settings, processes=no_peers(), checkpoints=checkpoints, tell=note)
+        train_phases(network, [phase], settings=settings, processes=alone, checkpoints=checkpoints, tell=note)
     return (ends[-1] - ends[0]) / updates
 
 
@@ -171,7 +173,7 @@ def _time_loader(job: _Job, updates: int, clock: Clock) -> float:
     return (clock() - begin) / updates
 
 
-def _job(student: BenchStudent, sentences: Sequence[Sequence[str]], folder: Path) -> _Job:
+def _job(student: BenchStudent, sentences: Sequence[Sequence[str]], folder: Path, device: torch.device) -> _Job:
     """A job whose batches have one row. Its teacher has tags and no say: all soft labels are in the store."""
     encoder = load_encoder(student.folder, max_pieces=_MAX_PIECES)
     encoded = encoder.encode(sentences)
@@ -186,4 +188,4 @@ def _job(student: BenchStudent, sentences: Sequence[Sequence[str]], folder: Path
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=encoder.tokenizer)
     columns = tuple((index,) for index in range(len(tags)))
     teacher = Teacher(BertForTokenClassification(config), tokenizer, encoder, student.scheme, columns)
-    return _Job(student.folder, encoder, teacher, open_store(folder), encoded, batch=1)
+    return _Job(student.folder, encoder, teacher, open_store(folder), encoded, device, batch=1)

@@ -16,7 +16,13 @@ from typing import Final
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.distillation.new_student import new_student
 from xtremedistil_ner.distillation.sources import Distillation
-from xtremedistil_ner.distillation.strategies import PhasePlan, plan_phases, trains_per_language, uses_soft_labels
+from xtremedistil_ner.distillation.strategies import (
+    PhasePlan,
+    needs_projection,
+    plan_phases,
+    trains_per_language,
+    uses_soft_labels,
+)
 from xtremedistil_ner.distillation.student_vocabulary import student_tokenizer
 from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.models.kinds import KINDS, StudentNetwork
@@ -60,9 +66,8 @@ def train_student(recipe: Recipe, run: RunFolder, fingerprint: str, tell: Report
     corpus = open_corpus(recipe.corpus)
     store = open_store(run.soft_labels)
     verify(run.teacher)
-    teacher = load_teacher(
-        run.teacher, corpus.scheme, labels={}, max_pieces=recipe.teacher.max_pieces, device=processes.device
-    )
+    device = processes.device if needs_projection(recipe.train.strategy) else None  # else its logits are in the store
+    teacher = load_teacher(run.teacher, corpus.scheme, labels={}, max_pieces=recipe.teacher.max_pieces, device=device)
     job = TrainingJob(
         stage=STAGE,
         recipe=recipe,

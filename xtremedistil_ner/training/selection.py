@@ -8,7 +8,7 @@ import numpy as np
 
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.evaluation.scoring import macro_f1, span_counts
-from xtremedistil_ner.labels import LabelScheme, Transitions, decode_tags
+from xtremedistil_ner.labels import LabelScheme, Transitions, decode_sentences
 from xtremedistil_ner.pieces.encoder import PieceEncoder
 from xtremedistil_ner.pieces.predictor import Predictor, compute_encoded_logits
 from xtremedistil_ner.processes.world import Processes
@@ -43,9 +43,9 @@ class DevSet:
             word_logits = compute_encoded_logits(
                 predictor, self.encoder, encoded, n_tags=len(self.scheme.tags), batch_pieces=self.batch_pieces
             )
-            parts = np.split(word_logits.logits, word_logits.offsets[1:-1])
-            parts = parts[: len(self.gold[language])]  # of no sentences, `split` makes one part
-            predicted = [decode_tags(part, self.scheme, transitions) for part in parts]
+            tags = decode_sentences(word_logits.logits, word_logits.offsets, self.scheme, transitions)
+            predicted = np.split(tags, word_logits.offsets[1:-1])
+            predicted = predicted[: len(self.gold[language])]  # of no sentences, `split` makes one part
             totals[index] = span_counts(self.gold[language], predicted, self.scheme).sum(axis=0)
         totals = self.processes.sum_array(totals)
         return {"score": macro_f1(dict(zip(self.languages, totals, strict=True)))}
