@@ -9,7 +9,7 @@ from support.tiny_run import write_recipe
 from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
-from xtremedistil_ner.run_folder.files import read_json
+from xtremedistil_ner.run_folder.whole_files import read_json
 from xtremedistil_ner.stages.evaluate import evaluate_model
 from xtremedistil_ner.tagging.tagger import Tagger
 

@@ -29,7 +29,7 @@ from xtremedistil_ner.pipeline.fingerprints import stage_fingerprints
 from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
-from xtremedistil_ner.run_folder.files import published_fingerprint
+from xtremedistil_ner.run_folder.artefacts import published_fingerprint
 from xtremedistil_ner.run_folder.soft_labels import open_store
 
 SAVERS = {"bert": save_bert, "xlm-roberta": save_xlm_roberta}

@@ -18,8 +18,9 @@ from xtremedistil_ner.processes.cores import bf16_cap, bf16_flags, cpu_bf16
 from xtremedistil_ner.processes.precision import autocast, dtype_of, has_native_bf16, note_precision, precision_on
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
-from xtremedistil_ner.run_folder.files import RunFolder, read_json
+from xtremedistil_ner.run_folder.files import RunFolder
 from xtremedistil_ner.run_folder.soft_labels import open_store
+from xtremedistil_ner.run_folder.whole_files import read_json
 
 CPU = torch.device("cpu")
 AVX512 = "fpu avx2 avx512f avx512bw avx512_vnni"

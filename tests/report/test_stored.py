@@ -10,7 +10,9 @@ import pytest
 from xtremedistil_ner.errors import ArtefactError
 from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.report.stored import find_counts, load_counts, read_report
-from xtremedistil_ner.run_folder.files import RunFolder, sealed, sha256_file
+from xtremedistil_ner.run_folder.artefacts import sealed
+from xtremedistil_ner.run_folder.files import RunFolder
+from xtremedistil_ner.run_folder.whole_files import sha256_file
 
 
 @pytest.fixture(scope="module")

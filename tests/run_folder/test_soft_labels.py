@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from xtremedistil_ner.errors import StoreError
-from xtremedistil_ner.run_folder.files import published_fingerprint, read_json, write_json
+from xtremedistil_ner.run_folder.artefacts import published_fingerprint
 from xtremedistil_ner.run_folder.soft_labels import (
     LanguageCounts,
     count_lost_words,
@@ -17,6 +17,7 @@ from xtremedistil_ner.run_folder.soft_labels import (
     store_fingerprint,
     write_shard,
 )
+from xtremedistil_ner.run_folder.whole_files import read_json, write_json
 
 TAGS = ("O", "B-PER", "I-PER")
 COUNTS = LanguageCounts(read=9, duplicates=1, held_out=2, kept=6, words=12, lost_words=3)
@@ -189,7 +190,8 @@ def test_no_pickle_is_ever_read(folder):
     shard = folder / "en-00001"
     np.save(shard / "logits.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     manifest = read_json(shard / "manifest.json")
-    from xtremedistil_ner.run_folder.files import MANIFEST, sha256_file
+    from xtremedistil_ner.run_folder.artefacts import MANIFEST
+    from xtremedistil_ner.run_folder.whole_files import sha256_file
 
     path = shard / "logits.npy"
     manifest["files"]["logits.npy"] = {"sha256": sha256_file(path), "bytes": path.stat().st_size}

@@ -21,7 +21,7 @@ from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.processes.world import cpu_threads
 from xtremedistil_ner.progress import Reporter
 from xtremedistil_ner.report.speed import RECORD_SCHEMA
-from xtremedistil_ner.run_folder.files import write_json
+from xtremedistil_ner.run_folder.whole_files import write_json
 
 _VERSIONS = ("torch", "onnxruntime", "spacy", "transformers")
 

@@ -26,8 +26,9 @@ from xtremedistil_ner.commands.options import (
 )
 from xtremedistil_ner.errors import RecipeError, UsageError, quoted
 from xtremedistil_ner.names import LANGUAGE_RULE, is_language
-from xtremedistil_ner.run_folder.files import RunFolder, write_text
+from xtremedistil_ner.run_folder.files import RunFolder
 from xtremedistil_ner.run_folder.stage_table import Stage
+from xtremedistil_ner.run_folder.whole_files import write_text
 
 if TYPE_CHECKING:
     from xtremedistil_ner.pipeline.run import PipelineResult

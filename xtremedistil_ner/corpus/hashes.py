@@ -12,7 +12,7 @@ from functools import lru_cache, wraps
 from pathlib import Path
 from typing import TypeVar
 
-from xtremedistil_ner.run_folder.files import sha256_file
+from xtremedistil_ner.run_folder.whole_files import sha256_file
 
 _Value = TypeVar("_Value")
 _SETTLED_S = 2.0

@@ -21,7 +21,9 @@ from xtremedistil_ner.processes.precision import dtype_of, precision_on
 from xtremedistil_ner.processes.world import current_processes
 from xtremedistil_ner.recipe.model_sections import TeacherSection
 from xtremedistil_ner.recipe.schema import Precision
-from xtremedistil_ner.run_folder.files import MANIFEST, RunFolder, read_json, student_folders, verify
+from xtremedistil_ner.run_folder.artefacts import verify
+from xtremedistil_ner.run_folder.files import MANIFEST, RunFolder, student_folders
+from xtremedistil_ner.run_folder.whole_files import read_json
 from xtremedistil_ner.tagging.export_reader import GraphPrecision, is_export, verify_export
 from xtremedistil_ner.tagging.tagger import Tagger
 

@@ -19,7 +19,7 @@ from xtremedistil_ner.models.student import LoadedStudent
 from xtremedistil_ner.names import escape_markdown
 from xtremedistil_ner.pieces.encoder import cut_into_windows
 from xtremedistil_ner.pieces.predictor import NEVER
-from xtremedistil_ner.run_folder.files import write_json
+from xtremedistil_ner.run_folder.whole_files import write_json
 from xtremedistil_ner.tagging.tagger import type_probabilities
 
 CONTRACT_FILE = "CONTRACT.md"

@@ -21,7 +21,9 @@ from xtremedistil_ner.export.triton import write_triton
 from xtremedistil_ner.export.web_page import write_web
 from xtremedistil_ner.models.student import LoadedStudent, is_for_transformers, load_student, student_files
 from xtremedistil_ner.recipe.schema import ExportFormat
-from xtremedistil_ner.run_folder.files import EXPORT_SCHEMA, MANIFEST, sha256_file, write_json
+from xtremedistil_ner.run_folder.artefacts import EXPORT_SCHEMA
+from xtremedistil_ner.run_folder.files import MANIFEST
+from xtremedistil_ner.run_folder.whole_files import sha256_file, write_json
 from xtremedistil_ner.tagging.export_reader import GRAPH_FILES
 from xtremedistil_ner.tagging.tagger import Tagger
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from xtremedistil_ner.errors import UsageError
-from xtremedistil_ner.run_folder.files import write_json
+from xtremedistil_ner.run_folder.whole_files import write_json
 from xtremedistil_ner.serve import PAGE
 from xtremedistil_ner.tagging.export_reader import language_scores
 

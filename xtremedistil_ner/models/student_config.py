@@ -16,7 +16,7 @@ from xtremedistil_ner.errors import ModelError, UsageError
 from xtremedistil_ner.labels import LabelScheme, Transitions
 from xtremedistil_ner.models.kinds import KIND_OF_MODEL_TYPE, StudentNetwork, kind_of
 from xtremedistil_ner.models.shape import read_shape, shape_values
-from xtremedistil_ner.run_folder.files import read_json
+from xtremedistil_ner.run_folder.whole_files import read_json
 
 
 def is_student(config: Mapping[str, Any]) -> bool:

@@ -18,7 +18,7 @@ from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.teacher import Teacher, load_teacher, save_teacher, teacher_predictor
 from xtremedistil_ner.models.teacher_labels import logits_to_iob2
 from xtremedistil_ner.pieces.predictor import Predictor, WordLogits, compute_word_logits
-from xtremedistil_ner.run_folder.files import read_json, write_json
+from xtremedistil_ner.run_folder.whole_files import read_json, write_json
 
 VOTERS = "voters.json"
 

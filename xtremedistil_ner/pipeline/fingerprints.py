@@ -19,8 +19,8 @@ from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.export.web_page import runtime_files
 from xtremedistil_ner.pieces.vocabulary import TRAINED
 from xtremedistil_ner.recipe.schema import Recipe
-from xtremedistil_ner.run_folder.files import make_fingerprint, sha256_file
 from xtremedistil_ner.run_folder.stage_table import STAGE_TABLE, Stage
+from xtremedistil_ner.run_folder.whole_files import make_fingerprint, sha256_file
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
 _HUB_ID = re.compile(r"(?!.*\.txt$)[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")

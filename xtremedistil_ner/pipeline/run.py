@@ -38,15 +38,8 @@ from xtremedistil_ner.progress import Event, Reporter, silent
 from xtremedistil_ner.recipe.reader import format_recipe
 from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.report.stored import read_report
-from xtremedistil_ner.run_folder.files import (
-    RunFolder,
-    clear,
-    read_timings,
-    remove,
-    report_fingerprint,
-    write_json,
-    write_text,
-)
+from xtremedistil_ner.run_folder.artefacts import clear, remove, report_fingerprint
+from xtremedistil_ner.run_folder.files import RunFolder, read_timings
 from xtremedistil_ner.run_folder.lock import (
     clear_leftovers,
     remove_work,
@@ -56,6 +49,7 @@ from xtremedistil_ner.run_folder.lock import (
     run_lock,
 )
 from xtremedistil_ner.run_folder.stage_table import STAGE_TABLE, STAGES, Stage, artefact_of, current_fingerprint
+from xtremedistil_ner.run_folder.whole_files import write_json, write_text
 
 if TYPE_CHECKING:
     from xtremedistil_ner.processes.world import Processes

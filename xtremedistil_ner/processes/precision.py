@@ -22,8 +22,9 @@ from xtremedistil_ner.processes.cores import bf16_cap, cpu_bf16
 from xtremedistil_ner.processes.world import Processes
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.recipe.schema import Precision, Recipe
-from xtremedistil_ner.run_folder.files import MANIFEST, RunFolder, read_json, write_json
+from xtremedistil_ner.run_folder.files import MANIFEST, RunFolder
 from xtremedistil_ner.run_folder.stage_table import Stage
+from xtremedistil_ner.run_folder.whole_files import read_json, write_json
 
 Computed = Literal["bf16", "float32"]
 TrainedStage = Literal["finetune", "pseudolabel", "train"]

@@ -11,7 +11,9 @@ from typing import Any
 
 from xtremedistil_ner.errors import ArtefactError
 from xtremedistil_ner.report.tables import Table
-from xtremedistil_ner.run_folder.files import RunFolder, published_fingerprint, read_json
+from xtremedistil_ner.run_folder.artefacts import published_fingerprint
+from xtremedistil_ner.run_folder.files import RunFolder
+from xtremedistil_ner.run_folder.whole_files import read_json
 
 RECORD_SCHEMA = 2
 

@@ -18,8 +18,10 @@ import numpy as np
 from xtremedistil_ner.errors import ArtefactError
 from xtremedistil_ner.evaluation.bootstrap import Counts
 from xtremedistil_ner.report.form import ComparedReport, ReportForm
-from xtremedistil_ner.run_folder.files import RunFolder, read_json, require_seal, whole_file
+from xtremedistil_ner.run_folder.artefacts import require_seal
+from xtremedistil_ner.run_folder.files import RunFolder
 from xtremedistil_ner.run_folder.forms import require_form
+from xtremedistil_ner.run_folder.whole_files import read_json, whole_file
 
 SplitCounts = Mapping[str, Mapping[str, Counts]]
 """Counts (sentences, 3) by split and language."""

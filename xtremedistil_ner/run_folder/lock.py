@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from xtremedistil_ner.errors import ArtefactError, ResourceError
-from xtremedistil_ner.run_folder.files import ASIDE, MANIFEST, RunFolder, aside, clear, read_manifest, remove
+from xtremedistil_ner.run_folder.artefacts import ASIDE, aside, clear, read_manifest, remove
+from xtremedistil_ner.run_folder.files import MANIFEST, RunFolder
 from xtremedistil_ner.run_folder.soft_labels import SHARD_PATTERN
 
 _LOCK, _WORKERS = ".lock", ".workers.lock"

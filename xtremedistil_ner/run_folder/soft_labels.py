@@ -18,15 +18,9 @@ from numpy.typing import NDArray
 
 from xtremedistil_ner.errors import ArtefactError, StoreError, quoted
 from xtremedistil_ner.names import is_inside
-from xtremedistil_ner.run_folder.files import (
-    MANIFEST,
-    publish,
-    published_fingerprint,
-    read_json,
-    sha256_file,
-    verify,
-    write_json,
-)
+from xtremedistil_ner.run_folder.artefacts import publish, published_fingerprint, verify
+from xtremedistil_ner.run_folder.files import MANIFEST
+from xtremedistil_ner.run_folder.whole_files import read_json, sha256_file, write_json
 
 SHARD_PATTERN = r".+-\d{5}"
 """Names of shards, as `shard_name` makes them."""

@@ -11,12 +11,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from xtremedistil_ner.run_folder.files import (
-    RunFolder,
-    export_fingerprint,
-    published_fingerprint,
-    report_fingerprint,
-)
+from xtremedistil_ner.run_folder.artefacts import export_fingerprint, published_fingerprint, report_fingerprint
+from xtremedistil_ner.run_folder.files import RunFolder
 from xtremedistil_ner.run_folder.soft_labels import store_fingerprint
 
 Stage = Literal["finetune", "pseudolabel", "train", "evaluate", "export"]

@@ -39,16 +39,10 @@ from xtremedistil_ner.report.html import format_page
 from xtremedistil_ner.report.markdown import format_report
 from xtremedistil_ner.report.paper import papers_beside
 from xtremedistil_ner.report.stored import SplitCounts, find_counts, find_entry, save_counts
-from xtremedistil_ner.run_folder.files import (
-    RunFolder,
-    make_fingerprint,
-    read_timings,
-    sealed,
-    verify,
-    write_json,
-    write_text,
-)
+from xtremedistil_ner.run_folder.artefacts import sealed, verify
+from xtremedistil_ner.run_folder.files import RunFolder, read_timings
 from xtremedistil_ner.run_folder.soft_labels import open_store
+from xtremedistil_ner.run_folder.whole_files import make_fingerprint, write_json, write_text
 from xtremedistil_ner.tagging.export_reader import GraphPrecision
 
 STAGE = "evaluate"

@@ -14,7 +14,8 @@ from xtremedistil_ner.export.int8_verdict import Int8Verdict, judge_int8
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.report.stored import read_report
-from xtremedistil_ner.run_folder.files import RunFolder, publish, student_folders, verify
+from xtremedistil_ner.run_folder.artefacts import publish, verify
+from xtremedistil_ner.run_folder.files import RunFolder, student_folders
 
 STAGE = "export"
 

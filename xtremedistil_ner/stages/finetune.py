@@ -39,8 +39,10 @@ from xtremedistil_ner.processes.world import current_processes
 from xtremedistil_ner.progress import Reporter, silent
 from xtremedistil_ner.recipe.model_sections import ShapeSection
 from xtremedistil_ner.recipe.schema import Recipe
-from xtremedistil_ner.run_folder.files import RunFolder, publish, write_json
+from xtremedistil_ner.run_folder.artefacts import publish
+from xtremedistil_ner.run_folder.files import RunFolder
 from xtremedistil_ner.run_folder.lock import remove_work
+from xtremedistil_ner.run_folder.whole_files import write_json
 from xtremedistil_ner.stages.training_job import TrainingJob
 from xtremedistil_ner.training.phases import Phase, Source
 from xtremedistil_ner.training.sampling import BatchPlan

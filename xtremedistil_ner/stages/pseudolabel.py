@@ -34,15 +34,8 @@ from xtremedistil_ner.processes.precision import begin_stage, dtype_of, note_pre
 from xtremedistil_ner.processes.world import Processes, cpu_threads, current_processes
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.recipe.schema import Recipe
-from xtremedistil_ner.run_folder.files import (
-    MANIFEST,
-    RunFolder,
-    make_fingerprint,
-    published_fingerprint,
-    remove,
-    verify,
-    write_json,
-)
+from xtremedistil_ner.run_folder.artefacts import published_fingerprint, remove, verify
+from xtremedistil_ner.run_folder.files import MANIFEST, RunFolder
 from xtremedistil_ner.run_folder.soft_labels import (
     LanguageCounts,
     count_lost_words,
@@ -51,6 +44,7 @@ from xtremedistil_ner.run_folder.soft_labels import (
     shard_place,
     write_shard,
 )
+from xtremedistil_ner.run_folder.whole_files import make_fingerprint, write_json
 
 STAGE: Final = "pseudolabel"
 CPU_BATCH_PIECES = 512

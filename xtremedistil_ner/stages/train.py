@@ -33,9 +33,11 @@ from xtremedistil_ner.processes.precision import begin_stage, dtype_of
 from xtremedistil_ner.processes.world import current_processes
 from xtremedistil_ner.progress import Reporter, silent
 from xtremedistil_ner.recipe.schema import Recipe
-from xtremedistil_ner.run_folder.files import RunFolder, publish, published_fingerprint, verify, write_json
+from xtremedistil_ner.run_folder.artefacts import publish, published_fingerprint, verify
+from xtremedistil_ner.run_folder.files import RunFolder
 from xtremedistil_ner.run_folder.lock import remove_work
 from xtremedistil_ner.run_folder.soft_labels import SoftLabelStore, open_store
+from xtremedistil_ner.run_folder.whole_files import write_json
 from xtremedistil_ner.stages.training_job import TrainingJob
 from xtremedistil_ner.training.phases import Phase, Source
 

@@ -12,17 +12,9 @@ from typing import Any, Literal
 from xtremedistil_ner.errors import ArtefactError, ModelError
 from xtremedistil_ner.languages import language_name
 from xtremedistil_ner.names import is_inside
-from xtremedistil_ner.run_folder.files import (
-    EXPORT_SCHEMA,
-    MANIFEST,
-    REMEDY,
-    RunFolder,
-    is_readable_export,
-    read_json,
-    require_files,
-    require_kind,
-    sha256_file,
-)
+from xtremedistil_ner.run_folder.artefacts import EXPORT_SCHEMA, is_readable_export, require_files
+from xtremedistil_ner.run_folder.files import MANIFEST, RunFolder
+from xtremedistil_ner.run_folder.whole_files import REMEDY, read_json, require_kind, sha256_file
 
 GraphPrecision = Literal["float32", "int8"]
 GRAPH_FILES: dict[GraphPrecision, str] = {"float32": "onnx/model.onnx", "int8": "onnx/model_int8.onnx"}

@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from xtremedistil_ner.errors import ArtefactError, CheckpointError
-from xtremedistil_ner.run_folder.files import clear, publish, read_json, verify, write_json
+from xtremedistil_ner.run_folder.artefacts import clear, publish, verify
 from xtremedistil_ner.run_folder.forms import require_form
+from xtremedistil_ner.run_folder.whole_files import read_json, write_json
 
 _PREFIX = "checkpoint-"
 

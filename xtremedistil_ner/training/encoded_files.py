@@ -12,7 +12,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from xtremedistil_ner.pieces.encoder import EncodedCorpus, PieceEncoder
-from xtremedistil_ner.run_folder.files import publish, published_fingerprint, verify
+from xtremedistil_ner.run_folder.artefacts import publish, published_fingerprint, verify
 
 _OFFSETS = {"piece_offsets", "word_offsets", "sentence_words"}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from xtremedistil_ner.pieces.vocabulary import read_vocabulary
 from xtremedistil_ner.processes.world import Processes
-from xtremedistil_ner.run_folder.files import publish, published_fingerprint
+from xtremedistil_ner.run_folder.artefacts import publish, published_fingerprint
 
 
 def make_vocabulary_once(
