@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.record import Place, Record
+from xtremedistil_ner.run_folder.files import RunFolder, read_timings
 
 ROOT = Path(__file__).resolve().parents[2]
 _SMALL = (
@@ -72,15 +73,14 @@ def _scored_run(place: Place, record: Record, precision: str) -> None:
 def scores_of(folder: Path) -> Iterator[dict[str, Any]]:
     """Rows with the macro-F1 of every model of a run's report."""
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    for name, found in report["models"].items():
-        yield {"what": name, "found": 100 * found["macro_f1"], "unit": "macro-F1"}
+    for name, entry in report["models"].items():
+        if entry["macro_f1"] is not None:
+            yield {"what": name, "found": 100 * entry["macro_f1"], "unit": "macro-F1"}
 
 
 def timings_of(folder: Path) -> dict[str, float]:
     """Seconds of every stage of a run that was done."""
-    path = folder / "timings.json"
-    found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return {stage: entry["seconds"] for stage, entry in found.items()}
+    return {stage: entry["seconds"] for stage, entry in read_timings(RunFolder(folder)).items()}
 
 
 def _interrupted_run(place: Place, record: Record) -> None:
@@ -143,4 +143,5 @@ def _tests(seconds: float) -> str:
         [*command, *options, *map(str, sorted(files))], cwd=ROOT, capture_output=True, text=True, timeout=seconds
     )
     failures = [line.partition(" - ")[0] for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
-    return "; ".join([done.stdout.strip().splitlines()[-1], *failures])
+    said = (done.stdout.strip() or done.stderr.strip() or "no word").splitlines()
+    return "; ".join([said[-1], *failures])

@@ -65,9 +65,7 @@ def _choose(place: Place, record: Record) -> dict[str, Any]:
     }
     gold = _count_sentences(place) * _EPOCHS // _BATCH
     budget = _BUDGET_S if place.on_gpu else 5.0
-    for layers, width, heads in (
-        ((12, 768, 12), (8, 512, 8), (6, 384, 6), (4, 256, 4)) if place.on_gpu else ((1, 64, 2),)
-    ):
+    for layers, width, heads in _SHAPES if place.on_gpu else ((1, 64, 2),):
         shape = {"layers": layers, "hidden_width": width, "heads": heads}
         fields = {**common, **{f"teacher.shape.{name}": value for name, value in shape.items()}}
         seconds = _seconds_of_update(place, fields)

@@ -110,7 +110,7 @@ def finetune(place: Place, record: Record) -> None:
 
 
 def students(place: Place, record: Record) -> None:
-    """Updates of every kind of student with every loss."""
+    """Updates of every kind of student with D4.1, and of the BiLSTM with the posterior loss."""
     base = labelled_run(place)
     for name, fields in STUDENTS.items():
         for strategy, loss in (("D4.1", "mse"), ("D1", "posterior")):

@@ -623,8 +623,10 @@ def test_a_students_manifest_in_another_form_is_named_and_nothing_more_is_to_be_
     path = copied_run / "student" / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "files": files}), encoding="utf-8")
     result = xner("evaluate", copied_run / "student", "--corpus", place / "corpus")
-    expect(result, 4, f"{path}: files", "Remove it and run the same command again.")
+    expect(result, 4, f"{path}: files", "Remove its folder and run the same command again.")
     expect(xner("distil", copied_run), 4, f"{path}: files")
+    shutil.rmtree(copied_run / "student")
+    assert xner("distil", copied_run, "--dry-run")[0] == 0
 
 
 @pytest.mark.parametrize("change", [{"schema": 1}, {"kind": "model"}])
@@ -677,8 +679,18 @@ def test_formats_without_int8_drop_what_the_run_forces_of_it(xner, copied_run):
     assert "force_int8: false" in text
     recipe.write_text(text.replace("force_int8: false", "force_int8: true"), encoding="utf-8")
     assert xner("export", copied_run, "--format", "hf,onnx", "--dry-run")[0] == 0
-    expect(xner("export", copied_run, "--format", "hf,onyx"), 2, "--format: export.formats.1: ", "'onyx'")
-    expect(xner("export", copied_run, "--format", "hf", "--force"), 2, "--format: export: force_int8 is about")
+    expect(xner("export", copied_run, "--format", "hf,onyx"), 2, "--format 'onyx': there are hf, onnx")
+    expect(xner("export", copied_run, "--format", "hf", "--force"), 2, "--force is about the format onnx-int8")
+
+
+def test_formats_without_the_page_drop_the_runs_runtime_for_it(xner, copied_run):
+    recipe = copied_run / "recipe.yaml"
+    text = recipe.read_text(encoding="utf-8")
+    changed = text.replace("onnxruntime_web: null", "onnxruntime_web: ort").replace("- hf\n", "- web\n", 1)
+    assert changed.count("ort") > text.count("ort")
+    assert "- web" in changed
+    recipe.write_text(changed, encoding="utf-8")
+    assert xner("export", copied_run, "--format", "hf", "--dry-run")[0] == 0
 
 
 @pytest.mark.parametrize("name", ["teacher", "student", "export", "work/finetune", "soft_labels", "bench"])
@@ -743,7 +755,8 @@ def test_a_value_that_a_report_leaves_out_is_no_defect(xner, damaged_report, fin
 LEFTOVERS = (
     *(f".{name}.{what}/x" for name in ("teacher", "student", "export") for what in ("writing", "removing", "replaced")),
     *("work/.train.removing/x", "work/train/checkpoints/.checkpoint-000-000000001.writing/x"),
-    *("work/train/precision.json", "work/finetune/classifier/checkpoint-000-000000001/state.json"),
+    "work/train/precision.json",
+    *(f"work/finetune/classifier/checkpoint-000-000000001/{name}" for name in ("state.json", "manifest.json")),
     *("report.json.tmp", "timings.json.tmp", "scores/student.npz.tmp", "bench/tag.json.tmp"),
     *("soft_labels/.en-00000.writing/x", "soft_labels/manifest.json.tmp"),
 )

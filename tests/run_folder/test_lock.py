@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import pytest
 
-from xtremedistil_ner.run_folder.lock import remove_work
+from xtremedistil_ner.errors import ResourceError
+from xtremedistil_ner.run_folder.artefacts import publish
+from xtremedistil_ner.run_folder.lock import remove_work, require_own_work
 
-OWN = (
-    "precision.json",
-    "checkpoints/checkpoint-000-000000001/state.safetensors",
-    "languages/en/vocabulary/vocab.txt",
-    "languages/en/.transfer.writing/words.npy",
-    "encoded/piece_offsets.npy",
-    "students/en/tokenizer_config.json",
-)
+PUBLISHED = ("checkpoints/checkpoint-000-000000001", "languages/en/vocabulary", "students/en", "encoded")
+BESIDE = ("precision.json", "precision.json.tmp", "languages/en/.transfer.writing/words.npy")
 
 
-def put(work, *names):
-    for name in names:
-        (work / name).parent.mkdir(parents=True, exist_ok=True)
-        (work / name).touch()
+@pytest.fixture
+def work(tmp_path):
+    """The unfinished state of a stage, and what a kill left half written."""
+    for name in PUBLISHED:
+        with publish(tmp_path / "train" / name, {"fingerprint": "a"}) as folder:
+            (folder / "state").touch()
+    for name in BESIDE:
+        (tmp_path / "train" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "train" / name).touch()
+    return tmp_path / "train"
 
 
-def test_the_state_of_a_finished_stage_goes(tmp_path):
-    put(tmp_path / "train", *OWN)
-    remove_work(tmp_path / "train")
-    assert not list(tmp_path.iterdir())
+def test_the_state_of_a_finished_stage_goes(work):
+    require_own_work(work)
+    remove_work(work)
+    assert not list(work.parent.iterdir())
 
 
-@pytest.mark.parametrize("name", ["mine.txt", "checkpoints/mine.txt", "students/en/mine.txt"])
-def test_state_with_a_file_that_no_stage_wrote_stays(tmp_path, name):
-    put(tmp_path / "train", *OWN, name)
-    remove_work(tmp_path / "train")
-    assert all((tmp_path / "train" / kept).exists() for kept in (*OWN, name))
+@pytest.mark.parametrize("name", ["mine.txt", "checkpoints/mine.txt", "students/en/mine.txt", "mine/deep/mine.txt"])
+def test_state_with_a_file_that_no_stage_wrote_stays(work, name):
+    (work / name).parent.mkdir(parents=True, exist_ok=True)
+    (work / name).touch()
+    with pytest.raises(ResourceError, match=f"{name}: no run wrote it"):
+        require_own_work(work)
+    remove_work(work)
+    assert all((work / kept).exists() for kept in (*PUBLISHED, *BESIDE, name))

@@ -69,6 +69,7 @@ def test_standard_input_is_utf8_whatever_the_locale_and_cut_at_line_feeds_only(m
         ("a.jsonl", "jsonl"),
         ("a.ndjson.xz", "jsonl"),
         ("a.conll", "conll"),
+        ("A.JSONL", "jsonl"),
         ("a.b.tsv.zst", "conll"),
     ],
 )

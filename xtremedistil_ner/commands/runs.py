@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -24,7 +23,7 @@ from xtremedistil_ner.commands.options import (
     RecipeName,
     TakeFromOption,
 )
-from xtremedistil_ner.errors import RecipeError, UsageError, quoted
+from xtremedistil_ner.errors import UsageError, quoted
 from xtremedistil_ner.names import LANGUAGE_RULE, is_language
 from xtremedistil_ner.run_folder.files import RunFolder
 from xtremedistil_ner.run_folder.stage_table import Stage
@@ -146,32 +145,35 @@ def export(
     """Export the student for transformers and ONNX Runtime."""
     changes = list(overrides or [])
     if formats is not None:
+        from xtremedistil_ner.recipe.schema import ExportFormat
+
         names = [name.strip() for name in formats.split(",")]
         changes.append(f"export.formats={json.dumps(names)}")
-        if "onnx-int8" not in names:  # what the run's recipe forces is about that format alone
+        if unknown := [name for name in names if name not in get_args(ExportFormat)]:
+            raise UsageError(f"--format {quoted(unknown[0])}: there are {', '.join(get_args(ExportFormat))}.")
+        if force and "onnx-int8" not in names:
+            raise UsageError("--force is about the format onnx-int8, which --format does not name.")
+        if "onnx-int8" not in names:  # what the run's recipe says of a format does not matter without it
             changes.insert(0, "export.force_int8=false")
+        if "web" not in names:
+            changes.insert(0, "export.onnxruntime_web=null")
     if runtime is not None:
         changes.append(f"export.onnxruntime_web={runtime}")
     if force:
         changes.append("export.force_int8=true")
     if private and push_to_hub is None:
         raise UsageError("--private needs --push-to-hub, which names the repository.")
-    try:
-        distil(
-            recipe,
-            langs,
-            changes,
-            out,
-            take_from,
-            only="export",
-            processes=processes,
-            dry_run=dry_run,
-            as_json=as_json,
-        )
-    except RecipeError as error:
-        if formats is None:
-            raise
-        raise RecipeError(re.sub(r"--set: (?=export(\.formats[^:]*)?:)", "--format: ", str(error))) from error
+    distil(
+        recipe,
+        langs,
+        changes,
+        out,
+        take_from,
+        only="export",
+        processes=processes,
+        dry_run=dry_run,
+        as_json=as_json,
+    )
     if push_to_hub is not None and not dry_run:
         from xtremedistil_ner.commands.terminal import TerminalReporter
         from xtremedistil_ner.export.upload import push_export

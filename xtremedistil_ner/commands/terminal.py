@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xtremedistil_ner.languages import count_languages
-from xtremedistil_ner.report.caveats import about_weak_student
-from xtremedistil_ner.report.tables import SYNTHETIC, models_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -243,6 +241,9 @@ def format_tables(tables: Sequence[Table]) -> str:
 
 def format_models(report: Mapping[str, Any]) -> str:
     """The models of a report beside each other, and what must be said before the student is used."""
+    from xtremedistil_ner.report.caveats import about_weak_student  # pydantic is not needed to tag
+    from xtremedistil_ner.report.tables import SYNTHETIC, models_table
+
     models: Mapping[str, Any] = report["models"]
     warnings = (about_weak_student(models), SYNTHETIC if report["synthetic"] else "")
     return "\n".join((format_tables([models_table(report, models)]), *filter(None, warnings)))

@@ -84,9 +84,10 @@ def _span_keys(record: Mapping[str, Any]) -> list[str]:
 
 
 def _is_span(entry: object) -> bool:
-    """Whether an entry has the form of a span: an object with start and end, or a list `[start, end, type]`."""
+    """Whether an entry has the form of an entity: an object with start, end and a type, or `[start, end, type]`."""
     if isinstance(entry, dict):
-        return all(name in entry or f"{name}_offset" in entry for name in ("start", "end"))
+        has_offsets = all(name in entry or f"{name}_offset" in entry for name in ("start", "end"))
+        return has_offsets and any(name in entry for name in _TYPE_KEYS)
     return isinstance(entry, list) and [type(value) for value in entry] == [int, int, str]
 
 

@@ -70,7 +70,7 @@ def find_text(path: Path, language: str) -> Path | None:
     Raises: CorpusError if there are two.
     """
     files = (path / f"{language}{ending}" for ending in TEXT_ENDINGS)
-    return _only([file for file in files if file.is_file()], f"text of {language}")
+    return _only([file for file in files if is_text_file(file.name) and file.is_file()], f"text of {language}")
 
 
 def text_languages(path: Path) -> tuple[str, ...]:
@@ -169,10 +169,10 @@ def file_texts(path: Path, *, column: str, named: tuple[str, ...]) -> TextReader
     def hash_text(language: str) -> str | None:
         return _text_hash(path, column) if language in languages else None
 
-    def read_first(language: str) -> Sentence | None:
-        return next(read_text(path, language=language, column=column), None)  # of any language: its own may come late
+    def check_first(language: str) -> None:
+        next(read_text(path, language=language, column=column), None)  # of any language: its own may come late
 
-    return TextReader(lambda: languages, read, hash_text, read_first)
+    return TextReader(lambda: languages, read, hash_text, check_first)
 
 
 def _admit_languages(codes: Iterable[str], path: Path) -> tuple[str, ...]:

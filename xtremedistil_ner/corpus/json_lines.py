@@ -80,9 +80,9 @@ def _refuse_constant(name: str) -> NoReturn:
 _DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_refuse_constant)
 
 
-def _is_deeper(value: object, levels: int) -> bool:
+def _is_deeper(value: dict[str, Any] | list[Any], levels: int) -> bool:
     """Whether more than `levels` objects and lists lie in one another."""
-    if not isinstance(value, dict | list):
-        return False
+    if levels == 0:
+        return True
     entries = value.values() if isinstance(value, dict) else value
-    return levels == 0 or any(_is_deeper(entry, levels - 1) for entry in entries)
+    return any(_is_deeper(entry, levels - 1) for entry in entries if isinstance(entry, dict | list))

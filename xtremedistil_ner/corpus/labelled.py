@@ -120,6 +120,7 @@ class LabelledCorpus:
         split = self.reader.read(language, name)
         if split is None:
             return ()
+        _remember_tags(self.reader.file_hash(language, name), split)
         self._check_types(split)
         return map_split(split, self.types).sentences
 
@@ -218,6 +219,10 @@ def _tags_of(reader: CorpusReader, language: str, split: str) -> frozenset[str]:
     if key is None:
         return frozenset()
     if key not in _tags_of_hash:
-        labelled = reader.read(language, split)
-        _tags_of_hash[key] = frozenset(labelled.tag_lines if labelled else ())
+        _remember_tags(key, reader.read(language, split))
     return _tags_of_hash[key]
+
+
+def _remember_tags(key: str | None, split: LabelledSplit | None) -> None:
+    if key is not None:
+        _tags_of_hash[key] = frozenset(split.tag_lines if split else ())

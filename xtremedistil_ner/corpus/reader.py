@@ -33,11 +33,11 @@ class CorpusReader:
 class TextReader:
     """Unlabelled text by language, streamed. For a language that it lacks, there is no text and `file_hash` is None.
 
-    `read_first` reads the first sentence of the file that has a language, and raises what `read` would raise there; it
-    fetches nothing.
+    `check_first` reads the first sentence of the file that has a language, and raises what `read` would raise there. It
+    fetches nothing, so text of the Hub is not looked at.
     """
 
     languages: Callable[[], tuple[str, ...]]
     read: Callable[[str], Iterator[Sentence]]
     file_hash: Callable[[str], str | None]
-    read_first: Callable[[str], Sentence | None]
+    check_first: Callable[[str], object]

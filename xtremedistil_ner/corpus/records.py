@@ -273,7 +273,7 @@ def _add_records(rows: SplitRows, records: Iterable[tuple[int, object]]) -> None
 
 def _add_record(rows: SplitRows, number: int, record: dict[str, Any]) -> list[AnnotatedText]:
     """Take a sentence; an annotated text is returned, because its file decides how its offsets count."""
-    if is_annotated(record) and not any(name in record for name in TAG_COLUMNS):
+    if not any(name in record for name in TAG_COLUMNS) and is_annotated(record):
         text = read_annotated(record, number, rows)
         return [text] if text else []
     words, tags = (choose_column(record, names) for names in (WORD_COLUMNS, TAG_COLUMNS))

@@ -81,7 +81,7 @@ def require_readable(corpus: LabelledCorpus, section: TransferSection, languages
     """Raises: CorpusError for a text file of some languages whose first sentence cannot be read."""
     for _, text in _open_texts(corpus, section):
         for language in languages:
-            text.read_first(language)
+            text.check_first(language)
 
 
 def iter_transfer(

@@ -69,7 +69,8 @@ def part_of_bert(
 ) -> tuple[TransformerShape, tuple[int, ...]]:
     """What a student takes of the teacher or of a checkpoint of its own: the shape, and which layers, from 1.
 
-    Raises: RecipeError for another architecture, for layers that it lacks, and for too long windows.
+    Raises: RecipeError for another architecture, for layers that it lacks, and for too long windows; ModelError for
+    sizes that a student cannot have.
     """
     start = section.transformer
     is_teacher = start.checkpoint is None

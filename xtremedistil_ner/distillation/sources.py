@@ -89,9 +89,9 @@ class Distillation:
             rows = np.flatnonzero(encoded.predicted_words())
             if len(rows):
                 hidden, batch = self.student_words(encoded, rows)
-                error, n_words = self.compare_states(hidden, part, encoded.predicted_positions(batch))
+                error, covered = self.compare_states(hidden, part, encoded.predicted_positions(batch))
                 total[0] += error
-                total[1] += n_words
+                total[1] += covered.sum()
         processes.sum_tensor(total)
         return float(total[0] / total[1].clamp(min=1))
 
@@ -107,15 +107,16 @@ class Distillation:
     def compare_states(
         self, hidden: Tensor, sentences: Sequence[Sequence[str]], positions: NDArray[np.int64]
     ) -> tuple[Tensor, Tensor]:
-        """The representation loss over those of a student's words that the teacher covers too, and their number.
+        """The representation loss over those of a student's words that the teacher covers too, and which they are.
 
-        Shapes: hidden (words, width of the states); positions (words,), among all words of the sentences.
+        Shapes: hidden (words, width of the states); positions (words,), among all words of the sentences; result (),
+        (words,) bool.
         """
         states, covered = self._teacher_words(sentences)
         scored = torch.from_numpy(positions).to(hidden.device)
         keep = covered[scored]
         compare = _REPRESENTATION_LOSSES[self.representation_loss]
-        return compare(self.network.represent(hidden[keep]), states[scored][keep]), keep.sum()
+        return compare(self.network.represent(hidden[keep]), states[scored][keep]), keep
 
     def _teacher_words(self, sentences: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
         """The teacher's states of all words of some sentences. Shapes: (all words, width); (all words,) bool."""
@@ -134,11 +135,14 @@ class Distillation:
 
 @dataclass(frozen=True, slots=True)
 class _TaughtWords:
-    """Words of a batch that student and teacher both cover. Shapes: logits, teacher_logits (words, tags)."""
+    """Words of a batch that student and teacher both cover, and, if asked, how they lie in rows.
+
+    Shapes: logits, teacher_logits (words, tags).
+    """
 
     logits: Tensor
     teacher_logits: Tensor
-    rows: WordRows
+    rows: Callable[[], WordRows]
 
 
 def _posterior(distillation: Distillation, words: _TaughtWords) -> Tensor:
@@ -147,7 +151,7 @@ def _posterior(distillation: Distillation, words: _TaughtWords) -> Tensor:
     return posterior_loss(
         words.logits,
         words.teacher_logits,
-        words.rows,
+        words.rows(),
         transitions=legality if crf is None else crf(),
         teacher_transitions=legality,
         temperature=distillation.temperature,
@@ -193,10 +197,13 @@ def _source_of_logits(distillation: Distillation, *, name: Loss) -> Source:
         covered = store.covered_at(positions)
         teacher_logits = put_on(hidden.device, store.logits_at(positions[covered]))
         taught = put_on(hidden.device, np.flatnonzero(covered))  # a mask would make a GPU count it first
-        row = np.nonzero(batch.word_mask)[0][covered]
-        counts = np.bincount(row, minlength=len(batch.rows))
         logits = network.classify(hidden.index_select(0, taught))
-        return compare(distillation, _TaughtWords(logits, teacher_logits, _word_rows(encoded, batch, counts)))
+
+        def word_rows() -> WordRows:
+            row = np.nonzero(batch.word_mask)[0][covered]
+            return _word_rows(encoded, batch, np.bincount(row, minlength=len(batch.rows)))
+
+        return compare(distillation, _TaughtWords(logits, teacher_logits, word_rows))
 
     return _source(distillation, name, encoded, _taught_words(encoded, store), loss)
 

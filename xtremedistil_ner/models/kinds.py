@@ -140,7 +140,7 @@ TRANSFORMER = StudentKind(
         "{shape.vocabulary_size:,} piece embeddings."
     ),
     width_field="transformer.hidden_width",
-    reduce_embeddings=partial(reduce_for_layer_norm, spread=BertConfig.initializer_range),
+    reduce_embeddings=partial(reduce_for_layer_norm, spread=BertConfig().initializer_range),
 )
 KINDS = {kind.name: kind for kind in (BILSTM, CNN, TRANSFORMER)}
 KIND_OF_MODEL_TYPE = {kind.model_type: kind for kind in KINDS.values()}

@@ -21,8 +21,9 @@ from xtremedistil_ner.run_folder.whole_files import read_json
 
 def is_student(config: Mapping[str, Any]) -> bool:
     """Whether a `config.json` is a student's."""
-    kinds = [kind for name, kind in KIND_OF_MODEL_TYPE.items() if name == config.get("model_type")]
-    return any(kind.is_own or "max_pieces" in config for kind in kinds)
+    model_type = config.get("model_type")
+    kind = KIND_OF_MODEL_TYPE.get(model_type) if isinstance(model_type, str) else None
+    return kind is not None and (kind.is_own or "max_pieces" in config)
 
 
 def student_config(network: StudentNetwork, scheme: LabelScheme, *, max_pieces: int, pad_id: int) -> dict[str, Any]:
@@ -50,7 +51,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     config = read_json(path, remedy="Give the folder of a student.", complaint=ModelError)
     model_type = config.get("model_type")
-    if model_type not in tuple(KIND_OF_MODEL_TYPE):  # a tuple, for what has no hash
+    if not isinstance(model_type, str) or model_type not in KIND_OF_MODEL_TYPE:
         known = ", ".join(map(repr, KIND_OF_MODEL_TYPE))
         raise ModelError(f"{path}: model_type is {model_type!r}, none of {known}. Give the folder of a student.")
     return config

@@ -118,7 +118,8 @@ def shape_of_bert(
 ) -> TransformerShape:
     """The shape of a BERT that a student starts from, with the student's tags and dropout.
 
-    Raises: RecipeError, which names `origin`, for another architecture or activation and for too long windows.
+    Raises: RecipeError, which names `origin`, for another architecture or activation and for too long windows;
+    ModelError for sizes that a student cannot have.
     """
     if config.model_type != "bert":
         raise RecipeError(

@@ -143,6 +143,7 @@ def run_pipeline(
         _require_own_files(job, steps)
         if any(step.has_hours_ahead for step in steps):
             _check_at_once(job, corpus)
+            require_types(recipe, corpus, tell)
         steps = [_with_precision(job, step) for step in steps]
         return PipelineResult(tuple(steps), None)
 
@@ -183,7 +184,7 @@ def _look_at(job: _Job, stage: Stage) -> Step:
         return Step(stage, State.NOT_ASKED, state)
     if state is State.MISSING:
         return Step(stage, state, f"{artefact_of(job.run, stage)} is not there or not whole")
-    return Step(stage, state, "its recipe fields, data, form or an earlier stage changed")
+    return Step(stage, state, "its recipe fields, data or an earlier stage changed")
 
 
 def _with_precision(job: _Job, step: Step) -> Step:
@@ -191,13 +192,16 @@ def _with_precision(job: _Job, step: Step) -> Step:
 
     Raises: ResourceError for a stage that has to run in bf16 on a device without it.
     """
-    from xtremedistil_ner.models.kinds import KINDS  # torch is heavy
     from xtremedistil_ner.processes.precision import planned_precision, taken_precision
 
     if step.is_due:
         decided_by = job.fingerprints["finetune" if step.name == "pseudolabel" else step.name]
         planned = planned_precision(job.recipe, job.run, step.name, decided_by)
-        if step.name == "train":
+        if step.name == "train" and planned == "bf16":
+            from xtremedistil_ner.models.kinds import (
+                KINDS,  # transformers is heavy, and float32 is float32 in all kinds
+            )
+
             planned = KINDS[job.recipe.student.kind].name_precision(planned)
         return replace(step, precision=planned)
     run = job.take_from if step.state is State.TAKEN and job.take_from is not None else job.run
@@ -221,6 +225,7 @@ def _check_early(job: _Job, corpus: LabelledCorpus) -> None:
     for step in steps:
         _with_precision(job, step)
     read_every_split(job.recipe, corpus)
+    require_types(job.recipe, corpus, job.tell)
     if corpus.types:
         job.tell(Event("corpus", format_mapping(corpus.types, corpus.mapped_entities(SPLITS))))
     finetune, pseudolabel, train, *_ = steps
@@ -232,9 +237,8 @@ def _check_early(job: _Job, corpus: LabelledCorpus) -> None:
 
 
 def _check_at_once(job: _Job, corpus: LabelledCorpus) -> None:
-    """What takes no time to find out, in a dry run too."""
+    """What takes no time to find out."""
     require_read_settings(job.recipe)
-    require_types(job.recipe, corpus, job.tell)
     require_transfer_text(job.recipe, corpus, job.tell)
 
 

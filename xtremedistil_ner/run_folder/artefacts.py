@@ -32,6 +32,7 @@ SCHEMA = 1
 EXPORT_SCHEMA = 2
 ASIDE = ("writing", "removing", "replaced")
 """States in which a folder has a temporary name beside its final one, such as `.teacher.writing`."""
+_REMEDY = "Remove its folder and run the same command again."
 
 
 @contextmanager
@@ -81,24 +82,24 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _require_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
-    require_files(path, manifest)
+    require_files(path, manifest, remedy=_REMEDY)
     for name in manifest["files"]:
         if not is_inside(name):
-            raise ArtefactError(f"{path}: {quoted(name)} is not a path inside the folder. {REMEDY}")
+            raise ArtefactError(f"{path}: {quoted(name)} is not a path inside the folder. {_REMEDY}")
     if "fingerprint" in manifest:
-        require_kind(path, "fingerprint", manifest["fingerprint"], str)
+        require_kind(path, "fingerprint", manifest["fingerprint"], str, remedy=_REMEDY)
 
 
-def require_files(path: Path, manifest: Mapping[str, Any]) -> None:
+def require_files(path: Path, manifest: Mapping[str, Any], *, remedy: str = REMEDY) -> None:
     """Refuse a manifest whose `files` do not have the form that `publish` writes.
 
     Raises: ArtefactError naming file and key.
     """
-    require_kind(path, "files", manifest.get("files"), dict)
+    require_kind(path, "files", manifest.get("files"), dict, remedy=remedy)
     for name, entry in manifest["files"].items():
-        require_kind(path, f"files.{name}", entry, dict)
-        require_kind(path, f"files.{name}.sha256", entry.get("sha256"), str)
-        require_kind(path, f"files.{name}.bytes", entry.get("bytes"), int)
+        require_kind(path, f"files.{name}", entry, dict, remedy=remedy)
+        require_kind(path, f"files.{name}.sha256", entry.get("sha256"), str, remedy=remedy)
+        require_kind(path, f"files.{name}.bytes", entry.get("bytes"), int, remedy=remedy)
 
 
 def published_fingerprint(folder: Path) -> str | None:
@@ -123,12 +124,10 @@ def published_fingerprint(folder: Path) -> str | None:
 
 
 def export_fingerprint(folder: Path) -> str | None:
-    """As `published_fingerprint`; empty, and so stale, for an export in a form that this version does not read."""
+    """As `published_fingerprint`; None also for an export in a form that this version does not read."""
     value = published_fingerprint(folder)
-    if value is None:
-        return None
-    manifests = [read_json(student / MANIFEST) for student in student_folders(folder).values()]
-    return value if all(is_readable_export(manifest) for manifest in manifests) else ""
+    manifests = [read_json(student / MANIFEST) for student in student_folders(folder).values()] if value else []
+    return value if all(map(is_readable_export, manifests)) else None
 
 
 def is_readable_export(manifest: Mapping[str, Any]) -> bool:

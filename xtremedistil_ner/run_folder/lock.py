@@ -18,16 +18,7 @@ from xtremedistil_ner.run_folder.soft_labels import SHARD_PATTERN
 _LOCK, _WORKERS = ".lock", ".workers.lock"
 _SHARD = re.compile(SHARD_PATTERN)
 _SHARD_ASIDE = re.compile(rf"\.{SHARD_PATTERN}\.({'|'.join(ASIDE)})")
-_OWN_WORK = re.compile(
-    r"precision\.json(\.tmp)?"
-    r"|(languages/[^/]+/)?("
-    r"(checkpoints|classifier|masked)/checkpoint-\d+-\d+/(manifest\.json|state\.json|state\.safetensors)"
-    r"|(encoded|transfer)/(manifest\.json|\w+\.npy)"
-    r"|vocabulary/(manifest\.json|vocab\.txt))"
-    r"|students/[^/]+/(\w+\.json|model\.safetensors|vocab\.txt)"
-    rf"|(.+/)?\.[^/]+\.({'|'.join(ASIDE)})/.+"
-)
-"""Every file that a stage writes below its `work/<stage>`, or a student of one language below `languages/<lang>`."""
+_ASIDE = re.compile(rf"\..+\.({'|'.join(ASIDE)})")
 _WOULD_GO = "no run wrote it, and this one would remove it. Move it away."
 
 
@@ -128,9 +119,14 @@ def remove_work(work: Path) -> None:
         remove(work)
 
 
-def _foreign_to_work(work: Path) -> Iterator[Path]:
-    files = sorted(path for path in work.rglob("*") if not path.is_dir())
-    yield from (path for path in files if not _OWN_WORK.fullmatch(path.relative_to(work).as_posix()))
+def _foreign_to_work(folder: Path) -> Iterator[Path]:
+    """Files beside and inside published folders that no stage wrote; beside them it writes its precision alone."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if not path.is_dir() or path.is_symlink():
+            if path.name.removesuffix(".tmp") != "precision.json":
+                yield path
+        elif not _ASIDE.fullmatch(path.name):
+            yield from _foreign_to_artefact(path) if (path / MANIFEST).exists() else _foreign_to_work(path)
 
 
 def _require_none(paths: Iterable[Path], problem: str) -> None:
@@ -177,7 +173,7 @@ def clear_leftovers(run: RunFolder) -> None:
         (run.soft_labels, _SHARD_ASIDE),
         (run.soft_labels, re.compile(r"\w+\.json\.tmp")),
         (run.scores("any").parent, re.compile(r".+\.npz\.tmp")),
-        (run.bench, re.compile(r"\w+\.(json|svg)\.tmp")),
+        (run.bench, re.compile(r"\w+\.json\.tmp")),
     ):
         if folder.is_dir() and not folder.is_symlink():
             for path in [path for path in folder.iterdir() if name.fullmatch(path.name)]:

@@ -77,14 +77,21 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
 
 
-def require_kind(path: Path, key: str, value: Any, expected: type) -> None:  # noqa: ANN401 - any JSON value
+def require_kind(
+    path: Path,
+    key: str,
+    value: Any,  # noqa: ANN401 - any JSON value
+    expected: type,
+    *,
+    remedy: str = REMEDY,
+) -> None:
     """Refuse a JSON value whose type is not the one that a file of ours has for this key.
 
     Raises: ArtefactError naming file and key.
     """
     if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
         name = {dict: "an object", list: "a list", str: "text", int: "a whole number"}[expected]
-        raise ArtefactError(f"{path}: {key} must be {name}, and is {json.dumps(value)[:80]}. {REMEDY}")
+        raise ArtefactError(f"{path}: {key} must be {name}, and is {json.dumps(value)[:80]}. {remedy}")
 
 
 def add_path(error: BaseException, path: Path) -> None:

@@ -158,7 +158,7 @@ def _train_classifier(job: TrainingJob, teacher: Teacher) -> list[dict[str, Any]
         languages=_rows_by_language([sentence.language for sentence in sentences], encoded),
         temperature=section.sampling_temperature,
     )
-    dev, predictor = job.dev_set(teacher.encoder), teacher_predictor(teacher, dtype)
+    dev, predictor = job.dev_set(job.dev_sentences(), teacher.encoder), teacher_predictor(teacher, dtype)
     updates = section.epochs * plan.batches_per_epoch
     phase = Phase(
         name="gold labels",

@@ -215,9 +215,10 @@ def _evaluations(
 
     Without dev sentences nothing can select, and a phase keeps its last weights.
     """
-    dev = job.dev_set(distillation.encoder)
+    sentences = job.dev_sentences()
+    dev = job.dev_set(sentences, distillation.encoder)
     predictor = student_predictor(distillation.network, device=job.processes.device)
-    dev_words = [sentence.words for sentences in job.dev_sentences().values() for sentence in sentences]
+    dev_words = [sentence.words for of_language in sentences.values() for sentence in of_language]
     crf = distillation.network.crf
 
     def representation_error() -> dict[str, float]:

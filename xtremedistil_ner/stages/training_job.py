@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,14 +50,14 @@ class TrainingJob:
         return [sentence for language in self.corpus.languages for sentence in self.corpus.sentences(language, "train")]
 
     def dev_sentences(self) -> dict[str, Sequence[Sentence]]:
-        """The dev sentences that select, by language."""
+        """The dev sentences that select, by language; read anew at each call."""
         limit = self.recipe.train.dev_sentences
         return {language: self.corpus.sentences(language, "dev")[:limit] for language in self.corpus.languages}
 
-    def dev_set(self, encoder: PieceEncoder) -> DevSet:
-        """The same sentences, encoded for a model."""
+    def dev_set(self, sentences: Mapping[str, Sequence[Sentence]], encoder: PieceEncoder) -> DevSet:
+        """Dev sentences, encoded for a model."""
         return DevSet(
-            self.dev_sentences(),
+            sentences,
             encoder=encoder,
             scheme=self.corpus.scheme,
             processes=self.processes,

@@ -78,8 +78,9 @@ def format_of(path: Path) -> InputFormat:
 
     Raises: UsageError for the name of a table that is not read here.
     """
-    suffix = next((suffix for suffix in reversed(path.suffixes) if suffix not in COMPRESSIONS), "")
-    if suffix.lower() in _TABLE_ENDINGS:
+    suffixes = (suffix.lower() for suffix in reversed(path.suffixes))
+    suffix = next((suffix for suffix in suffixes if suffix not in COMPRESSIONS), "")
+    if suffix in _TABLE_ENDINGS:
         raise UsageError(
             f"{path}: {suffix} is not read here. Give plain text, one JSON object a line ({', '.join(_JSON_ENDINGS)}) "
             f"or columns ({', '.join(COLUMN_ENDINGS)}), or name with --input what the file has."
@@ -147,8 +148,6 @@ def _read_conll(
     for sentence in reader:
         if sentence.problems:
             first_problem = first_problem or sentence.problems[0]
-            if reader.layout.problem:  # of the whole file, so there is nothing to pass over
-                raise CorpusError(first_problem)
             on_bad_line(CorpusError(sentence.problems[0]))
         else:
             is_readable = True
