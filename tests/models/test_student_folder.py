@@ -8,10 +8,19 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.tiny_student import MAX_PIECES, SCHEME, make_network, make_tokenizer, ragged_batch, save_tiny_student
+from support.tiny_student import (
+    MAX_PIECES,
+    SCHEME,
+    make_cnn,
+    make_network,
+    make_tokenizer,
+    ragged_batch,
+    save_tiny_student,
+)
+from support.tiny_transformer import make_transformer
 
 from xtremedistil_ner.errors import ModelError
-from xtremedistil_ner.models.student import STUDENT_FILES, load_student, save_student, student_predictor
+from xtremedistil_ner.models.student import STUDENT_FILES, divide_logits, load_student, save_student, student_predictor
 from xtremedistil_ner.pieces.encoder import PieceEncoder
 
 
@@ -169,3 +178,12 @@ def test_the_predictor_takes_rows_without_any_piece():
     predictor = student_predictor(make_network())
     assert predictor(encoder.collate(encoded, np.array([0]))).shape == (1, 1, 7)
     assert np.isfinite(predictor(encoder.collate(encoded, np.array([0, 1])))).all()
+
+
+@pytest.mark.parametrize("make", [make_network, make_cnn, make_transformer])
+def test_divided_logits_are_those_of_the_same_states(make):
+    network, batch = make().eval(), ragged_batch([2, 5])
+    with torch.no_grad():
+        before = network(*batch)
+        divide_logits(network, 2.5)
+        torch.testing.assert_close(network(*batch), before / 2.5)

@@ -92,9 +92,10 @@ def test_no_number_is_nan_or_infinite(report):
 
 def test_the_keys_of_an_entry_are_those_of_the_page(report):
     listed = set(re.findall(r"`(\w+)`", " ".join(name for name, _ in table_under("formats.md", "Entries of `models`"))))
-    always = listed - {"paper_protocol", "dev", "test", "train"}
-    for model in report["models"].values():
+    always = listed - {"paper_protocol", "calibration", "dev", "test", "train"}
+    for name, model in report["models"].items():
         assert always <= set(model) <= listed
+        assert ("calibration" in model) == (name in ("teacher", "student"))
         assert set(model["errors"]) == set(KINDS)
         assert sum(c["count"] for c in model["confusions"]) == sum(model["errors"].values())
 

@@ -12,9 +12,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xtremedistil_ner.corpus.labelled import LabelledCorpus
 from xtremedistil_ner.evaluation.bootstrap import Counts
+from xtremedistil_ner.evaluation.calibration import BINS, score_bins
 from xtremedistil_ner.evaluation.confusions import Confusion, count_confusions
 from xtremedistil_ner.evaluation.open_model import ScoredModel
 from xtremedistil_ner.evaluation.scoring import LanguageScores, score_language, span_counts
@@ -29,13 +31,15 @@ class SplitScores:
     """What a model reached on a split, by language.
 
     `counts` are the strict [correct, predicted, gold] of every sentence, from which intervals of retention and of
-    differences come; `paper` is empty unless the papers' protocol was asked for.
-    Shapes: counts per language (sentences, 3) int64.
+    differences come; `calibration` are the entities of all languages by their scores, all zeros for a model without
+    scores; `paper` is empty unless the papers' protocol was asked for.
+    Shapes: counts per language (sentences, 3) int64; calibration (bins, 3), of `bin_scores`.
     """
 
     languages: dict[str, LanguageScores]
     counts: dict[str, Counts] = field(default_factory=dict)
     confusions: Counter[Confusion] = field(default_factory=Counter)
+    calibration: NDArray[np.float64] = field(default_factory=lambda: np.zeros((BINS, 3)))
     paper: dict[str, LanguageScores] = field(default_factory=dict)
 
 
@@ -74,7 +78,8 @@ def score_split(
         gold = [corpus.scheme.encode(sentence.tags or ()) for sentence in sentences]
         mapped = corpus.scheme.encode(map_types(model.scheme.tags, _for_models(corpus.types)))
         word_logits = model.word_logits(words, None)
-        tags = mapped[decode_sentences(word_logits.logits, word_logits.offsets, model.scheme, model.transitions)]
+        ids = decode_sentences(word_logits.logits, word_logits.offsets, model.scheme, model.transitions)
+        tags = mapped[ids]
         predicted = np.split(tags, word_logits.offsets[1:-1])
         counts = span_counts(gold, predicted, corpus.scheme)
         lost = int(np.count_nonzero(~word_logits.covered))
@@ -82,6 +87,7 @@ def score_split(
             counts, corpus.scheme, bootstrap=bootstrap, seed=seed, words_lost=lost
         )
         result.counts[language] = counts.sum(axis=1)
+        result.calibration[:] += score_bins(word_logits.logits, ids, tags, gold, corpus.scheme)
         result.confusions.update(count_confusions(gold, predicted, corpus.scheme))
         if paper_protocol:
             paper = _paper_counts(model, words, gold, corpus.scheme, mapped)

@@ -78,6 +78,21 @@ def span_counts(
     return counts
 
 
+def correct_starts(
+    gold: IdSequences, predicted: npt.NDArray[np.integer[Any]], scheme: LabelScheme
+) -> npt.NDArray[np.bool_]:
+    """Whether a right entity starts at each word: read strictly, with the words and the type of a gold one.
+
+    Shapes: gold one (words,) array of tag ids per sentence; predicted (all words,); result (all words,) bool.
+    """
+    lengths = np.array([len(ids) for ids in gold], dtype=np.int64)
+    sentence_of = np.repeat(np.arange(len(lengths)), lengths)
+    gold_type, gold_stop = _read_entities(gold, sentence_of, scheme, "strict")
+    predicted_type, predicted_stop = _read_entities([predicted], sentence_of, scheme, "strict")
+    is_right: npt.NDArray[np.bool_] = (gold_type >= 0) & (gold_type == predicted_type) & (gold_stop == predicted_stop)
+    return is_right
+
+
 def score_language(
     counts: Counts, scheme: LabelScheme, *, bootstrap: int, seed: int, words_lost: int = 0
 ) -> LanguageScores:

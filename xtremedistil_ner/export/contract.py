@@ -20,7 +20,7 @@ from xtremedistil_ner.names import escape_markdown
 from xtremedistil_ner.pieces.encoder import cut_into_windows
 from xtremedistil_ner.pieces.predictor import NEVER
 from xtremedistil_ner.run_folder.whole_files import write_json
-from xtremedistil_ner.tagging.tagger import type_probabilities
+from xtremedistil_ner.tagging.entity_scores import type_probabilities
 
 CONTRACT_FILE = "CONTRACT.md"
 VECTORS_FILE = "decoding_vectors.json"

@@ -74,6 +74,15 @@ def count_parameters(network: torch.nn.Module) -> int:
     return sum(weight.numel() for weight in network.parameters())
 
 
+def divide_logits(network: StudentNetwork, temperature: float) -> None:
+    """Divide a student's logits by a temperature, and the scores of a CRF with them: its tags stay as they are."""
+    classifier = network.layers()["classifier"]
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if name.startswith(classifier):
+                weight.div_(temperature)
+
+
 def save_student(
     folder: Path,
     network: StudentNetwork,

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from xtremedistil_ner.evaluation.bootstrap import Counts, retention_intervals
+from xtremedistil_ner.evaluation.calibration import calibration_entry
 from xtremedistil_ner.evaluation.confusions import KINDS, Confusion
 from xtremedistil_ner.evaluation.score_split import SplitScores
 from xtremedistil_ner.evaluation.scoring import LanguageScores, macro
@@ -20,13 +21,15 @@ _MOST_COMMON = 50
 
 
 def model_entry(parameters: int, scores: SplitScores) -> dict[str, Any]:
-    """One entry of `models`: size, macro-F1 and its deviation over languages, scores per language, confusions."""
+    """One entry of `models`: size, means over languages, scores of each, confusions, calibration of entity scores."""
     entry = {"parameters": parameters, **_means(scores.languages)}
     entry["languages"] = {language: asdict(reached) for language, reached in scores.languages.items()}
     entry["errors"] = {kind: _total(scores.confusions, kind) for kind in KINDS}
     entry["confusions"] = [
         {**confusion._asdict(), "count": count} for confusion, count in _by_count(scores.confusions)[:_MOST_COMMON]
     ]
+    if scores.calibration.any():
+        entry["calibration"] = calibration_entry(scores.calibration)
     if scores.paper:
         entry["paper_protocol"] = {**_means(scores.paper), "languages": _without_intervals(scores.paper)}
     return entry

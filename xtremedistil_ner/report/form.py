@@ -130,6 +130,23 @@ class PaperProtocolForm(_Form):
     languages: Keyed[ComparedLanguage]
 
 
+class ReliabilityForm(_Form):
+    """Entities with scores between two bounds: how many, their mean score, and the share of right ones."""
+
+    low: float
+    high: float
+    entities: int
+    score: float
+    precision: float
+
+
+class CalibrationForm(_Form):
+    """Whether the scores of entities mean what they say."""
+
+    error: Share
+    bins: Rows[ReliabilityForm]
+
+
 class ModelForm(ComparedModel):
     """An entry of `models`."""
 
@@ -137,6 +154,7 @@ class ModelForm(ComparedModel):
     errors: Keyed[int] = {}
     confusions: Rows[ConfusionForm] = []
     paper_protocol: PaperProtocolForm | None = None
+    calibration: CalibrationForm | None = None
 
 
 class BoundsForm(_Form):

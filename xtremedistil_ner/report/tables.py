@@ -75,6 +75,9 @@ def _headline(report: Mapping[str, Any]) -> Table:
             size_change(report["compression"]),
         ),
     ]
+    if any("calibration" in entry for entry in (teacher, student)):
+        errors = (entry.get("calibration", {}).get("error") for entry in (teacher, student))
+        rows.append(("calibration error of entity scores", *map(percent, errors), ""))
     for split in ("dev", "train"):
         if teacher.get(split) and student.get(split):
             cells = (percent(entry[split]["macro_f1"]) for entry in (teacher, student))

@@ -8,12 +8,15 @@ the work folder, and all of them are published together.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+import torch
+
 from xtremedistil_ner.corpus.labelled import open_corpus
+from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.distillation.new_student import new_student
 from xtremedistil_ner.distillation.sources import Distillation
 from xtremedistil_ner.distillation.strategies import (
@@ -26,7 +29,7 @@ from xtremedistil_ner.distillation.strategies import (
 from xtremedistil_ner.distillation.student_vocabulary import student_tokenizer
 from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.models.kinds import KINDS, StudentNetwork
-from xtremedistil_ner.models.student import count_parameters, save_student, student_predictor
+from xtremedistil_ner.models.student import count_parameters, divide_logits, save_student, student_predictor
 from xtremedistil_ner.models.teacher import Teacher, load_teacher
 from xtremedistil_ner.pieces.encoder import PieceEncoder
 from xtremedistil_ner.processes.precision import begin_stage, dtype_of
@@ -40,8 +43,12 @@ from xtremedistil_ner.run_folder.soft_labels import SoftLabelStore, open_store
 from xtremedistil_ner.run_folder.whole_files import write_json
 from xtremedistil_ner.stages.training_job import TrainingJob
 from xtremedistil_ner.training.phases import Phase, Source
+from xtremedistil_ner.training.selection import DevSet
 
 STAGE: Final = "train"
+
+_Evaluation = Callable[[PhasePlan], Callable[[], Mapping[str, float]] | None]
+"""What a phase is scored by, if by anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +145,12 @@ def _train(student: _Student) -> None:
     encoder = PieceEncoder(tokenizer, max_pieces=recipe.student.max_pieces, pad_id=tokenizer.get_vocab()["[PAD]"])
     network = new_student(recipe, tokenizer, student.teacher).to(processes.device)
     job.say(f"student of {count_parameters(network):,} parameters, {tokenizer.get_vocab_size():,} pieces")
-    phases = _phases(student, _open_distillation(student, encoder, network))
+    sentences = job.dev_sentences()
+    dev = job.dev_set(sentences, encoder)
+    distillation = _open_distillation(student, encoder, network)
+    phases = _phases(student, distillation, _evaluations(job, distillation, sentences, dev))
     history = job.train(network, phases, checkpoints="checkpoints")
+    temperature = _calibrate(network, dev, job)
     if processes.is_main:
         with publish(student.target, student.manifest_details) as folder:
             save_student(
@@ -149,6 +160,7 @@ def _train(student: _Student) -> None:
                 job.corpus.scheme,
                 lowercase=lowercase,
                 max_pieces=recipe.student.max_pieces,
+                extra={"score_temperature": temperature},
             )
             write_json(folder / "training.json", {"strategy": recipe.train.strategy, "looks": history})
         remove_work(job.work)
@@ -177,9 +189,20 @@ def _open_distillation(student: _Student, encoder: PieceEncoder, network: Studen
     )
 
 
-def _phases(student: _Student, distillation: Distillation) -> list[Phase]:
+def _calibrate(network: StudentNetwork, dev: DevSet, job: TrainingJob) -> float:
+    """Divide the logits of a trained student by the temperature that makes its scores fit dev; which it is."""
+    crf = network.crf
+    network.eval()
+    with torch.inference_mode():
+        temperature = dev.temperature(
+            student_predictor(network, device=job.processes.device), crf.transitions() if crf else None
+        )
+    divide_logits(network, temperature)
+    return temperature
+
+
+def _phases(student: _Student, distillation: Distillation, evaluate: _Evaluation) -> list[Phase]:
     section, network = student.job.recipe.train, distillation.network
-    evaluate = _evaluations(student.job, distillation)
 
     def phase(plan: PhasePlan) -> Phase:
         return Phase(
@@ -209,14 +232,12 @@ def _sources(plan: PhasePlan, distillation: Distillation, weights: Mapping[str, 
 
 
 def _evaluations(
-    job: TrainingJob, distillation: Distillation
-) -> Callable[[PhasePlan], Callable[[], Mapping[str, float]] | None]:
+    job: TrainingJob, distillation: Distillation, sentences: Mapping[str, Sequence[Sentence]], dev: DevSet
+) -> _Evaluation:
     """What selects in a phase: for the representation loss alone its error on dev, for all other losses dev's F1.
 
     Without dev sentences nothing can select, and a phase keeps its last weights.
     """
-    sentences = job.dev_sentences()
-    dev = job.dev_set(sentences, distillation.encoder)
     predictor = student_predictor(distillation.network, device=job.processes.device)
     dev_words = [sentence.words for of_language in sentences.values() for sentence in of_language]
     crf = distillation.network.crf

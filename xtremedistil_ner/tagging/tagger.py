@@ -23,6 +23,7 @@ from xtremedistil_ner.errors import ModelError, UsageError, quoted
 from xtremedistil_ner.labels import LabelScheme, TagIds, Transitions, decode_sentences, legal_spans
 from xtremedistil_ner.pieces.encoder import PieceBatch, PieceEncoder, load_encoder
 from xtremedistil_ner.pieces.predictor import Predictor, compute_word_logits
+from xtremedistil_ner.tagging.entity_scores import entity_scores, type_probabilities
 from xtremedistil_ner.tagging.export_reader import GraphPrecision, choose_graph, find_export, verify_export
 
 _Value = TypeVar("_Value")
@@ -165,8 +166,7 @@ class Tagger:
             return result
         owners = np.searchsorted(word_tags.offsets, begins, side="right") - 1
         first = word_tags.offsets[owners]
-        borders = np.stack([begins, ends], axis=1).ravel()
-        scores = np.add.reduceat(np.append(word_tags.scores, 0.0), borders)[::2] / (ends - begins)
+        scores = entity_scores(word_tags.scores, begins, ends)
         kinds = (word_tags.ids[begins] - 1) // 2
         for owner, begin, last, kind, score in zip(
             *(array.tolist() for array in (owners, begins - first, ends - first - 1, kinds, scores)), strict=True
@@ -175,22 +175,6 @@ class Tagger:
             start, end = words[begin][1], words[last][2]
             result[owner].append(Entity(texts[owner][start:end], self.scheme.types[kind], start, end, score))
         return result
-
-
-def type_probabilities(logits: NDArray[np.float32], ids: TagIds) -> NDArray[np.float64]:
-    """How likely each word is of the type of its tag, whether it begins or continues an entity.
-
-    This is not the probability of the tag: where the model prefers an `I-` that is illegal there, the decoder takes
-    `B-`, to which the model may give hardly any probability, although it is sure of the type.
-
-    Shapes: logits (words, tags); ids (words,); result (words,).
-    """
-    weights = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
-    words = np.arange(len(ids))
-    first = np.where(ids > 0, (ids - 1) // 2 * 2 + 1, 0)
-    chosen = weights[words, first] + np.where(ids > 0, weights[words, np.minimum(first + 1, weights.shape[1] - 1)], 0.0)
-    probabilities: NDArray[np.float64] = np.minimum(chosen / weights.sum(axis=1), 1.0)
-    return probabilities
 
 
 def session_predictor(session: onnxruntime.InferenceSession, *, n_tags: int) -> Predictor:
