@@ -19,6 +19,7 @@ from xtremedistil_ner.evaluation.bootstrap import Counts
 from xtremedistil_ner.evaluation.calibration import BINS, score_bins
 from xtremedistil_ner.evaluation.confusions import Confusion, count_confusions
 from xtremedistil_ner.evaluation.open_model import ScoredModel
+from xtremedistil_ner.evaluation.raw_text import raw_text_f1
 from xtremedistil_ner.evaluation.scoring import LanguageScores, score_language, span_counts
 from xtremedistil_ner.labels import LabelScheme, TagIds, TypeMapping, decode_sentences, decode_tags, map_types
 
@@ -32,7 +33,7 @@ class SplitScores:
 
     `counts` are the strict [correct, predicted, gold] of every sentence, from which intervals of retention and of
     differences come; `calibration` are the entities of all languages by their scores, all zeros for a model without
-    scores; `paper` is empty unless the papers' protocol was asked for.
+    scores; `paper` and `raw_text`, F1 of spans in running text, are empty unless they were asked for.
     Shapes: counts per language (sentences, 3) int64; calibration (bins, 3), of `bin_scores`.
     """
 
@@ -41,6 +42,7 @@ class SplitScores:
     confusions: Counter[Confusion] = field(default_factory=Counter)
     calibration: NDArray[np.float64] = field(default_factory=lambda: np.zeros((BINS, 3)))
     paper: dict[str, LanguageScores] = field(default_factory=dict)
+    raw_text: dict[str, float] = field(default_factory=dict)
 
 
 def scored_scheme(scheme: LabelScheme, types: TypeMapping) -> LabelScheme:
@@ -62,11 +64,12 @@ def score_split(
     bootstrap: int,
     seed: int,
     paper_protocol: bool = False,
+    raw_text: bool = False,
 ) -> SplitScores:
     """Score every language of a corpus that has the split: whole sentences, decoded as in service, strict spans.
 
     `models` are by language, and under `""` is the one for all that have none of their own. The corpus's mapping of
-    types is a model's too.
+    types is a model's too. With `raw_text` the sentences are scored once more as running text.
     """
     result = SplitScores({})
     for language in corpus.languages:
@@ -86,6 +89,8 @@ def score_split(
         result.languages[language] = score_language(
             counts, corpus.scheme, bootstrap=bootstrap, seed=seed, words_lost=lost
         )
+        if raw_text:
+            result.raw_text[language] = raw_text_f1(model, words, gold, corpus.scheme, mapped)
         result.counts[language] = counts.sum(axis=1)
         result.calibration[:] += score_bins(word_logits.logits, ids, tags, gold, corpus.scheme)
         result.confusions.update(count_confusions(gold, predicted, corpus.scheme))

@@ -30,6 +30,8 @@ def model_entry(parameters: int, scores: SplitScores) -> dict[str, Any]:
     ]
     if scores.calibration.any():
         entry["calibration"] = calibration_entry(scores.calibration)
+    if scores.raw_text:
+        entry["raw_text"] = {"macro_f1": _mean(scores), "languages": dict(scores.raw_text)}
     if scores.paper:
         entry["paper_protocol"] = {**_means(scores.paper), "languages": _without_intervals(scores.paper)}
     return entry
@@ -93,6 +95,12 @@ def _means(scores: Mapping[str, LanguageScores]) -> dict[str, Any]:
     macro_f1, std_f1 = macro(scores)
     without = [language for language, reached in scores.items() if not reached.support]
     return {"macro_f1": macro_f1, "std_f1": std_f1, "languages_without_entities": without}
+
+
+def _mean(scores: SplitScores) -> float | None:
+    """The mean of F1 in running text over the languages with a gold entity."""
+    scored = [f1 for language, f1 in scores.raw_text.items() if scores.languages[language].support]
+    return sum(scored) / len(scored) if scored else None
 
 
 def _without_intervals(scores: Mapping[str, LanguageScores]) -> dict[str, Any]:

@@ -147,6 +147,13 @@ class CalibrationForm(_Form):
     bins: Rows[ReliabilityForm]
 
 
+class RawTextForm(_Form):
+    """F1 in running text."""
+
+    macro_f1: Share
+    languages: Keyed[Share]
+
+
 class ModelForm(ComparedModel):
     """An entry of `models`."""
 
@@ -155,6 +162,7 @@ class ModelForm(ComparedModel):
     confusions: Rows[ConfusionForm] = []
     paper_protocol: PaperProtocolForm | None = None
     calibration: CalibrationForm | None = None
+    raw_text: RawTextForm | None = None
 
 
 class BoundsForm(_Form):

@@ -75,6 +75,8 @@ def _headline(report: Mapping[str, Any]) -> Table:
             size_change(report["compression"]),
         ),
     ]
+    if raw_text := student.get("raw_text"):
+        rows.append(("macro-F1 in running text", "", percent(raw_text["macro_f1"]), ""))
     if any("calibration" in entry for entry in (teacher, student)):
         errors = (entry.get("calibration", {}).get("error") for entry in (teacher, student))
         rows.append(("calibration error of entity scores", *map(percent, errors), ""))

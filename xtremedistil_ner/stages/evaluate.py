@@ -200,6 +200,7 @@ def _score_model(
             bootstrap=recipe.evaluate.bootstrap,
             seed=recipe.seed,
             paper_protocol=recipe.evaluate.protocol == "paper",
+            raw_text=name == "student",
         )
         tell(Event(STAGE, f"{name} on {part}", metrics=_macro(model_entry(parameters, scores[part]))))
     entry = _entry_of_splits(split, {part: model_entry(parameters, of_part) for part, of_part in scores.items()})
