@@ -18,6 +18,7 @@ from xtremedistil_ner.corpus.places import demo_path, local_folder
 from xtremedistil_ner.corpus.reader import CorpusReader
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.corpus.split import SPLITS, LabelledSplit
+from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.labels import OUTSIDE, LabelScheme, TypeMapping, map_types, spans_of
 from xtremedistil_ner.recipe.data_sections import CorpusSection
@@ -31,7 +32,8 @@ _tags_of_hash: dict[str, frozenset[str]] = {}
 class LabelledCorpus:
     """Labelled text, and the part of it that a recipe names.
 
-    `has_every_language`: the recipe names no languages. `types` maps types when sentences are read.
+    `has_every_language`: the recipe names no languages. `types` maps types when sentences are read. `split_words`:
+    words of training sentences are split as the tagger splits text.
     """
 
     reader: CorpusReader
@@ -40,6 +42,7 @@ class LabelledCorpus:
     train_sentences: int | None = None
     has_every_language: bool = True
     types: TypeMapping = field(default_factory=dict)
+    split_words: bool = False
 
     @property
     def name(self) -> str:
@@ -93,8 +96,9 @@ class LabelledCorpus:
         return tuple(Sentence(s.id, language, s.words) for s in self._whole_split(language, "train"))
 
     def training_text_hash(self, language: str) -> str:
-        """SHA-256 of what decides the training text of a language, as hexadecimal text."""
-        return self.reader.file_hash(language, "train") or "none"
+        """What decides the training text of a language."""
+        split = " words of the tagger" if self.split_words else ""
+        return f"{self.reader.file_hash(language, 'train') or 'none'}{split}"
 
     def content_hash(self, language: str, split: str) -> str:
         """SHA-256 of what decides the sentences of a split, as hexadecimal text; of nothing if there is no split."""
@@ -105,6 +109,8 @@ class LabelledCorpus:
                 digest.update(f"types {changes}".encode())
         if split == "train" and self.train_sentences is not None:
             digest.update(f"first {self.train_sentences}".encode())
+        if split == "train" and self.split_words:
+            digest.update(b"words of the tagger")
         return digest.hexdigest()
 
     def held_out(self) -> Iterator[tuple[str, str]]:
@@ -122,7 +128,8 @@ class LabelledCorpus:
             return ()
         _remember_tags(self.reader.file_hash(language, name), split)
         self._check_types(split)
-        return map_split(split, self.types).sentences
+        sentences = map_split(split, self.types).sentences
+        return tuple(map(split_as_tagged, sentences)) if self.split_words and name == "train" else sentences
 
     def _check_types(self, split: LabelledSplit) -> None:
         known = {None, "", *self.scheme.types}
@@ -157,7 +164,28 @@ def open_corpus(section: CorpusSection, *, scheme: LabelScheme | None = None) ->
     if scheme is None:
         listed = section.types and not mapping
         scheme = LabelScheme(tuple(section.types)) if listed else _scheme_of(reader, languages, mapping)
-    return LabelledCorpus(reader, languages, scheme, section.train_sentences, not section.languages, mapping)
+    return LabelledCorpus(
+        reader, languages, scheme, section.train_sentences, not section.languages, mapping, section.split_words
+    )
+
+
+def split_as_tagged(sentence: Sentence) -> Sentence:
+    """A sentence in the words in which the tagger would read it; an entity goes on inside its words.
+
+    Example: `Bern'de/B-LOC` becomes `Bern/B-LOC '/I-LOC de/I-LOC`.
+    """
+    if all(word.isalnum() for word in sentence.words):
+        return sentence
+    parts = [[part for part, _, _ in split_words(word)] or [word] for word in sentence.words]
+    words = tuple(part for of_word in parts for part in of_word)
+    if sentence.tags is None:
+        return replace(sentence, words=words)
+    tags = tuple(
+        own
+        for tag, of_word in zip(sentence.tags, parts, strict=True)
+        for own in (tag, *[f"I{tag[1:]}" if tag != OUTSIDE else OUTSIDE] * (len(of_word) - 1))
+    )
+    return replace(sentence, words=words, tags=tags)
 
 
 def map_split(split: LabelledSplit, types: TypeMapping) -> LabelledSplit:
