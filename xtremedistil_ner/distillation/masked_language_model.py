@@ -31,6 +31,8 @@ def masked_language_model(teacher: Teacher, *, origin: str | None, revision: str
         model: PreTrainedModel = AutoModelForMaskedLM.from_config(teacher.model.config)
     else:
         model, _ = load_model(AutoModelForMaskedLM, origin, revision=revision)
+        if (n_pieces := teacher.model.config.vocab_size) != model.config.vocab_size:
+            model.resize_token_embeddings(n_pieces, mean_resizing=False)
     setattr(model, model.base_model_prefix, teacher.model.base_model)
     model.tie_weights()
     return model

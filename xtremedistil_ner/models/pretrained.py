@@ -34,6 +34,23 @@ class UnfitWeights:
     misshapen: tuple[str, ...]
 
 
+def as_transformers_tokenizer(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    """A WordPiece tokenizer with BERT's special pieces, as transformers saves it."""
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+    )
+
+
+def counts_from_padding(config: PreTrainedConfig) -> bool:
+    """Whether positions begin after the id of the padding piece, as RoBERTa's do."""
+    return any(name in config.model_type for name in _COUNTS_FROM_PADDING)
+
+
 def load_config(source: str | Path, *, revision: str | None) -> PreTrainedConfig:
     """The configuration of a checkpoint.
 
@@ -101,8 +118,7 @@ def load_tokenizer(source: str | Path, *, revision: str | None = None) -> PreTra
 
 def longest_window(config: PreTrainedConfig) -> int:
     """How many pieces a checkpoint takes at most, special pieces included."""
-    counts_from_padding = any(name in config.model_type for name in _COUNTS_FROM_PADDING)
-    offset = config.pad_token_id + 1 if counts_from_padding else 0
+    offset = config.pad_token_id + 1 if counts_from_padding(config) else 0
     return int(getattr(config, "max_position_embeddings", sys.maxsize) - offset)
 
 

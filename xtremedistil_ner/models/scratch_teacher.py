@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 from tokenizers import Tokenizer
-from transformers import ModernBertConfig, ModernBertForTokenClassification, PreTrainedTokenizerFast
+from transformers import ModernBertConfig, ModernBertForTokenClassification
 
 from xtremedistil_ner.labels import LabelScheme
+from xtremedistil_ner.models.pretrained import as_transformers_tokenizer
 from xtremedistil_ner.models.teacher import Teacher, assemble_teacher
 
 _LOCAL_ATTENTION = 16
@@ -52,14 +53,7 @@ def build_teacher(
         id2label=names,
         label2id={tag: index for index, tag in names.items()},
     )
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        unk_token="[UNK]",
-        pad_token="[PAD]",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
-    )
+    fast = as_transformers_tokenizer(tokenizer)
     columns = tuple((index,) for index in names)
     model = ModernBertForTokenClassification(config)
     model.set_attn_implementation("eager")  # faster than SDPA on CPU: local masks leave its fast path (docs/log.md)

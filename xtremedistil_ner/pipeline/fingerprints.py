@@ -58,6 +58,8 @@ def _teacher_fingerprint(recipe: Recipe, corpus: LabelledCorpus, gold: object, t
     shape = recipe.teacher.shape
     if shape is not None:
         section["shape"]["vocabulary"] = _file_fingerprint(shape.vocabulary)
+    if recipe.teacher.vocabulary is not None:
+        section["vocabulary"]["vocabulary"] = _file_fingerprint(recipe.teacher.vocabulary.vocabulary)
     if recipe.teacher.checkpoint is not None:
         section["checkpoint"] = _checkpoint_fingerprint(recipe.teacher.checkpoint)
     if recipe.teacher.voters:
@@ -67,7 +69,8 @@ def _teacher_fingerprint(recipe: Recipe, corpus: LabelledCorpus, gold: object, t
         ]
     if recipe.finetune.epochs == 0:
         return _fingerprint("finetune", corpus.scheme.tags, section)
-    reads_transfer = recipe.finetune.masked_language_model.updates or shape is not None
+    has_own_pieces = shape is not None or recipe.teacher.vocabulary is not None
+    reads_transfer = recipe.finetune.masked_language_model.updates or has_own_pieces
     reads = [gold, transfer if reads_transfer else None, recipe.train.dev_sentences]
     return _fingerprint("finetune", recipe.seed, reads, section, finetune)
 
@@ -111,5 +114,7 @@ def _file_fingerprint(name: str | None) -> str | None:
     if name is None:
         return None
     if not Path(name).is_file():
-        raise UsageError(f"{name}: no such file. Check student.vocabulary and teacher.shape.vocabulary.")
+        raise UsageError(
+            f"{name}: no such file. Check the vocabulary of student, teacher.shape and teacher.vocabulary."
+        )
     return sha256_file(Path(name))

@@ -12,6 +12,7 @@ from transformers import ModernBertConfig, PreTrainedConfig
 
 from xtremedistil_ner.distillation.new_student import part_of_bert, require_width
 from xtremedistil_ner.distillation.student_vocabulary import given_vocabulary
+from xtremedistil_ner.models.other_vocabulary import require_positions_from_zero
 from xtremedistil_ner.models.pretrained import embedding_width, load_config, load_tokenizer
 from xtremedistil_ner.models.teacher import require_layer
 from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
@@ -38,9 +39,13 @@ def require_fitting_student(recipe: Recipe, teacher_folder: Path | None) -> None
 
 
 def _teacher_parts(section: TeacherSection, folder: Path | None) -> tuple[PreTrainedConfig, Tokenizer]:
-    """The teacher's configuration and tokenizer; substitutes for a teacher from scratch that is not trained yet."""
+    """The teacher's configuration and tokenizer; substitutes for what is not there before training."""
     if section.shape is not None and folder is None:
-        config = ModernBertConfig(hidden_size=section.shape.hidden_width, num_hidden_layers=section.shape.layers)
-        return config, wordpiece_tokenizer(SPECIAL_PIECES, lowercase=section.shape.lowercase, special_rows=True)
+        shape = ModernBertConfig(hidden_size=section.shape.hidden_width, num_hidden_layers=section.shape.layers)
+        return shape, wordpiece_tokenizer(SPECIAL_PIECES, lowercase=section.shape.lowercase, special_rows=True)
     source, revision = (section.checkpoint or "", section.revision) if folder is None else (folder, None)
-    return load_config(source, revision=revision), load_tokenizer(source, revision=revision).backend_tokenizer
+    config = load_config(source, revision=revision)
+    if section.vocabulary is not None and folder is None:
+        require_positions_from_zero(config)
+        return config, wordpiece_tokenizer(SPECIAL_PIECES, lowercase=section.vocabulary.lowercase, special_rows=True)
+    return config, load_tokenizer(source, revision=revision).backend_tokenizer

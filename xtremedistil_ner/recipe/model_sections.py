@@ -9,18 +9,33 @@ from pydantic import Field, model_validator
 from xtremedistil_ner.recipe.data_sections import Section
 
 
-class ShapeSection(Section):
-    """A transformer of ModernBERT's architecture, trained from scratch."""
+class PiecesSection(Section):
+    """A WordPiece vocabulary for a teacher."""
 
-    layers: int = Field(4, gt=0, description="transformer layers")
-    hidden_width: int = Field(256, gt=0, description="width of the states; a multiple of twice `heads`")
-    heads: int = Field(4, gt=0, description="attention heads per layer")
     vocabulary: str | None = Field(None, description="WordPiece `vocab.txt`; empty: learnt from the transfer set")
     vocabulary_size: int = Field(8000, gt=0, description="pieces of a learnt vocabulary")
     min_piece_count: int = Field(
         1, gt=0, description="pieces of `vocabulary` with fewer occurrences in the transfer set are dropped"
     )
     lowercase: bool = Field(False, description="whether the tokenizer lowercases text")
+
+
+class OtherVocabularySection(PiecesSection):
+    """Other pieces for the checkpoint's layers, whose embeddings are made anew from those of the old pieces."""
+
+    frozen_updates: int = Field(
+        1000,
+        ge=0,
+        description="updates of masked-language-model training with all layers frozen but the embeddings and the head",
+    )
+
+
+class ShapeSection(PiecesSection):
+    """A transformer of ModernBERT's architecture, trained from scratch."""
+
+    layers: int = Field(4, gt=0, description="transformer layers")
+    hidden_width: int = Field(256, gt=0, description="width of the states; a multiple of twice `heads`")
+    heads: int = Field(4, gt=0, description="attention heads per layer")
     dropout: float = Field(0.1, ge=0, lt=1, description="dropout probability")
 
     @model_validator(mode="after")
@@ -47,6 +62,9 @@ class TeacherSection(Section):
 
     checkpoint: str | None = Field(None, description="folder or Hub id of an encoder or token classifier")
     revision: str | None = Field(None, description="branch, tag or commit of a Hub checkpoint")
+    vocabulary: OtherVocabularySection | None = Field(
+        None, description="another vocabulary for the checkpoint, such as one of more languages"
+    )
     shape: ShapeSection | None = Field(None, description="shape of a teacher to train from scratch")
     labels: dict[str, str | None] = Field({}, description=LABELS)
     max_pieces: int = Field(128, ge=8, description="longest window in pieces, special pieces included")
@@ -57,6 +75,8 @@ class TeacherSection(Section):
     def _one_origin(self) -> TeacherSection:
         if (self.checkpoint is None) == (self.shape is None):
             raise ValueError("give exactly one of checkpoint and shape")
+        if self.vocabulary is not None and self.checkpoint is None:
+            raise ValueError("vocabulary belongs to a checkpoint; a shape has its own")
         return self
 
 

@@ -22,6 +22,7 @@ from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
 from xtremedistil_ner.corpus.transfer import held_out_keys, iter_transfer, transfer_languages
 from xtremedistil_ner.distillation.losses import label_loss
 from xtremedistil_ner.distillation.masked_language_model import masked_language_model, masked_source
+from xtremedistil_ner.models.other_vocabulary import with_vocabulary
 from xtremedistil_ner.models.scratch_teacher import build_teacher
 from xtremedistil_ner.models.teacher import (
     Teacher,
@@ -37,7 +38,7 @@ from xtremedistil_ner.pieces.vocabulary import prune_vocabulary, read_vocabulary
 from xtremedistil_ner.processes.precision import Computed, begin_stage, dtype_of
 from xtremedistil_ner.processes.world import current_processes
 from xtremedistil_ner.progress import Reporter, silent
-from xtremedistil_ner.recipe.model_sections import ShapeSection
+from xtremedistil_ner.recipe.model_sections import PiecesSection, ShapeSection
 from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.run_folder.artefacts import publish
 from xtremedistil_ner.run_folder.files import RunFolder
@@ -107,9 +108,12 @@ def _make_teacher(job: TrainingJob) -> tuple[Teacher, list[dict[str, Any]]]:
         teacher = start_teacher(
             section.checkpoint, scheme, max_pieces=section.max_pieces, seed=recipe.seed, revision=section.revision
         )
+        if section.vocabulary is not None:
+            tokenizer = _teacher_tokenizer(job, section.vocabulary)
+            teacher = with_vocabulary(teacher, tokenizer, max_pieces=section.max_pieces, seed=recipe.seed)
     else:
         shape = section.shape or ShapeSection()
-        tokenizer = _scratch_tokenizer(job, shape)
+        tokenizer = _teacher_tokenizer(job, shape)
         teacher = build_teacher(
             tokenizer,
             scheme,
@@ -121,7 +125,7 @@ def _make_teacher(job: TrainingJob) -> tuple[Teacher, list[dict[str, Any]]]:
             seed=recipe.seed,
         )
     move(teacher.model, job.processes.device)
-    if recipe.finetune.masked_language_model.updates:
+    if recipe.finetune.masked_language_model.updates or _frozen_updates(recipe):
         _train_masked_language_model(job, teacher)
     return teacher, _train_classifier(job, teacher)
 
@@ -198,42 +202,59 @@ def _train_masked_language_model(job: TrainingJob, teacher: Teacher) -> None:
     model = masked_language_model(teacher, origin=origin, revision=recipe.teacher.revision, seed=recipe.seed)
     move(model, job.processes.device)
     plan = BatchPlan(encoded.piece_lengths(), batch=section.batch_sentences, seed=recipe.seed, pool=_POOL)
-    phase = Phase(
-        name="masked pieces",
-        sources=(masked_source(model, teacher, encoded, plan=plan, probability=section.mask_probability),),
-        trained=frozenset(name for name, _ in model.named_parameters()),
-        updates=section.updates,
-        learning_rate=section.learning_rate,
-        schedule="linear",
-        warmup=0.05,
-        weight_decay=0.01,
-        evaluate=None,
-        evaluate_every=max(1, section.updates // 20),
-        patience=1,
-    )
-    job.train(model, [phase], checkpoints="masked")
+    source = masked_source(model, teacher, encoded, plan=plan, probability=section.mask_probability)
+    every = frozenset(name for name, _ in model.named_parameters())
+    frozen = {f"{model.base_model_prefix}.{name}" for name, _ in model.base_model.named_parameters()}
+    embeddings = model.get_input_embeddings().weight
+    new = frozenset(name for name, weight in model.named_parameters() if name not in frozen or weight is embeddings)
+
+    def phase(name: str, trained: frozenset[str], updates: int) -> Phase:
+        return Phase(
+            name=name,
+            sources=(source,),
+            trained=trained,
+            updates=updates,
+            learning_rate=section.learning_rate,
+            schedule="linear",
+            warmup=0.05,
+            weight_decay=0.01,
+            evaluate=None,
+            evaluate_every=max(1, updates // 20),
+            patience=1,
+        )
+
+    phases = [phase("masked pieces, layers frozen", new, _frozen_updates(recipe))] if _frozen_updates(recipe) else []
+    if section.updates:
+        phases.append(phase("masked pieces", every, section.updates))
+    job.train(model, phases, checkpoints="masked")
 
 
-def _scratch_tokenizer(job: TrainingJob, shape: ShapeSection) -> Tokenizer:
+def _frozen_updates(recipe: Recipe) -> int:
+    """Updates of masked-language-model training in which an encoder gets used to another vocabulary."""
+    return recipe.teacher.vocabulary.frozen_updates if recipe.teacher.vocabulary else 0
+
+
+def _teacher_tokenizer(job: TrainingJob, section: PiecesSection) -> Tokenizer:
     """The recipe's vocabulary without pieces that the transfer set lacks, or one learnt from the transfer set."""
 
     def make() -> Sequence[str]:
-        pieces = _scratch_vocabulary(job, shape)
+        pieces = _teacher_pieces(job, section)
         job.say(f"vocabulary of {len(pieces):,} pieces")
         return pieces
 
     pieces = make_vocabulary_once(job.work / "vocabulary", make, fingerprint=job.fingerprint, processes=job.processes)
-    return wordpiece_tokenizer(pieces, lowercase=shape.lowercase, special_rows=True)
+    return wordpiece_tokenizer(pieces, lowercase=section.lowercase, special_rows=True)
 
 
-def _scratch_vocabulary(job: TrainingJob, shape: ShapeSection) -> Sequence[str]:
-    if shape.vocabulary is None:
-        return train_vocabulary(lambda: _transfer_chunks(job), size=shape.vocabulary_size, lowercase=shape.lowercase)
+def _teacher_pieces(job: TrainingJob, section: PiecesSection) -> Sequence[str]:
+    if section.vocabulary is None:
+        size, lowercase = section.vocabulary_size, section.lowercase
+        return train_vocabulary(lambda: _transfer_chunks(job), size=size, lowercase=lowercase)
     return prune_vocabulary(
-        read_vocabulary(Path(shape.vocabulary)),
+        read_vocabulary(Path(section.vocabulary)),
         _transfer_chunks(job),
-        lowercase=shape.lowercase,
-        min_count=shape.min_piece_count,
+        lowercase=section.lowercase,
+        min_count=section.min_piece_count,
     )
 
 
