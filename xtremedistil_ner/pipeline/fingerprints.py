@@ -115,6 +115,6 @@ def _file_fingerprint(name: str | None) -> str | None:
         return None
     if not Path(name).is_file():
         raise UsageError(
-            f"{name}: no such file. Check the vocabulary of student, teacher.shape and teacher.vocabulary."
+            f"{name}: no such file. Check student.vocabulary, teacher.shape.vocabulary and teacher.vocabulary."
         )
     return sha256_file(Path(name))
