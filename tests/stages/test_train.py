@@ -194,6 +194,14 @@ def test_a_student_is_saved_with_calibrated_scores_and_the_tags_that_selection_s
     assert sum(part["entities"] for part in entry["calibration"]["bins"]) > 0
 
 
+def test_a_seed_of_its_own_makes_the_student_of_that_seed(finished_run, no_dev, tmp_path):
+    weights = [
+        files_of(train(finished_run, tmp_path / name, no_dev, "train.strategy=D1", *overrides)[0].student)
+        for name, overrides in (("a", ()), ("b", ("train.seed=5",)), ("c", ("seed=5",)))
+    ]
+    assert weights[1]["model.safetensors"] == weights[2]["model.safetensors"] != weights[0]["model.safetensors"]
+
+
 class Killed(BaseException):
     """A kill, as far as files can tell: nothing runs after it."""
 

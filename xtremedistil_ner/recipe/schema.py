@@ -92,6 +92,9 @@ class TrainSection(Section):
     checkpoint_every_s: float = Field(120.0, ge=0, description="seconds between checkpoints; 0: one after every update")
     precision: Precision = "auto"
     weight_decay: float = Field(0.0, ge=0, description="of AdamW")
+    seed: int | None = Field(
+        None, ge=0, description="another seed than the recipe's, for several students of a teacher"
+    )
 
 
 class EvaluateSection(Section):

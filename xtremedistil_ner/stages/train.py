@@ -72,6 +72,8 @@ def train_student(recipe: Recipe, run: RunFolder, fingerprint: str, tell: Report
     """Make `run.student`, from its last checkpoint on; every process of the job calls it."""
     processes = current_processes()
     tell = tell if processes.is_main else silent
+    if recipe.train.seed is not None:
+        recipe = recipe.model_copy(update={"seed": recipe.train.seed})
     corpus = open_corpus(recipe.corpus)
     store = open_store(run.soft_labels)
     verify(run.teacher)
