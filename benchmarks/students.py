@@ -47,6 +47,7 @@ def main() -> None:
             where = ("--out", str(folders[-1]), "--from", str(teacher), "--until", options.until)
             _distil(*common, *settings, *where)
         rows.append((student.name, [_numbers(folder, options.until) for folder in folders]))
+    sys.stdout.writelines(f"{line}\n" for line in _table(rows))
 
 
 def _distil(*arguments: str) -> None:
