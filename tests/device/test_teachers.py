@@ -10,13 +10,13 @@ import torch
 from support.pretended_device import DEVICE, on_host, places_of
 from support.tiny_distillation import GOLD, WORDS
 from support.tiny_run import write_recipe
-from support.tiny_teacher import BERT_PIECES, LAYERS, MAX_PIECES, SCHEME, load, save_bert, save_xlm_roberta
+from support.tiny_teacher import BERT_PIECES, LAYERS, MAX_PIECES, SCHEME, load, save_bert, save_xlm_roberta, vote
 
 from xtremedistil_ner.distillation.masked_language_model import masked_language_model, masked_source
 from xtremedistil_ner.distillation.new_student import new_student
 from xtremedistil_ner.models.scratch_teacher import build_teacher
 from xtremedistil_ner.models.teacher import move, piece_embeddings, save_teacher, teacher_predictor, teacher_states
-from xtremedistil_ner.models.voting import Vote, load_votes, save_votes, vote_on_words
+from xtremedistil_ner.models.voting import Vote, load_votes, save_votes
 from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
 from xtremedistil_ner.processes.precision import dtype_of, precision_on
 from xtremedistil_ner.processes.world import Processes
@@ -117,7 +117,7 @@ def test_votes_of_teachers_on_the_device_are_the_cpus(tmp_path, bert_folder):
     here, there = (load_votes(tmp_path / "run", SCHEME, max_pieces=MAX_PIECES, device=place) for place in (CPU, DEVICE))
     assert {vote.teacher.model.device for vote in there} == {DEVICE}
     for dtype in (torch.float32, torch.bfloat16):
-        labels, expected = (vote_on_words(votes, WORDS, dtype=dtype, batch_pieces=40) for votes in (there, here))
+        labels, expected = (vote(votes, WORDS, dtype=dtype, batch_pieces=40) for votes in (there, here))
         assert all(map(np.array_equal, astuple(labels), astuple(expected)))
 
 
