@@ -81,3 +81,18 @@ def test_every_other_piece_runs_on_cpu(piece, data, tmp_path):
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / f"gpu-{piece}.json").read_text(encoding="utf-8"))["rows"]
     assert rows and not [row for row in rows if "error" in row]
+
+
+def test_the_hosts_part_of_labelling_is_measured_and_set_against_a_gpu(data):
+    command = [sys.executable, "-m", "benchmarks.label_host", data / "text", data / "vocab.txt"]
+    options = ["--sentences", "40", "--rounds", "1"]
+    done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("40 sentences, ")
+    rows = [line.split(" | ") for line in lines if line.startswith("| ")]
+    assert {row[0].removeprefix("| ") for row in rows} >= {"read", "tokenise", "batch", "write", "all"}
+    assert [line.partition(":")[0] for line in lines[-3:]] == [
+        "device",
+        "16 cores",
+        "one process, any number of threads",
+    ]

@@ -1,29 +1,28 @@
 """Stage `pseudolabel`: teacher + transfer set → soft-label store.
 
-Every process reads the whole transfer set, which is cheap, and labels its share of the shards, which is not. A shard's
-batches depend on its sentences alone, and on CPU one thread computes them, so the bytes of a store do not depend on
-the number of processes. A shard that is there with the right fingerprint is left alone. A killed run therefore
-continues at the first missing shard, and a new language labels its own text only.
+Every process reads the whole transfer set, and labels its share of the shards. A shard's batches depend on its
+sentences alone, and on CPU one thread computes them, so the bytes of a store do not depend on the number of processes.
+A shard that is there with the right fingerprint is left alone. A killed run therefore labels only what is missing, and
+a new language its own text only.
 
 On CPU a batch's states should stay in the processor's cache: 512 pieces at a time took 10 % less time than 4,096 in
 float32, 28 % less in int8, and the same time in bf16. The same thread also tokenises, batches and writes: 1.4 % of the
-time at most. A GPU is faster than all that, so there threads read and tokenise the next shards and write the last ones
-while the device computes. At most seven shards are in memory.
+time at most. A GPU is faster than all that: processes read and tokenise for it (`shard_readers.py`), a thread writes.
 """
 
 from __future__ import annotations
 
-import threading
+import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -34,14 +33,14 @@ from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.export.teacher_graph import int8_predictor, measure_int8, require_bearable
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.packed_layers import pack_layers
-from xtremedistil_ner.models.voting import Vote, encode_for, load_votes, predictors_of, vote_on_rows
-from xtremedistil_ner.pieces.encoder import EncodedCorpus
+from xtremedistil_ner.models.voting import Vote, load_votes, predictors_of, vote_on_rows
 from xtremedistil_ner.pieces.predictor import GPU_BATCH_PIECES, Predictor, WordLogits
+from xtremedistil_ner.processes.cores import available_cores
 from xtremedistil_ner.processes.precision import begin_stage, dtype_of, note_precision
 from xtremedistil_ner.processes.world import Processes, cpu_threads, current_processes
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.recipe.schema import Recipe
-from xtremedistil_ner.run_folder.artefacts import published_fingerprint, remove, verify
+from xtremedistil_ner.run_folder.artefacts import remove, verify
 from xtremedistil_ner.run_folder.files import MANIFEST, RunFolder
 from xtremedistil_ner.run_folder.soft_labels import (
     LanguageCounts,
@@ -51,13 +50,22 @@ from xtremedistil_ner.run_folder.soft_labels import (
     shard_place,
     write_shard,
 )
-from xtremedistil_ner.run_folder.whole_files import make_fingerprint, write_json
+from xtremedistil_ner.run_folder.whole_files import write_json
+from xtremedistil_ner.stages.shard_readers import (
+    ReadingJob,
+    ReadyShard,
+    Share,
+    WholeLanguage,
+    read_in_processes,
+    read_shards,
+)
 
 STAGE: Final = "pseudolabel"
 CPU_BATCH_PIECES = 512
 """At most; `pseudolabel.batch_pieces` may ask for less."""
-_SHARDS_AHEAD = 3
-"""Shards that threads read and tokenise ahead of a GPU, and as many that wait to be written."""
+_MOST_READERS = 15
+"""Processes that read for one GPU; each holds two shards at most, some 40 MB of text and pieces (estimated)."""
+_MOST_UNWRITTEN = 3
 _CHECKED_SENTENCES = 1280
 """The first ones of each language, this number in all: some 10,000 words, which are labelled twice."""
 
@@ -71,17 +79,6 @@ class _Labeller:
     batch_pieces: int
     predictors: Sequence[Predictor]
     on_gpu: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """A shard to label: its name, its sentences and its fingerprint; `encoded` is empty if it is there already."""
-
-    name: str
-    language: str
-    sentences: tuple[tuple[str, ...], ...]
-    fingerprint: str = ""
-    encoded: tuple[EncodedCorpus, ...] = ()
 
 
 def pseudolabel_transfer_set(recipe: Recipe, run: RunFolder, fingerprint: str, tell: Reporter) -> None:
@@ -99,25 +96,31 @@ def pseudolabel_transfer_set(recipe: Recipe, run: RunFolder, fingerprint: str, t
     dtype = _begin(recipe, run, str(teacher["fingerprint"]), processes, tell)
     with cpu_threads(threads):
         labeller = _prepare(recipe, corpus, run, device, dtype, processes, tell)
-    labelled_with: list[object] = [
+    labelled_with = (
         {name: entry["sha256"] for name, entry in teacher["files"].items() if name != "training.json"},
         corpus.scheme.tags,
         str(labeller.dtype),
         labeller.batch_pieces,
         *recipe.teacher.model_dump(include={"max_pieces"}, exclude_defaults=True).values(),
         *recipe.pseudolabel.model_dump(include={"runtime"}, exclude_defaults=True).values(),
+    )
+    languages = transfer_languages(corpus, recipe.transfer)
+    job = ReadingJob(
+        recipe,
+        corpus.scheme,
+        held_out=frozenset(held_out_keys(corpus)),
+        encoders=tuple(vote.teacher.encoder for vote in labeller.votes),
+        labelled_with=labelled_with,
+        folder=run.soft_labels,
+    )
+    shares = [
+        Share(language, (processes.rank - place) % processes.count, processes.count)
+        for place, language in enumerate(languages)
     ]
-    counts = {name: TransferCounts() for name in transfer_languages(corpus, recipe.transfer)}
-    names: list[str] = []
-
-    def mine() -> Iterator[_Part]:
-        for index, part in enumerate(_parts(recipe, corpus, counts)):
-            names.append(part.name)
-            if index % processes.count == processes.rank:
-                yield part
-
     with cpu_threads(threads):
-        _label_parts(mine(), labelled_with, run.soft_labels, labeller, tell)
+        whole = _label_shards(job, shares, labeller, tell)
+    names = [shard_name(language, number) for language in languages for number in range(whole[language].n_shards)]
+    counts = {language: whole[language].counts for language in languages}
     if not names:
         raise CorpusError("The transfer set is empty: every sentence is in dev or test too. Add text at transfer.path.")
     processes.barrier()
@@ -186,89 +189,70 @@ def _first_sentences(recipe: Recipe, corpus: LabelledCorpus) -> list[tuple[str, 
     return [sentence.words for sentences in transfer_sets for sentence in islice(sentences, each)]
 
 
-def _parts(recipe: Recipe, corpus: LabelledCorpus, counts: dict[str, TransferCounts]) -> Iterator[_Part]:
-    held_out = held_out_keys(corpus)
-    for language, count in counts.items():
-        transfer = iter_transfer(corpus, recipe.transfer, language, held_out=held_out, counts=count)
-        number = 0
-        while sentences := tuple(s.words for s in islice(transfer, recipe.pseudolabel.shard_sentences)):
-            yield _Part(shard_name(language, number), language, sentences)
-            number += 1
-
-
-def _label_parts(
-    parts: Iterator[_Part], labelled_with: Sequence[object], folder: Path, labeller: _Labeller, tell: Reporter
-) -> None:
-    """Label shards one after the other; on a GPU, threads prepare the next ones and write the last ones meanwhile."""
-    reading = threading.Lock()
-
-    def prepare() -> _Part | None:
-        with reading:
-            part = next(parts, None)
-        if part is None:
-            return None
-        shard_fingerprint = make_fingerprint("shard", labelled_with, part.language, part.sentences)
-        is_there = published_fingerprint(shard_place(folder, part.name)) == shard_fingerprint
-        encoded = () if is_there else encode_for(labeller.votes, part.sentences)
-        return replace(part, fingerprint=shard_fingerprint, encoded=encoded)
-
-    n_ahead = _SHARDS_AHEAD if labeller.on_gpu else 0
-    with _workers(n_ahead) as (readers, writer):
-        prepared = deque(readers.submit(prepare) for _ in range(1 + n_ahead))
-        written: deque[Future[None]] = deque()
+def _label_shards(
+    job: ReadingJob, shares: Sequence[Share], labeller: _Labeller, tell: Reporter
+) -> dict[str, WholeLanguage]:
+    """Label shards as they come; what the text of each language came to."""
+    whole: dict[str, WholeLanguage] = {}
+    with closing(_read(job, shares, labeller)) as found, _writer(labeller) as write:
         start = time.monotonic()
-        while prepared:
-            part = prepared.popleft().result()
-            if part is None:
+        for read in found:
+            if isinstance(read, WholeLanguage):
+                whole[read.language] = read
                 continue
-            if part.encoded:
+            if read.encoded:
                 words = vote_on_rows(
-                    labeller.votes, part.encoded, predictors=labeller.predictors, batch_pieces=labeller.batch_pieces
+                    labeller.votes, read.encoded, predictors=labeller.predictors, batch_pieces=labeller.batch_pieces
                 )
-                written.append(writer.submit(partial(_write_part, part, words, folder)))
-                while len(written) > n_ahead:
-                    written.popleft().result()
-                speed = len(part.sentences) / (time.monotonic() - start)
-                tell(Event(STAGE, f"{part.name}: {len(part.sentences)} sentences", metrics={"sentences/s": speed}))
+                write(partial(_write, job.folder, read, words))
+                speed = len(read.sentences) / (time.monotonic() - start)
+                tell(Event(STAGE, f"{read.name}: {len(read.sentences)} sentences", metrics={"sentences/s": speed}))
             else:
-                tell(Event(STAGE, f"{part.name}: there already"))
+                tell(Event(STAGE, f"{read.name}: there already"))
             start = time.monotonic()
-            prepared.append(readers.submit(prepare))
-        for last in written:
-            last.result()
+    return whole
 
 
-class _AtOnce(Executor):
-    """Calls what is submitted at once: on a CPU, a thread beside the model's would take its core."""
-
-    def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:  # noqa: ANN401
-        done: Future[Any] = Future()
-        done.set_result(call(*args, **kwargs))
-        return done
+def _read(
+    job: ReadingJob, shares: Sequence[Share], labeller: _Labeller
+) -> Generator[ReadyShard | WholeLanguage, None, None]:
+    if labeller.on_gpu:
+        own_cores = available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        yield from read_in_processes(job, shares, count=min(max(own_cores - 1, 1), _MOST_READERS))
+    else:
+        yield from read_shards(job, shares)
 
 
 @contextmanager
-def _workers(n_ahead: int) -> Iterator[tuple[Executor, Executor]]:
-    """Threads that prepare shards, and one that writes them: what was labelled is written, whatever ends the block."""
-    if not n_ahead:
-        yield _AtOnce(), _AtOnce()
+def _writer(labeller: _Labeller) -> Iterator[Callable[[Callable[[], None]], None]]:
+    """A function that writes: at once, or in a thread, with at most `_MOST_UNWRITTEN` shards that wait for it.
+
+    What was labelled is written, whatever ends the block.
+    """
+    if not labeller.on_gpu:
+        yield lambda task: task()
         return
-    with ThreadPoolExecutor(1) as writer:
-        readers = ThreadPoolExecutor(n_ahead)
-        try:
-            yield readers, writer
-        finally:
-            readers.shutdown(cancel_futures=True)
+    waiting: deque[Future[None]] = deque()
+
+    def write(task: Callable[[], None]) -> None:
+        waiting.append(thread.submit(task))
+        while len(waiting) > _MOST_UNWRITTEN:
+            waiting.popleft().result()
+
+    with ThreadPoolExecutor(1) as thread:
+        yield write
+        for last in waiting:
+            last.result()
 
 
-def _write_part(part: _Part, words: WordLogits, folder: Path) -> None:
+def _write(folder: Path, shard: ReadyShard, words: WordLogits) -> None:
     write_shard(
-        shard_place(folder, part.name),
-        part.sentences,
+        shard_place(folder, shard.name),
+        shard.sentences,
         words.logits,
         words.covered,
-        language=part.language,
-        fingerprint=part.fingerprint,
+        language=shard.language,
+        fingerprint=shard.fingerprint,
     )
 
 
