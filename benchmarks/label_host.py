@@ -7,13 +7,14 @@ language, goes through the code of stage `pseudolabel` except for the model, who
 to the tokenizer in every round. Times are CPU seconds of the process: the median of the rounds, and their range.
 
 The device's time is computed: mBERT's shape on an H100 at 40 % of its dense peak in bf16, by the mean length of a row.
-Of what a process does, only the tokenizer's own work goes on in several threads at once: the rest holds Python's lock.
+On a GPU, processes of their own read, hash, tokenise and send; the process of the GPU receives, batches and writes.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import pickle
 import shutil
 import statistics
 import tempfile
@@ -23,11 +24,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 from transformers import BertConfig
 
 from benchmarks.gpu.stages import operations_of
@@ -39,29 +38,14 @@ from xtremedistil_ner.pieces.predictor import GPU_BATCH_PIECES, compute_encoded_
 from xtremedistil_ner.pieces.vocabulary import read_vocabulary, wordpiece_tokenizer
 from xtremedistil_ner.run_folder.soft_labels import write_shard
 from xtremedistil_ner.run_folder.whole_files import make_fingerprint
+from xtremedistil_ner.stages.shard_readers import ReadyShard
 
 PEAK, SHARE, CORES = 989e12, 0.4, 16
 """Operations a second of an H100 SXM in dense bf16, as its data sheet has them; what is asked of it; and its host."""
 N_TAGS = 7
-PARTS = ("tokenise", "batch", "write")
-"""What has to be faster than the device; reading and hashing are shown beside."""
-
-
-class TimedTokenizer:
-    """A tokenizer that adds up the time of the library's own work."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer, self.seconds = tokenizer, 0.0
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever the tokenizer has
-        return getattr(self.tokenizer, name)
-
-    def encode(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the tokenizer's own signature
-        """As the tokenizer's."""
-        begin = time.process_time()
-        encoding = self.tokenizer.encode(*args, **kwargs)
-        self.seconds += time.process_time() - begin
-        return encoding
+READERS, LABELLER = ("read", "hash", "tokenise", "send"), ("receive", "batch", "write")
+ASKED = ("tokenise", "batch", "write")
+"""What all cores together have to do in less time than the device."""
 
 
 def main() -> None:
@@ -76,11 +60,10 @@ def main() -> None:
     pieces = read_vocabulary(given.vocabulary)
     seconds: dict[str, list[float]] = defaultdict(list)
     for _ in range(given.rounds):
-        tokenizer = TimedTokenizer(wordpiece_tokenizer(pieces, lowercase=False, special_rows=True))
-        encoder = PieceEncoder(tokenizer, max_pieces=512, pad_id=0)  # type: ignore[arg-type]
-        tokenizer.seconds = 0.0
+        encoder = PieceEncoder(
+            wordpiece_tokenizer(pieces, lowercase=False, special_rows=True), max_pieces=512, pad_id=0
+        )
         n_sentences, n_pieces = one_round(given.text, given.sentences, encoder, seconds)
-        seconds["tokenise, without the lock"].append(tokenizer.seconds)
     report(seconds, n_sentences, n_pieces)
 
 
@@ -103,8 +86,12 @@ def one_round(text: Path, wanted: int, encoder: PieceEncoder, seconds: dict[str,
         fingerprint = make_fingerprint("shard", sentences)
     with timed("tokenise"):
         encoded = encoder.encode(sentences)
+    with timed("send"):
+        sent = pickle.dumps(ReadyShard("mixed", "mixed", tuple(sentences), fingerprint, (encoded,)), protocol=5)
+    with timed("receive"):
+        shard: ReadyShard = pickle.loads(sent)
     with timed("batch"):
-        words = compute_encoded_logits(zeros, encoder, encoded, n_tags=N_TAGS, batch_pieces=GPU_BATCH_PIECES)
+        words = compute_encoded_logits(zeros, encoder, shard.encoded[0], n_tags=N_TAGS, batch_pieces=GPU_BATCH_PIECES)
     folder = Path(tempfile.mkdtemp())
     with timed("write"):
         write_shard(folder / "shard", sentences, words.logits, words.covered, language="mixed", fingerprint=fingerprint)
@@ -123,19 +110,27 @@ def report(seconds: dict[str, list[float]], n_sentences: int, n_pieces: int) -> 
     say(f"{n_sentences:,} sentences, {n_pieces:,} pieces, {len(seconds['read'])} rounds\n")
     say("| part | CPU s | range | sentences/s | pieces/s |\n|---|---:|---:|---:|---:|")
     median = {name: statistics.median(values) for name, values in seconds.items()}
-    median["tokenise, batch and write"] = host = sum(median[name] for name in PARTS)
-    median["all"] = host + median["read"] + median["hash"]
+    for name, parts in (
+        ("tokenise, batch, write", ASKED),
+        ("a reader", READERS),
+        ("the labeller", LABELLER),
+        ("all of it", READERS + LABELLER),
+    ):
+        median[name] = sum(median[part] for part in parts)
     for name, value in median.items():
         spread = f"{min(seconds[name]):.3f} to {max(seconds[name]):.3f}" if name in seconds else ""
         say(f"| {name} | {value:.3f} | {spread} | {n_sentences / value:,.0f} | {n_pieces / value:,.0f} |")
     operations = operations_of(BertConfig(**SHAPES["mbert"]), length=n_pieces / n_sentences)
     device = n_pieces * operations / (SHARE * PEAK)
-    locked = median["all"] - median["tokenise, without the lock"]
     say(f"\ndevice: {operations / 1e6:.1f} MFLOP a piece, {device:.3f} s ({n_pieces / device:,.0f} pieces/s)")
-    say(
-        f"{CORES} cores: {host / CORES:.3f} s to tokenise, batch and write, {host / CORES / device:.2f} of the device's"
-    )
-    say(f"one process, any number of threads: {locked:.3f} s under the lock, {n_pieces / locked:,.0f} pieces/s")
+    for cores, name in (
+        (CORES, "tokenise, batch, write"),
+        (CORES, "all of it"),
+        (CORES - 1, "a reader"),
+        (1, "the labeller"),
+    ):
+        needed = median[name] / cores
+        say(f"{name}, on {cores} cores: {needed:.3f} s, {needed / device:.2f} of the device's")
 
 
 if __name__ == "__main__":

@@ -51,8 +51,8 @@ def test_every_stage_computes_on_the_device_in_its_precision(made):
     assert "stages/finetune.py" not in waited
 
 
-def test_shards_that_threads_read_and_write_have_the_cpus_bytes(made, tmp_path):
-    """Shards of three sentences, so that there are more than are read ahead, in float32 and in the CPU's batches."""
+def test_shards_that_other_processes_read_have_the_cpus_bytes(made, tmp_path):
+    """Shards of three sentences, so that there are more than are held, in float32 and in the CPU's batches."""
     folder, recipe, *_ = made
     small = recipe.pseudolabel.model_copy(
         update={"shard_sentences": 3, "precision": "float32", "batch_pieces": CPU_BATCH_PIECES}
