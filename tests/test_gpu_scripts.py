@@ -90,9 +90,11 @@ def test_the_hosts_part_of_labelling_is_measured_and_set_against_a_gpu(data):
     lines = done.stdout.splitlines()
     assert lines[0].startswith("40 sentences, ")
     rows = [line.split(" | ") for line in lines if line.startswith("| ")]
-    assert {row[0].removeprefix("| ") for row in rows} >= {"read", "tokenise", "batch", "write", "all"}
-    assert [line.partition(":")[0] for line in lines[-3:]] == [
+    assert {row[0].removeprefix("| ") for row in rows} >= {"read", "tokenise", "batch", "write", "all of it"}
+    assert [line.partition(":")[0] for line in lines[-5:]] == [
         "device",
-        "16 cores",
-        "one process, any number of threads",
+        "tokenise, batch, write, on 16 cores",
+        "all of it, on 16 cores",
+        "a reader, on 15 cores",
+        "the labeller, on 1 cores",
     ]
