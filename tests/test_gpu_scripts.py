@@ -81,3 +81,20 @@ def test_every_other_piece_runs_on_cpu(piece, data, tmp_path):
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / f"gpu-{piece}.json").read_text(encoding="utf-8"))["rows"]
     assert rows and not [row for row in rows if "error" in row]
+
+
+def test_the_hosts_part_of_labelling_is_measured_and_set_against_a_gpu(data):
+    command = [sys.executable, "-m", "benchmarks.label_host", data / "text", data / "vocab.txt"]
+    options = ["--sentences", "40", "--rounds", "1"]
+    done = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("40 sentences, ")
+    rows = [line.split(" | ") for line in lines if line.startswith("| ")]
+    assert {row[0].removeprefix("| ") for row in rows} >= {"read", "tokenise", "batch", "write", "all of it"}
+    assert [line.partition(":")[0] for line in lines[-5:]] == [
+        "device",
+        "tokenise, batch, write, on 16 cores",
+        "all of it, on 16 cores",
+        "a reader, on 15 cores",
+        "the labeller, on 1 cores",
+    ]

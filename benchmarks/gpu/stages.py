@@ -101,8 +101,15 @@ def encoder_of(checkpoint: Path) -> PieceEncoder:
 
 
 def operations_per_piece(checkpoint: Path, *, length: float) -> float:
-    """Floating-point operations of a forward pass in matrix products and attention; training has three times them."""
-    config = BertConfig.from_pretrained(checkpoint)
+    """As `operations_of`, for a checkpoint."""
+    return operations_of(BertConfig.from_pretrained(checkpoint), length=length)
+
+
+def operations_of(config: BertConfig, *, length: float) -> float:
+    """Floating-point operations a piece of a forward pass in matrix products and attention; training has three times.
+
+    `length` is the pieces of a row.
+    """
     width, layers = config.hidden_size, config.num_hidden_layers
     return layers * (2 * (4 * width**2 + 2 * width * config.intermediate_size) + 4 * width * length)
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import nullcontext
+from unittest.mock import patch
+
 import pytest
 from support.pretended_device import pretended_device
 from support.tiny_run import write_recipe
@@ -9,8 +13,10 @@ from support.tiny_run import write_recipe
 from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
+from xtremedistil_ner.run_folder.files import RunFolder
 from xtremedistil_ner.run_folder.whole_files import read_json
 from xtremedistil_ner.stages.evaluate import evaluate_model
+from xtremedistil_ner.stages.pseudolabel import CPU_BATCH_PIECES, pseudolabel_transfer_set
 from xtremedistil_ner.tagging.tagger import Tagger
 
 ASKED = (
@@ -41,7 +47,33 @@ def test_every_stage_computes_on_the_device_in_its_precision(made):
         "teacher in bf16, student in float32",
         "float32",
     ]
-    assert {"stages/finetune.py", "models/teacher.py", "training/loop.py", "models/student.py"} <= waited
+    assert {"models/on_device.py", "models/teacher.py", "training/loop.py", "models/student.py"} <= waited
+    assert "stages/finetune.py" not in waited
+
+
+def test_shards_that_other_processes_read_have_the_cpus_bytes(made, tmp_path):
+    """Shards of three sentences, so that there are more than are held, in float32 and in the CPU's batches."""
+    folder, recipe, *_ = made
+    small = recipe.pseudolabel.model_copy(
+        update={"shard_sentences": 3, "precision": "float32", "batch_pieces": CPU_BATCH_PIECES}
+    )
+    recipe = recipe.model_copy(update={"pseudolabel": small})
+    stores = []
+    for name, place in (("there", pretended_device), ("here", nullcontext)):
+        shutil.copytree(folder / "teacher", tmp_path / name / "teacher")
+        events = []
+        with place(), patch("xtremedistil_ner.models.packed_layers._has_kernels", lambda _: False):
+            pseudolabel_transfer_set(recipe, RunFolder(tmp_path / name), "labels", events.append)
+        shards = [event for event in events if "sentences/s" in event.metrics]
+        assert len(shards) > 2 * 7
+        (tmp_path / name / "soft_labels" / shards[5].message.partition(":")[0] / "covered.npy").unlink()
+        events.clear()
+        with place(), patch("xtremedistil_ner.models.packed_layers._has_kernels", lambda _: False):
+            pseudolabel_transfer_set(recipe, RunFolder(tmp_path / name), "labels", events.append)
+        assert sum("sentences/s" in event.metrics for event in events) == 1
+        labels = tmp_path / name / "soft_labels"
+        stores.append({path.relative_to(labels): path.read_bytes() for path in labels.rglob("*") if path.is_file()})
+    assert stores[0] == stores[1]
 
 
 def test_one_process_is_taken_for_one_device(made):

@@ -10,13 +10,24 @@ import torch
 from support.pretended_device import DEVICE, on_host, places_of
 from support.tiny_distillation import GOLD, WORDS
 from support.tiny_run import write_recipe
-from support.tiny_teacher import BERT_PIECES, LAYERS, MAX_PIECES, SCHEME, load, save_bert, save_xlm_roberta
+from support.tiny_teacher import BERT_PIECES, LAYERS, MAX_PIECES, SCHEME, load, save_bert, save_xlm_roberta, vote
+from torch import nn
+from transformers import BertForTokenClassification
 
 from xtremedistil_ner.distillation.masked_language_model import masked_language_model, masked_source
 from xtremedistil_ner.distillation.new_student import new_student
+from xtremedistil_ner.models.packed_layers import pack_layers
 from xtremedistil_ner.models.scratch_teacher import build_teacher
-from xtremedistil_ner.models.teacher import move, piece_embeddings, save_teacher, teacher_predictor, teacher_states
-from xtremedistil_ner.models.voting import Vote, load_votes, save_votes, vote_on_words
+from xtremedistil_ner.models.teacher import (
+    adopt_teacher,
+    move,
+    piece_embeddings,
+    save_teacher,
+    teacher_predictor,
+    teacher_states,
+)
+from xtremedistil_ner.models.voting import Vote, load_votes, save_votes
+from xtremedistil_ner.pieces.predictor import compute_word_logits
 from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
 from xtremedistil_ner.processes.precision import dtype_of, precision_on
 from xtremedistil_ner.processes.world import Processes
@@ -64,29 +75,103 @@ def test_labels_and_states_are_the_cpus(pair, dtype):
         assert torch.equal(on_host(states), teacher_states(here, layer, dtype)(batch))
 
 
+def padded_and_even(teacher):
+    """A batch with padding, and one whose rows are equally long."""
+    padded, encoded = batch_of(teacher), teacher.encoder.encode([WORDS[0], WORDS[0]])
+    even = teacher.encoder.collate(encoded, np.arange(2))
+    assert even.attention_mask.all() and not padded.attention_mask.all()
+    return padded, even
+
+
+def test_nothing_waits_for_the_device_before_a_batch_is_taken(pair, waits):
+    """Of ModernBERT's two masks, transformers itself asks whether the batch has padding, where it may have some."""
+    teacher = pair[1]
+    for number, batch in enumerate(padded_and_even(teacher)):
+        asks = teacher.model.config.model_type == "modernbert" and number == 0
+        waits.clear()
+        for layer in (0, LAYERS):
+            teacher_states(teacher, layer, torch.float32)(batch)
+        assert waits.total() <= 4 * asks, waits
+        waits.clear()
+        take = teacher_predictor(teacher, torch.float32).begin(batch)
+        assert waits.total() <= 2 * asks, waits
+        waits.clear()
+        assert np.isfinite(take()).all() and waits.total() == 1
+
+
+def test_a_teacher_whose_tags_have_several_outputs_waits_no_more(waits, tmp_path):
+    teacher = load(save_bert(tmp_path, tags=("O", "S-PER", "B-PER", "I-PER", "E-PER", "B-LOC", "I-LOC")), device=DEVICE)
+    waits.clear()
+    teacher_predictor(teacher, torch.float32).begin(batch_of(teacher))
+    assert not waits
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_teacher_packed_for_the_device_gives_the_same_labels_from_smaller_weights(pair, dtype):
+    expected = teacher_predictor(pair[0], dtype)(batch_of(pair[0]))
+    pack_layers(pair[1].model, dtype)
+    assert {layer.weight.dtype for layer in pair[1].model.modules() if isinstance(layer, nn.Linear)} == {dtype}
+    assert np.array_equal(teacher_predictor(pair[1], dtype)(batch_of(pair[1])), expected)
+
+
+def test_where_the_devices_memory_runs_out_labelling_goes_on_in_smaller_batches(teachers, monkeypatch):
+    """The device holds 40 pieces."""
+    plain, said = BertForTokenClassification.forward, []
+
+    def forward(self, input_ids, **more):
+        if input_ids.numel() > 40:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return plain(self, input_ids=input_ids, **more)
+
+    predictors = [teacher_predictor(teachers[place], torch.float32, say=said.append) for place in ("cpu", "cuda")]
+    text = [words for words in WORDS for _ in range(5)]
+    options = {"n_tags": len(SCHEME.tags), "batch_pieces": 1000}
+    expected = compute_word_logits(predictors[0], teachers["cpu"].encoder, text, **options).logits
+    monkeypatch.setattr(BertForTokenClassification, "forward", forward)
+    found = compute_word_logits(predictors[1], teachers["cuda"].encoder, text, **options).logits
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert len(said) == 1 and predictors[1].most_pieces <= 40
+
+
+def test_a_checkpoint_is_looked_at_on_the_device_and_kept_on_the_cpu(waits, tmp_path):
+    teacher = adopt_teacher(save_bert(tmp_path), SCHEME, labels={}, max_pieces=MAX_PIECES, sample=WORDS, device=DEVICE)
+    assert any("models/on_device.py" in wait for wait in waits)
+    assert set(places_of(teacher.model).values()) == {CPU}
+
+
+def test_attention_of_a_teacher_from_scratch_is_eager_on_a_cpu_alone():
+    sizes = {"layers": 1, "hidden_width": 16, "heads": 2, "dropout": 0.1, "max_pieces": MAX_PIECES}
+    tokenizer = wordpiece_tokenizer(BERT_PIECES, lowercase=False, special_rows=True)
+    for on_gpu, expected in ((False, "eager"), (True, "sdpa")):
+        teacher = build_teacher(tokenizer, SCHEME, **sizes, seed=0, on_gpu=on_gpu)
+        assert teacher.model.config._attn_implementation == expected
+
+
 def test_the_embeddings_that_an_svd_takes_lie_on_the_cpu(pair):
     here, there = pair
     assert piece_embeddings(there).device == CPU
     assert torch.equal(piece_embeddings(there), piece_embeddings(here))
 
 
-def gradients_of(model, source, device, dtype):
+def gradients_of(model, source, device, dtype, waits):
     model.train()
     settings = LoopSettings("finetune", 13, dtype, 8192, 120.0)
+    waits.clear()
     loss = step_gradients([source], update=0, settings=settings, processes=Processes(0, 1, device))
+    assert device == CPU or waits.total() <= 2 * (model.config.model_type == "modernbert"), waits
     assert set(places_of(model).values()) == {torch.device(device)}
     return [on_host(loss), *(on_host(p.grad) for p in model.parameters() if p.grad is not None)]
 
 
 @DTYPES
-def test_an_update_of_fine_tuning_has_the_cpus_gradients(pair, dtype):
+def test_an_update_of_fine_tuning_has_the_cpus_gradients(pair, dtype, waits):
     gold = np.concatenate([SCHEME.encode(sentence.tags) for sentence in GOLD])
 
     def gradients(teacher, device):
         encoded = teacher.encoder.encode(WORDS)
         plan = BatchPlan(encoded.piece_lengths(), batch=4, seed=1)
         source = classifier_source(teacher, encoded, gold, dtype=dtype, plan=plan)
-        return gradients_of(teacher.model, source, device, dtype)
+        return gradients_of(teacher.model, source, device, dtype, waits)
 
     expected, found = gradients(pair[0], CPU), gradients(pair[1], DEVICE)
     assert len(found) > LAYERS
@@ -94,7 +179,7 @@ def test_an_update_of_fine_tuning_has_the_cpus_gradients(pair, dtype):
 
 
 @DTYPES
-def test_an_update_of_a_masked_language_model_has_the_cpus_gradients(pair, dtype):
+def test_an_update_of_a_masked_language_model_has_the_cpus_gradients(pair, dtype, waits):
     def gradients(teacher, device):
         encoded = teacher.encoder.encode(WORDS)
         plan = BatchPlan(encoded.piece_lengths(), batch=4, seed=1)
@@ -102,7 +187,7 @@ def test_an_update_of_a_masked_language_model_has_the_cpus_gradients(pair, dtype
         move(model, device)
         assert model.base_model is teacher.model.base_model
         source = masked_source(model, teacher, encoded, plan=plan, probability=0.3)
-        return gradients_of(model, source, device, dtype)
+        return gradients_of(model, source, device, dtype, waits)
 
     expected, found = gradients(pair[0], CPU), gradients(pair[1], DEVICE)
     assert len(found) > LAYERS
@@ -117,7 +202,7 @@ def test_votes_of_teachers_on_the_device_are_the_cpus(tmp_path, bert_folder):
     here, there = (load_votes(tmp_path / "run", SCHEME, max_pieces=MAX_PIECES, device=place) for place in (CPU, DEVICE))
     assert {vote.teacher.model.device for vote in there} == {DEVICE}
     for dtype in (torch.float32, torch.bfloat16):
-        labels, expected = (vote_on_words(votes, WORDS, dtype=dtype, batch_pieces=40) for votes in (there, here))
+        labels, expected = (vote(votes, WORDS, dtype=dtype, batch_pieces=40) for votes in (there, here))
         assert all(map(np.array_equal, astuple(labels), astuple(expected)))
 
 

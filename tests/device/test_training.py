@@ -58,6 +58,25 @@ def train(distillation, folder, *, tell=silent):
     return looks, {name: on_host(value) for name, value in distillation.network.state_dict().items()}
 
 
+def test_dev_sets_of_all_languages_are_scored_together_on_the_device(store, teachers):
+    """Fewer and fuller batches, and the F1 of one language after the other."""
+    sentences = {"en": GOLD, "de": (), "no": GOLD[2:], "sv": GOLD[:2]}
+    scores, sizes = [], []
+    for teacher in teachers.values():
+        own = open_tiny_distillation(store, teacher, "cnn")
+        device = own.teacher.model.device
+        dev = DevSet(
+            sentences, encoder=own.encoder, scheme=SCHEME, processes=Processes(0, 1, device), batch_pieces=8192
+        )
+        predictor = student_predictor(own.network, device=device)
+        begin, rows = predictor.begin, []
+        predictor.begin = lambda batch, begin=begin, rows=rows: rows.append(len(batch.rows)) or begin(batch)
+        scores.append(dev.score(predictor))
+        sizes.append(rows)
+    assert scores[0] == scores[1]
+    assert [sum(rows) for rows in sizes] == [8, 8] and list(map(len, sizes)) == [3, 1]
+
+
 def stop_after(update):
     seen = []
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from support.tiny_run import write_corpus, write_recipe
-from support.tiny_teacher import MAX_PIECES, SCHEME, load, save_bert, save_xlm_roberta
+from support.tiny_teacher import MAX_PIECES, SCHEME, load, save_bert, save_xlm_roberta, vote
 
 from models.test_teacher import SENTENCES, outputs_of
 from xtremedistil_ner.errors import ModelError
@@ -19,7 +19,7 @@ from xtremedistil_ner.evaluation.open_model import open_model
 from xtremedistil_ner.labels import LabelScheme, decode_sentences, to_iob2
 from xtremedistil_ner.models.teacher import adopt_teacher, save_teacher
 from xtremedistil_ner.models.teacher_labels import begins_with_inside, logits_to_iob2, match_labels, tag_of_label
-from xtremedistil_ner.models.voting import Vote, load_votes, vote_on_words
+from xtremedistil_ner.models.voting import Vote, load_votes
 from xtremedistil_ner.pieces.predictor import NEVER
 from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
@@ -28,8 +28,8 @@ from xtremedistil_ner.recipe.reader import load_recipe
 IO = ("I-LOC", "O", "I-PER")
 
 
-def vote(teacher, sentences=SENTENCES):
-    return vote_on_words([Vote(teacher, 1.0)], sentences, dtype=torch.float32, batch_pieces=60)
+def labels_of(teacher, sentences=SENTENCES):
+    return vote([Vote(teacher, 1.0)], sentences)
 
 
 def tags_of(logits, offsets, scheme=SCHEME):
@@ -48,7 +48,7 @@ def best_labels(folder, sentences=SENTENCES):
 def test_entities_of_an_io_or_iob1_teacher_are_those_of_its_own_best_labels(tmp_path, tags):
     """XLM-R models of CoNLL 2003 have such labels: no `B-` where IOB1 never needed one."""
     folder = save_xlm_roberta(tmp_path, tags=tags, seed=0)
-    words = vote(load(folder))
+    words = labels_of(load(folder))
     found = [[tag if tag[:2] in ("O", "I-", "B-") else f"I-{tag}" for tag in own] for own in best_labels(folder)]
     assert tags_of(words.logits, words.offsets) == [to_iob2(own, format="IOB1")[0] for own in found]
     assert len({tag for own in found for tag in own}) > 1, "else this shows nothing"
@@ -105,11 +105,11 @@ def test_what_was_found_about_a_teacher_stays_with_its_folder(tmp_path):
     sample = [[word] for words in SENTENCES for word in words]
     starts = {own[0] for own in best_labels(folder, sample)}
     assert starts & {"I-PER", "I-LOC"} and not starts & {"B-PER", "B-LOC"}, "else this shows nothing"
-    teacher = adopt_teacher(folder, SCHEME, labels={}, max_pieces=MAX_PIECES, sample=sample)
+    teacher = adopt_teacher(folder, SCHEME, labels={}, max_pieces=MAX_PIECES, sample=sample, device=torch.device("cpu"))
     save_teacher(tmp_path / "taken", teacher)
     again = load(tmp_path / "taken")
     assert (load(folder).tag_format, teacher.tag_format, again.tag_format) == ("IOB2", "IOB1", "IOB1")
-    words = vote(again, sample)
+    words = labels_of(again, sample)
     assert {tag for own in tags_of(words.logits, words.offsets) for tag in own} <= {"O", "B-PER", "B-LOC"}
 
 
@@ -120,12 +120,12 @@ def test_bioes_and_bilou_are_added_up_to_iob2(tmp_path):
     assert (teacher.columns, teacher.tag_format) == (((0,), (1, 2), (3, 4), (5, 6), (7, 8)), "IOB2")
     outputs, _ = outputs_of(folder)
     expected = np.logaddexp(outputs[:, [1, 3, 5, 7]], outputs[:, [2, 4, 6, 8]])
-    np.testing.assert_allclose(vote(teacher).logits[:, 1:], expected, atol=1e-4)
+    np.testing.assert_allclose(labels_of(teacher).logits[:, 1:], expected, atol=1e-4)
 
 
 def test_a_type_without_an_inside_label_has_entities_of_one_word(tmp_path):
     teacher = load(save_bert(tmp_path, tags=("O", "B-PER", "I-PER", "B-LOC")))
-    logits = vote(teacher).logits
+    logits = labels_of(teacher).logits
     np.testing.assert_allclose(logits[:, 4], logits[:, 3] - np.log(1000), atol=1e-4)
 
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 from support.tiny_run import write_corpus, write_recipe
-from support.tiny_teacher import MAX_PIECES, SCHEME, load, save_bert, save_xlm_roberta
+from support.tiny_teacher import MAX_PIECES, SCHEME, load, save_bert, save_xlm_roberta, vote
 
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.labels import decode_tags
 from xtremedistil_ner.models.teacher import adopt_teacher, teacher_predictor
-from xtremedistil_ner.models.voting import Vote, load_votes, save_votes, vote_on_words
+from xtremedistil_ner.models.voting import Vote, load_votes, save_votes
 from xtremedistil_ner.pieces.predictor import compute_word_logits
 from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
@@ -20,10 +20,6 @@ from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.run_folder.soft_labels import open_store
 
 SENTENCES = [["ab", "cde", "a"], ["abcde"], ["e", "d", "cab"]]
-
-
-def vote(votes, sentences=SENTENCES):
-    return vote_on_words(votes, sentences, dtype=torch.float32, batch_pieces=60)
 
 
 def log_probabilities(teacher, sentences=SENTENCES):
@@ -36,7 +32,7 @@ def log_probabilities(teacher, sentences=SENTENCES):
 
 def test_votes_are_averaged_by_weight_across_tokenizers(tmp_path):
     bert, xlmr = load(save_bert(tmp_path / "bert")), load(save_xlm_roberta(tmp_path / "xlmr"))
-    words = vote([Vote(bert, 3.0), Vote(xlmr, 1.0)])
+    words = vote([Vote(bert, 3.0), Vote(xlmr, 1.0)], SENTENCES)
     np.testing.assert_allclose(words.logits, 0.75 * log_probabilities(bert) + 0.25 * log_probabilities(xlmr), atol=1e-5)
     assert words.covered.all() and words.offsets.tolist() == [0, 3, 4, 7]
 
@@ -70,19 +66,19 @@ def test_one_teacher_alone_gives_its_own_logits(tmp_path):
     expected = compute_word_logits(
         teacher_predictor(bert, torch.float32), bert.encoder, SENTENCES, n_tags=len(SCHEME.tags), batch_pieces=60
     ).logits
-    np.testing.assert_array_equal(vote([Vote(bert, 5.0)]).logits, expected)
+    np.testing.assert_array_equal(vote([Vote(bert, 5.0)], SENTENCES).logits, expected)
 
 
 def test_voters_come_back_from_their_folder_with_their_weights_and_names(tmp_path):
     names = {"X1": "O", "X2": "B-PER", "X3": "I-PER", "X4": "B-LOC", "X5": "I-LOC"}
     bert = load(save_bert(tmp_path / "bert"))
     foreign = save_xlm_roberta(tmp_path / "xlmr", tags=tuple(names))
-    other = adopt_teacher(foreign, SCHEME, labels=names, max_pieces=MAX_PIECES, sample=[])
+    other = adopt_teacher(foreign, SCHEME, labels=names, max_pieces=MAX_PIECES, sample=[], device=torch.device("cpu"))
     votes = [Vote(bert, 2.0), Vote(other, 0.5)]
     save_votes(tmp_path / "teacher", votes)
     again = load_votes(tmp_path / "teacher", SCHEME, max_pieces=MAX_PIECES)
     assert [found.weight for found in again] == [2.0, 0.5]
-    np.testing.assert_array_equal(vote(again).logits, vote(votes).logits)
+    np.testing.assert_array_equal(vote(again, SENTENCES).logits, vote(votes, SENTENCES).logits)
 
 
 def test_a_voter_that_does_not_fit_is_found_before_the_first_teacher_is_trained(tmp_path):

@@ -12,10 +12,18 @@ import torch
 
 from xtremedistil_ner.commands.doctor import examine
 from xtremedistil_ner.errors import ResourceError
+from xtremedistil_ner.evaluation.open_model import open_model
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
 from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.processes.cores import bf16_cap, bf16_flags, cpu_bf16
-from xtremedistil_ner.processes.precision import autocast, dtype_of, has_native_bf16, note_precision, precision_on
+from xtremedistil_ner.processes.precision import (
+    autocast,
+    dtype_of,
+    has_native_bf16,
+    note_precision,
+    precision_on,
+    settle_float32,
+)
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.run_folder.files import RunFolder
@@ -218,3 +226,20 @@ def test_doctor_says_what_auto_is_here_and_why(tmp_path, monkeypatch):
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
     (finding,) = (finding for finding in examine(tmp_path, 1) if finding.name == "precision")
     assert finding.text.startswith(f"auto is {precision_on(CPU, 'auto')}: ")
+
+
+def test_float32_is_exact_in_stages_of_float32_and_may_be_tf32_in_stages_of_bf16(tiny_recipe, run_copy):
+    """On GPUs; torch by itself takes TF32 for LSTMs and convolutions, and not for other products."""
+
+    def allowed():
+        return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+    settle_float32("bf16")
+    assert allowed() == (True, True)
+    recipe = tiny_recipe("train.precision=float32", "train.updates=3")
+    seen = []
+    pipeline(recipe, run_copy.path, tell=lambda event: seen.append(allowed()) if event.stage == "train" else None)
+    assert seen and seen[-1] == (False, False)
+    settle_float32("bf16")
+    open_model(run_copy.student)
+    assert allowed() == (False, False), "students are scored in float32"

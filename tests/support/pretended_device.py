@@ -6,7 +6,8 @@ backward passes, optimisers and checkpoints run, and give the very numbers of th
 
 What is as on a GPU: tensors of both devices may not meet, but for CPU scalars in pointwise operators and CPU indices;
 `.numpy()`, `numpy.asarray` and a copy to the CPU that nothing waits for are errors; `.to`, `Module.to` and `device=`
-copy. Each wait of the host for the device is noted with the line that asks for it. What is not: kernels, their order of
+copy. Each wait of the host for the device is noted with the line that asks for it. Numbers that a copy brings to pinned
+memory are there only after an event behind it was waited for. What is not: kernels, their order of
 sums, streams, memory, and which operators autocast knows (those of the CPU's are taken).
 """
 
@@ -109,6 +110,21 @@ def _each_tensor(function, value):
     return type(value)(_each_tensor(function, part) for part in value) if isinstance(value, tuple | list) else value
 
 
+class _Event:
+    """A `torch.cuda.Event`: the copies to the host that were under way when it was recorded."""
+
+    def record(self):
+        self.copies, _under_way[:] = list(_under_way), []
+
+    def synchronize(self):
+        _waits.note("a copy to the CPU")
+        for host, numbers in self.copies:
+            host.copy_(numbers)
+
+
+_under_way = []
+
+
 class Waits(Counter):
     """How often the host waited for the device, by what for and at which line of the package."""
 
@@ -132,6 +148,8 @@ def pretended_device():
         "torch.cuda.device_count": lambda: 1,
         "torch.cuda.current_device": lambda: 0,
         "torch.cuda.set_device": lambda _: None,
+        "torch.cuda.Event": _Event,
+        "torch.cuda.empty_cache": lambda: None,
         "torch.cuda.synchronize": lambda _=None: None,
         "torch.cuda.get_device_name": lambda _=None: "a pretended device",
         "torch.cuda.is_bf16_supported": lambda including_emulation=True: True,
@@ -191,8 +209,10 @@ class _PythonCalls(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if (own := _METHODS.get(func)) is not None:
             return own(*args, **kwargs)
+        is_pinned = kwargs.pop("pin_memory", False)
         if (device := _as_device(kwargs.get("device"))) is None or device.type == "meta":
-            return func(*args, **kwargs)
+            made = func(*args, **kwargs)
+            return _unwritten(made) if is_pinned else made
         kwargs["device"] = _CPU
         made = func(*args, **kwargs)
         if device.type == "cuda":
@@ -219,6 +239,23 @@ def _note_copy(tensor, device, is_unwatched):
         _waits.note("a copy to the CPU")
     elif not (is_unwatched and getattr(tensor, "is_pretended_pinned", False)):
         _waits.note("a copy of unpinned memory")
+
+
+def _copy_(tensor, source, non_blocking=False):
+    if not isinstance(source, DeviceTensor) or isinstance(tensor, DeviceTensor):
+        return tensor.copy_(source, non_blocking)
+    if not non_blocking:
+        return tensor.copy_(_to(source, _CPU))
+    assert tensor.is_pretended_pinned, "a copy to memory that is not pinned is waited for"
+    _under_way.append((tensor, source.detach().numbers.clone()))
+    return tensor
+
+
+def _unwritten(tensor):
+    """Pinned memory with what nobody wants in it."""
+    tensor.fill_(float("nan") if tensor.is_floating_point() else -1)
+    tensor.is_pretended_pinned = True
+    return tensor
 
 
 def _pinned(tensor, *_):
@@ -253,6 +290,7 @@ def _of_numbers(method, *, waits=False):
 
 _METHODS = {
     torch.Tensor.to: _to,
+    torch.Tensor.copy_: _copy_,
     torch.Tensor.cpu: lambda tensor: _to(tensor, _CPU),
     torch.Tensor.cuda: lambda tensor: _to(tensor, DEVICE),
     torch.Tensor.pin_memory: _pinned,

@@ -14,6 +14,7 @@ from transformers import (
 
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.teacher import load_teacher
+from xtremedistil_ner.models.voting import encode_for, predictors_of, vote_on_rows
 from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES, wordpiece_tokenizer
 
 SCHEME = LabelScheme(("PER", "LOC"))
@@ -94,3 +95,9 @@ def _save(folder, factory, config, tokenizer, seed):
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def vote(votes, sentences, *, dtype=torch.float32, batch_pieces=60):
+    """What teachers say of some sentences together."""
+    predictors, rows = predictors_of(votes, dtype), encode_for(votes, sentences)
+    return vote_on_rows(votes, rows, predictors=predictors, batch_pieces=batch_pieces)

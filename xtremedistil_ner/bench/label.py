@@ -19,7 +19,7 @@ from xtremedistil_ner.export.onnx_bert import GRAPH_FAMILIES
 from xtremedistil_ner.export.teacher_graph import int8_predictor
 from xtremedistil_ner.models.packed_layers import pack_layers
 from xtremedistil_ner.models.teacher import Teacher, move, teacher_predictor
-from xtremedistil_ner.pieces.predictor import Predictor, compute_word_logits, plan_batches
+from xtremedistil_ner.pieces.predictor import GPU_BATCH_PIECES, Predictor, compute_word_logits, plan_batches
 from xtremedistil_ner.processes.precision import has_native_bf16
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.stages.pseudolabel import CPU_BATCH_PIECES
@@ -28,7 +28,6 @@ STAGE = "bench"
 BASELINE = "batches of 32 in the order of the text, float32"
 _BATCH = 32
 _SENTENCES = {"cpu": 256, "cuda": 8192}  # in a round; a shard has 8,192
-_CUDA_BATCH_PIECES = 32_768
 _BUDGET_S = 420.0
 _Label = Callable[[Sequence[Sequence[str]]], object]
 
@@ -41,7 +40,7 @@ def bench_labelling(
 ) -> dict[str, Any]:
     """Everything that stage `label` measures, as JSON has it."""
     size = _SENTENCES[settings.device]
-    pieces = CPU_BATCH_PIECES if settings.device == "cpu" else _CUDA_BATCH_PIECES
+    pieces = CPU_BATCH_PIECES if settings.device == "cpu" else GPU_BATCH_PIECES
     runs = dict(_labellers(teacher.teacher, pieces, settings.device, tell))
 
     def contender(name: str) -> Contender:

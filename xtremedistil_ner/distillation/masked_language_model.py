@@ -13,9 +13,11 @@ from torch import Tensor
 from transformers import AutoModelForMaskedLM, PreTrainedModel
 
 from xtremedistil_ner.distillation.losses import masked_piece_loss
+from xtremedistil_ner.models.on_device import attention_mask
 from xtremedistil_ner.models.pretrained import load_model
 from xtremedistil_ner.models.teacher import Teacher
 from xtremedistil_ner.pieces.encoder import EncodedCorpus
+from xtremedistil_ner.processes.world import put_on
 from xtremedistil_ner.training.phases import Source
 from xtremedistil_ner.training.sampling import BatchPlan
 
@@ -66,13 +68,9 @@ def masked_source(
         changed = np.where(fate < 0.9, random.integers(0, n_pieces, batch.input_ids.shape), batch.input_ids)
         inputs = np.where(masked, np.where(fate < 0.8, mask_id, changed), batch.input_ids)
         device = next(model.parameters()).device
-        chosen = torch.from_numpy(masked).to(device)
-        with _decoded_at(model, chosen):
-            logits = model(
-                input_ids=torch.from_numpy(inputs).to(device),
-                attention_mask=torch.from_numpy(batch.attention_mask).to(device),
-            ).logits
-        return masked_piece_loss(logits, torch.from_numpy(batch.input_ids).to(device)[chosen])
+        with _decoded_at(model, put_on(device, np.flatnonzero(masked))):
+            logits = model(input_ids=put_on(device, inputs), attention_mask=attention_mask(model, batch, device)).logits
+        return masked_piece_loss(logits, put_on(device, batch.input_ids[masked]))
 
     return Source("masked pieces", plan, counts, loss)
 
@@ -81,10 +79,10 @@ def masked_source(
 def _decoded_at(model: PreTrainedModel, chosen: Tensor) -> Iterator[None]:
     """Compute logits for the masked pieces alone: with a large vocabulary the output layer costs the most.
 
-    Shapes: chosen (batch, pieces) bool; the model's logits become (masked, vocabulary).
+    Shapes: chosen (masked,) int64, positions in the flattened batch; the model's logits become (masked, vocabulary).
     """
     decoder = model.get_output_embeddings()
-    hook = decoder.register_forward_pre_hook(lambda _, inputs: (inputs[0][chosen],))
+    hook = decoder.register_forward_pre_hook(lambda _, inputs: (inputs[0].flatten(0, 1).index_select(0, chosen),))
     try:
         yield
     finally:

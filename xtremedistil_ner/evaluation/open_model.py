@@ -14,10 +14,10 @@ from xtremedistil_ner.models.pretrained import load_config, longest_window
 from xtremedistil_ner.models.student import count_parameters, load_student, student_predictor
 from xtremedistil_ner.models.student_config import is_student
 from xtremedistil_ner.models.teacher_labels import types_of_labels
-from xtremedistil_ner.models.voting import Vote, load_votes, vote_on_words
+from xtremedistil_ner.models.voting import Vote, encode_for, load_votes, predictors_of, vote_on_rows
 from xtremedistil_ner.pieces.encoder import PieceEncoder
-from xtremedistil_ner.pieces.predictor import Predictor, WordLogits, compute_word_logits
-from xtremedistil_ner.processes.precision import dtype_of, precision_on
+from xtremedistil_ner.pieces.predictor import GPU_BATCH_PIECES, Predictor, WordLogits, compute_word_logits, unheard
+from xtremedistil_ner.processes.precision import dtype_of, precision_on, settle_float32
 from xtremedistil_ner.processes.world import current_processes
 from xtremedistil_ner.recipe.model_sections import TeacherSection
 from xtremedistil_ner.recipe.schema import Precision
@@ -29,7 +29,7 @@ from xtremedistil_ner.tagging.tagger import Tagger
 
 Words = Sequence[Sequence[str]]
 
-_BATCH_PIECES = 8192
+_CPU_BATCH_PIECES = 8192
 _GIVE = "Give a teacher, student or export folder."
 
 
@@ -53,6 +53,7 @@ def open_models(
     precision: Precision = "auto",
     max_pieces: int | None = None,
     graph: GraphPrecision | None = None,
+    say: Callable[[str], None] = unheard,
 ) -> dict[str, ScoredModel]:
     """The models of a folder by language, if it has one for each; else the one of all languages under `""`.
 
@@ -61,7 +62,7 @@ def open_models(
     if RunFolder(folder).recipe.is_file():
         raise ModelError(f"{folder}: a run folder. Give a model in it: its teacher, student or export folder.")
     return {
-        name: open_model(path, precision=precision, max_pieces=max_pieces, graph=graph)
+        name: open_model(path, precision=precision, max_pieces=max_pieces, graph=graph, say=say)
         for name, path in student_folders(folder).items()
     }
 
@@ -72,11 +73,12 @@ def open_model(
     precision: Precision = "auto",
     max_pieces: int | None = None,
     graph: GraphPrecision | None = None,
+    say: Callable[[str], None] = unheard,
 ) -> ScoredModel:
     """Open a teacher, student or export folder; an export is scored through its ONNX graph, as a service runs it.
 
     `precision` and `max_pieces` are a teacher's: without `max_pieces` its windows are the recipe's default ones, or as
-    long as its positions allow. `graph` is the precision of an export's.
+    long as its positions allow. `graph` is the precision of an export's. `say` is told when memory ran out.
 
     Raises: ModelError; ArtefactError naming a file that differs from the folder's manifest; UsageError for a `graph`
     of what is no export.
@@ -84,17 +86,21 @@ def open_model(
     if is_export(folder):
         parameters = int(verify_export(folder)["parameters"])
         tagger = Tagger.from_pretrained(folder, precision=graph, threads=torch.get_num_threads())
-        return _one_model(tagger.predictor, tagger.encoder, tagger.scheme, parameters, tagger.transitions)
+        parts = (tagger.predictor, tagger.encoder, tagger.scheme, tagger.transitions)
+        return _one_model(*parts, parameters=parameters, batch_pieces=_CPU_BATCH_PIECES)
     if graph is not None:
         raise UsageError(f"{folder}: {graph} is a graph of an export, and this is none. Give a run's export folder.")
     if (folder / MANIFEST).exists():
         verify(folder)
     config = read_json(folder / "config.json", remedy=_GIVE, complaint=ModelError)
     device = current_processes().device
+    batch_pieces = GPU_BATCH_PIECES if device.type == "cuda" else _CPU_BATCH_PIECES
+    settle_float32("float32")
     if is_student(config):
         student = load_student(folder)
-        predictor = student_predictor(student.network, device=device)
-        return _one_model(predictor, student.encoder, student.scheme, student.parameters, student.transitions)
+        predictor = student_predictor(student.network, device=device, say=say)
+        parts = (predictor, student.encoder, student.scheme, student.transitions)
+        return _one_model(*parts, parameters=student.parameters, batch_pieces=batch_pieces)
     labels = config.get("id2label")
     scheme = LabelScheme(types_of_labels(map(str, labels.values())) if isinstance(labels, dict) else ())
     if not scheme.types:
@@ -103,23 +109,31 @@ def open_model(
         limit = longest_window(load_config(folder, revision=None))
         max_pieces = min(limit, TeacherSection.model_fields["max_pieces"].default)
     votes = load_votes(folder, scheme, max_pieces=max_pieces, device=device)
-    return _voting_models(votes, dtype_of(precision_on(device, precision)))
+    predictors = predictors_of(votes, dtype_of(precision_on(device, precision)), say=say)
+    return _voting_models(votes, predictors, batch_pieces=batch_pieces)
 
 
 def _one_model(
-    predictor: Predictor, encoder: PieceEncoder, scheme: LabelScheme, parameters: int, transitions: Transitions | None
+    predictor: Predictor,
+    encoder: PieceEncoder,
+    scheme: LabelScheme,
+    transitions: Transitions | None,
+    *,
+    parameters: int,
+    batch_pieces: int,
 ) -> ScoredModel:
     def word_logits(sentences: Words, cut_at: int | None) -> WordLogits:
         used = encoder if cut_at is None else encoder.cut_at(cut_at)
-        return compute_word_logits(predictor, used, sentences, n_tags=len(scheme.tags), batch_pieces=_BATCH_PIECES)
+        return compute_word_logits(predictor, used, sentences, n_tags=len(scheme.tags), batch_pieces=batch_pieces)
 
     return ScoredModel(word_logits, scheme, parameters, transitions)
 
 
-def _voting_models(votes: Sequence[Vote], dtype: torch.dtype) -> ScoredModel:
+def _voting_models(votes: Sequence[Vote], predictors: Sequence[Predictor], *, batch_pieces: int) -> ScoredModel:
     def word_logits(sentences: Words, cut_at: int | None) -> WordLogits:
         used = votes if cut_at is None else [_cut(vote, cut_at) for vote in votes]
-        return vote_on_words(used, sentences, dtype=dtype, batch_pieces=_BATCH_PIECES)
+        rows = encode_for(used, sentences)
+        return vote_on_rows(used, rows, predictors=predictors, batch_pieces=batch_pieces)
 
     parameters = sum(count_parameters(vote.teacher.model) for vote in votes)
     return ScoredModel(word_logits, votes[0].teacher.scheme, parameters)

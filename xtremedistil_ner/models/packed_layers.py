@@ -1,9 +1,9 @@
-"""A model that only predicts, on CPU: its matrices are cast once, and laid out once as oneDNN multiplies them.
+"""A model that only predicts: its matrices are cast once, and on a CPU laid out once as oneDNN multiplies them.
 
-torch gives float32 products to MKL, whose kernels on other processors than Intel's do less than half of what the
-processor can, and autocast casts every weight again in every forward pass. oneDNN does better with both, and its
-layout of a matrix costs nothing when the weights stay as they are. The products are reached through the operators
-that torch's own compiler emits; they are private, and a torch without them leaves the model as it is.
+Autocast casts every weight again in every forward pass. On a CPU, torch gives float32 products to MKL, whose kernels on
+other processors than Intel's do less than half of what the processor can; oneDNN does better, and its layout of a
+matrix costs nothing when the weights stay as they are. The products are reached through the operators that torch's own
+compiler emits; they are private, and a torch without them leaves the model as it is.
 """
 
 from __future__ import annotations
@@ -42,16 +42,22 @@ class PackedLinear(nn.Module):
 
 
 def pack_layers(model: nn.Module, dtype: torch.dtype) -> None:
-    """Replace the linear layers of a model with packed ones, in the model itself, where that is known to work.
+    """Cast the linear layers of a model, and pack them on a CPU, in the model itself, where that is known to work.
 
-    Elsewhere (another device, another family, a torch or processor without oneDNN's kernels) the model stays as it is.
+    Elsewhere (another family, a torch or processor without oneDNN's kernels) the model stays as it is. On a GPU a model
+    in bf16 still needs autocast, under which its layers compute what they computed before.
     """
     family = getattr(getattr(model, "config", None), "model_type", "")
-    if family not in _FAMILIES or not _has_kernels(dtype) or next(model.parameters()).device.type != "cpu":
+    on_gpu = next(model.parameters()).device.type == "cuda"
+    if family not in _FAMILIES or not (on_gpu or _has_kernels(dtype)):
         return
     for parent in list(model.modules()):
         for name, layer in list(parent.named_children()):
-            if type(layer) is nn.Linear:
+            if type(layer) is not nn.Linear:
+                continue
+            if on_gpu:
+                layer.to(dtype)
+            else:
                 setattr(parent, name, PackedLinear(layer, dtype))
 
 

@@ -24,8 +24,9 @@ def build_teacher(
     dropout: float,
     max_pieces: int,
     seed: int,
+    on_gpu: bool = False,
 ) -> Teacher:
-    """A ModernBERT of the given sizes with random weights and a WordPiece tokenizer.
+    """A ModernBERT of the given sizes with random weights and a WordPiece tokenizer, to be trained.
 
     Not the original BERT: with a few thousand sentences its absolute positions and post-norm layers learn little
     (`docs/log.md`); rotary positions, pre-norm layers and local attention learn from the first epoch on.
@@ -56,5 +57,6 @@ def build_teacher(
     fast = as_transformers_tokenizer(tokenizer)
     columns = tuple((index,) for index in names)
     model = ModernBertForTokenClassification(config)
-    model.set_attn_implementation("eager")  # faster than SDPA on CPU: local masks leave its fast path (docs/log.md)
+    if not on_gpu:
+        model.set_attn_implementation("eager")  # faster than SDPA there: local masks leave its fast path (docs/log.md)
     return assemble_teacher(model, fast, scheme, columns=columns, max_pieces=max_pieces)

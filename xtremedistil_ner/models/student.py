@@ -10,14 +10,12 @@ stricter than there: one missing, unexpected, misshapen or half-precision weight
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
@@ -25,6 +23,7 @@ from tokenizers import Tokenizer
 from xtremedistil_ner.errors import ModelError
 from xtremedistil_ner.labels import LabelScheme, Transitions
 from xtremedistil_ner.models.kinds import StudentNetwork, kind_of
+from xtremedistil_ner.models.on_device import queued_predictor
 from xtremedistil_ner.models.student_config import (
     read_config,
     read_max_pieces,
@@ -34,7 +33,8 @@ from xtremedistil_ner.models.student_config import (
     student_config,
 )
 from xtremedistil_ner.pieces.encoder import PieceBatch, PieceEncoder, load_encoder
-from xtremedistil_ner.pieces.predictor import Predictor
+from xtremedistil_ner.pieces.predictor import QueuedPredictor, unheard
+from xtremedistil_ner.processes.world import put_on
 
 WEIGHTS_FILE = "model.safetensors"
 STUDENT_FILES = ("config.json", WEIGHTS_FILE, "tokenizer.json", "tokenizer_config.json")
@@ -144,31 +144,32 @@ def load_student(folder: Path) -> LoadedStudent:
     return LoadedStudent(network.eval(), encoder, scheme, config, read_transitions(config, scheme, path))
 
 
-def student_predictor(network: StudentNetwork, *, device: torch.device | str = "cpu") -> Predictor:
+def student_predictor(
+    network: StudentNetwork, *, device: torch.device | str = "cpu", say: Callable[[str], None] = unheard
+) -> QueuedPredictor:
     """Word logits by a torch student, which moves to `device` and keeps its training or evaluation mode.
 
-    Only first pieces are classified: projection and classifier cost as much as the LSTM.
+    Only first pieces are classified: projection and classifier cost as much as the LSTM. `say` is told when memory ran
+    out.
     """
     network.to(device)
 
-    def score(batch: PieceBatch) -> NDArray[np.float32]:
+    def classify(batch: PieceBatch) -> torch.Tensor:
         if batch.input_ids.shape[1] == 0:  # only words without a piece
-            return np.zeros((*batch.first_piece.shape, network.shape.tags), dtype=np.float32)
+            return torch.zeros((*batch.first_piece.shape, network.shape.tags))
         was_training = network.training
         network.eval()
         try:
-            with torch.inference_mode():
-                hidden = network.hidden(
-                    torch.from_numpy(batch.input_ids).to(device), torch.from_numpy(batch.attention_mask).to(device)
-                )
-                first_piece = torch.from_numpy(batch.first_piece).to(device).unsqueeze(-1)
-                words = hidden.gather(1, first_piece.expand(-1, -1, hidden.shape[-1]))
-                logits: NDArray[np.float32] = network.classify(words).float().cpu().numpy()
-                return logits
+            place = torch.device(device)
+            hidden = network.hidden(put_on(place, batch.input_ids), put_on(place, batch.attention_mask))
+            first_piece = put_on(place, batch.first_piece).unsqueeze(-1)
+            words = hidden.gather(1, first_piece.expand(-1, -1, hidden.shape[-1]))
+            logits: torch.Tensor = network.classify(words).float()
+            return logits
         finally:
             network.train(was_training)
 
-    return score
+    return queued_predictor(classify, say=say)
 
 
 def _tokenizer_config(network: StudentNetwork, lowercase: bool, max_pieces: int) -> dict[str, Any]:

@@ -13,14 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AutoModelForTokenClassification, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 from xtremedistil_ner.errors import ModelError, RecipeError
 from xtremedistil_ner.labels import LabelScheme
+from xtremedistil_ner.models.on_device import attention_mask, queued_predictor
 from xtremedistil_ner.models.pretrained import (
     embedding_width,
     load_config,
@@ -39,8 +38,9 @@ from xtremedistil_ner.models.teacher_labels import (
     tag_of_label,
 )
 from xtremedistil_ner.pieces.encoder import PieceBatch, PieceEncoder
-from xtremedistil_ner.pieces.predictor import NEVER, Predictor, compute_word_logits
+from xtremedistil_ner.pieces.predictor import NEVER, QueuedPredictor, compute_word_logits, unheard
 from xtremedistil_ner.processes.precision import autocast
+from xtremedistil_ner.processes.world import put_on
 
 Words = Sequence[Sequence[str]]
 
@@ -114,15 +114,18 @@ def adopt_teacher(
     labels: LabelMapping,
     max_pieces: int,
     sample: Words,
+    device: torch.device,
     revision: str | None = None,
 ) -> Teacher:
     """Load a fine-tuned token classifier and give its outputs the names that the scheme has for them.
 
-    Its tags of the sentences of `sample` tell IOB1 from IOB2 where its labels do not.
+    Its tags of the sentences of `sample`, computed on `device`, tell IOB1 from IOB2 where its labels do not. The
+    result is on the CPU: it is only saved.
     """
-    teacher = load_teacher(source, scheme, labels=labels, max_pieces=max_pieces, revision=revision)
+    teacher = load_teacher(source, scheme, labels=labels, max_pieces=max_pieces, revision=revision, device=device)
     predictor, n_tags = teacher_predictor(teacher, torch.float32), len(scheme.tags)
     words = compute_word_logits(predictor, teacher.encoder, sample, n_tags=n_tags, batch_pieces=_SAMPLE_PIECES)
+    move(teacher.model, torch.device("cpu"))
     if begins_with_inside(words.logits, words.offsets):
         teacher = replace(teacher, tag_format="IOB1")
     config, names = teacher.model.config, output_names(teacher.model.config)
@@ -212,8 +215,7 @@ def classify_words(teacher: Teacher, batch: PieceBatch, dtype: torch.dtype) -> T
     device = teacher.model.device
     with autocast(dtype, device):
         outputs = teacher.model(
-            input_ids=torch.from_numpy(batch.input_ids).to(device),
-            attention_mask=torch.from_numpy(batch.attention_mask).to(device),
+            input_ids=put_on(device, batch.input_ids), attention_mask=attention_mask(teacher.model, batch, device)
         ).logits
     return tag_logits(teacher, outputs, batch)
 
@@ -225,26 +227,21 @@ def tag_logits(teacher: Teacher, outputs: Tensor, batch: PieceBatch) -> Tensor:
 
     Shapes: outputs (batch, pieces, outputs); result (batch, words, tags) float32, in the scheme's order.
     """
-    words = gather_words(outputs, torch.from_numpy(batch.first_piece).to(outputs.device)).float()
+    words = gather_words(outputs, put_on(outputs.device, batch.first_piece)).float()
     if teacher.columns == tuple((index,) for index in range(words.shape[-1])):
         return words
     logits: list[Tensor] = []
     for tag, columns in enumerate(teacher.columns):
         if columns:
-            logits.append(words[..., list(columns)].logsumexp(dim=-1))
+            logits.append(torch.stack([words[..., column] for column in columns], dim=-1).logsumexp(dim=-1))
         else:
             logits.append(torch.full_like(words[..., 0], NEVER) if tag % 2 else logits[-1] + UNLIKELY)
     return torch.stack(logits, dim=-1)
 
 
-def teacher_predictor(teacher: Teacher, dtype: torch.dtype) -> Predictor:
-    """The teacher as a predictor; see `pieces.predictor.Predictor`."""
-
-    @torch.inference_mode()
-    def score(batch: PieceBatch) -> NDArray[np.float32]:
-        return classify_words(teacher, batch, dtype).cpu().numpy()
-
-    return score
+def teacher_predictor(teacher: Teacher, dtype: torch.dtype, *, say: Callable[[str], None] = unheard) -> QueuedPredictor:
+    """The teacher as a predictor; see `pieces.predictor.Predictor`. It tells `say` when memory ran out."""
+    return queued_predictor(lambda batch: classify_words(teacher, batch, dtype), say=say)
 
 
 def teacher_states(teacher: Teacher, layer: int, dtype: torch.dtype) -> Callable[[PieceBatch], Tensor]:
@@ -258,16 +255,13 @@ def teacher_states(teacher: Teacher, layer: int, dtype: torch.dtype) -> Callable
     def states(batch: PieceBatch) -> Tensor:
         device = teacher.model.device
         with torch.no_grad(), autocast(dtype, device):
-            input_ids = torch.from_numpy(batch.input_ids).to(device)
-            attention_mask = torch.from_numpy(batch.attention_mask).to(device)
+            input_ids, mask = put_on(device, batch.input_ids), attention_mask(teacher.model, batch, device)
             if short is not None:
-                hidden = short(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+                hidden = short(input_ids=input_ids, attention_mask=mask).last_hidden_state
             else:
-                output = teacher.model.base_model(
-                    input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True
-                )
+                output = teacher.model.base_model(input_ids=input_ids, attention_mask=mask, output_hidden_states=True)
                 hidden = output.hidden_states[layer]
-        return gather_words(hidden, torch.from_numpy(batch.first_piece).to(device)).float()
+        return gather_words(hidden, put_on(device, batch.first_piece)).float()
 
     return states
 

@@ -7,7 +7,7 @@ teacher alone gives its logits as they are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +17,8 @@ import torch
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.teacher import Teacher, load_teacher, save_teacher, teacher_predictor
 from xtremedistil_ner.models.teacher_labels import logits_to_iob2
-from xtremedistil_ner.pieces.predictor import Predictor, WordLogits, compute_word_logits
+from xtremedistil_ner.pieces.encoder import EncodedCorpus
+from xtremedistil_ner.pieces.predictor import Predictor, QueuedPredictor, WordLogits, compute_encoded_logits, unheard
 from xtremedistil_ner.run_folder.whole_files import read_json, write_json
 
 VOTERS = "voters.json"
@@ -55,27 +56,35 @@ def load_votes(
     )
 
 
-def vote_on_words(
-    votes: Sequence[Vote],
-    sentences: Sequence[Sequence[str]],
-    *,
-    dtype: torch.dtype,
-    batch_pieces: int,
-    predictors: Sequence[Predictor] | None = None,
+def predictors_of(
+    votes: Sequence[Vote], dtype: torch.dtype, *, say: Callable[[str], None] = unheard
+) -> tuple[QueuedPredictor, ...]:
+    """A predictor for each teacher, in order. They tell `say` when memory ran out."""
+    return tuple(teacher_predictor(vote.teacher, dtype, say=say) for vote in votes)
+
+
+def encode_for(votes: Sequence[Vote], sentences: Sequence[Sequence[str]]) -> tuple[EncodedCorpus, ...]:
+    """Sentences as the rows of each teacher, in order."""
+    return tuple(vote.teacher.encoder.encode(sentences) for vote in votes)
+
+
+def vote_on_rows(
+    votes: Sequence[Vote], encoded: Sequence[EncodedCorpus], *, predictors: Sequence[Predictor], batch_pieces: int
 ) -> WordLogits:
     """Logits of every word by all teachers; a word is left to those whose tokenizers cover it.
 
     They are the weighted mean of log-probabilities, or the logits of a single teacher. A word that no tokenizer covers
     has the logits of `O`; a word that one covers is covered.
 
-    `predictors`, one per vote, compute in place of the teachers' own models; `dtype` is for those.
+    `encoded` has the same sentences as each teacher's rows; `predictors` compute, one for each teacher.
     """
     n_tags = len(votes[0].teacher.scheme.tags)
 
     def logits_of(number: int) -> WordLogits:
         teacher = votes[number].teacher
-        predictor = teacher_predictor(teacher, dtype) if predictors is None else predictors[number]
-        words = compute_word_logits(predictor, teacher.encoder, sentences, n_tags=n_tags, batch_pieces=batch_pieces)
+        words = compute_encoded_logits(
+            predictors[number], teacher.encoder, encoded[number], n_tags=n_tags, batch_pieces=batch_pieces
+        )
         if teacher.tag_format == "IOB1":
             return replace(words, logits=logits_to_iob2(words.logits, words.offsets))
         return words

@@ -1,24 +1,60 @@
 """Rows in, logits of every word out: batches by length for any model that reads pieces.
 
+While a GPU computes a batch, the host collates the next one and takes the logits of the last one. Where memory runs
+out, the rows that are left go on in batches of half the size.
+
 Numpy only: the tagging path imports this module and must not pay for torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xtremedistil_ner.errors import ModelError
+from xtremedistil_ner.errors import ModelError, is_lack_of_memory
 from xtremedistil_ner.pieces.encoder import EncodedCorpus, Ints, PieceBatch, PieceEncoder
 
-Predictor = Callable[[PieceBatch], NDArray[np.float32]]
+Logits = NDArray[np.float32]
+Predictor = Callable[[PieceBatch], Logits]
 """Word logits of a batch: (batch, words, tags) float32. Teacher, student and ONNX session all are predictors."""
 
+GPU_BATCH_PIECES = 65_536
+"""Pieces of a batch that is only scored on a GPU. Larger ones add memory, and no speed that was measured."""
 NEVER = -1e4
 """Logit of a tag that a word without a piece cannot have, or a teacher does not give; finite, also in float16."""
+
+
+def unheard(_: str) -> None:
+    """Tell nobody."""
+
+
+@dataclass(slots=True)
+class QueuedPredictor:
+    """A predictor whose batches are begun, and taken later: a GPU computes one while the host prepares the next.
+
+    `begin` gives the function that waits for a batch's logits; `free` gives back memory that nothing uses any more.
+    `most_pieces` is what a batch may have, padding included, since memory ran out; `say` is told so.
+    """
+
+    begin: Callable[[PieceBatch], Callable[[], Logits]]
+    free: Callable[[], None] = lambda: None
+    say: Callable[[str], None] = unheard
+    most_pieces: int | None = None
+
+    def __call__(self, batch: PieceBatch) -> Logits:
+        """A batch's logits, waited for."""
+        return self.begin(batch)()
+
+    def lower(self, pieces: int) -> None:
+        """Take batches of so many pieces at most from now on."""
+        self.free()
+        if self.most_pieces is None:
+            self.say(f"memory ran out: goes on with batches of {pieces:,} pieces, or fewer")
+        self.most_pieces = pieces
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +106,52 @@ def compute_encoded_logits(
     logits = np.full((encoded.n_words, n_tags), NEVER, dtype=np.float32)
     logits[:, 0] = 0.0
     covered = np.zeros(encoded.n_words, dtype=np.bool_)
-    for rows in plan_batches(encoded.piece_lengths(), batch_pieces=batch_pieces):
-        batch = encoder.collate(encoded, rows)
+    for batch, padded_logits in _score_rows(predictor, encoder, encoded, batch_pieces):
         positions = encoded.predicted_positions(batch)
-        batch_logits = predictor(batch)[batch.word_mask]
+        batch_logits = padded_logits[batch.word_mask]
         if not np.isfinite(batch_logits).all():
             raise ModelError("The model gives logits that are no finite numbers. Train or export it again.")
         logits[positions] = batch_logits
         covered[positions] = True
     return WordLogits(logits, covered, np.asarray(encoded.sentence_words, dtype=np.int64))
+
+
+def _score_rows(
+    predictor: Predictor, encoder: PieceEncoder, encoded: EncodedCorpus, batch_pieces: int
+) -> Iterator[tuple[PieceBatch, Logits]]:
+    """All rows in batches, and their logits; in smaller batches from the moment on at which memory runs out.
+
+    Raises: the error of a lack of memory when the longest row alone does not fit.
+    """
+    queued = (
+        predictor if isinstance(predictor, QueuedPredictor) else QueuedPredictor(lambda rows: partial(predictor, rows))
+    )
+    lengths = encoded.piece_lengths()
+    left = np.ones(len(lengths), dtype=np.bool_)
+    while left.any():
+        most = min(batch_pieces, queued.most_pieces or batch_pieces)
+        rows = np.flatnonzero(left)
+        batches = [rows[part] for part in plan_batches(lengths[rows], batch_pieces=most)]
+        try:
+            for batch, logits in _one_ahead(queued, (encoder.collate(encoded, part) for part in batches)):
+                yield batch, logits
+                left[batch.rows] = False
+            continue
+        except Exception as error:
+            largest, longest = max(len(part) * int(lengths[part[-1]]) for part in batches), int(lengths[rows].max())
+            if not is_lack_of_memory(error) or largest <= longest:
+                raise
+        queued.lower(
+            max(largest // 2, longest)
+        )  # outside of `except`: the error holds what the failed batch has computed
+
+
+def _one_ahead(queued: QueuedPredictor, batches: Iterator[PieceBatch]) -> Iterator[tuple[PieceBatch, Logits]]:
+    """Batches in order with their logits; each is begun before the one before it is waited for."""
+    begun: tuple[PieceBatch, Callable[[], Logits]] | None = None
+    for batch in batches:
+        before, begun = begun, (batch, queued.begin(batch))
+        if before is not None:
+            yield before[0], before[1]()
+    if begun is not None:
+        yield begun[0], begun[1]()

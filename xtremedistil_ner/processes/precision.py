@@ -53,6 +53,15 @@ def dtype_of(precision: Computed) -> torch.dtype:
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
+def settle_float32(precision: Computed) -> None:
+    """Decide for this process what a GPU's products in float32 are: exact, but TF32 in a stage that computes in bf16.
+
+    Torch by itself has TF32 for LSTMs and convolutions alone. TF32 has bf16's range and 10 bits of mantissa instead of
+    7; a stage in bf16 loses nothing by it, and a stage in float32 would not be one.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "bf16"
+
+
 @contextmanager
 def autocast(dtype: torch.dtype, device: torch.device) -> Iterator[None]:
     """Run the block's matrix products in `dtype`; float32 leaves them alone."""
@@ -79,6 +88,7 @@ def begin_stage(
 ) -> Computed:
     """Choose a stage's precision and note it beside its unfinished state; the main process decides for all.
 
+    From then on this process computes float32 as that precision has it.
     Raises: as `choose_precision`.
     """
     if processes.is_main:
@@ -88,7 +98,9 @@ def begin_stage(
         tell(Event(stage, f"computes in {chosen}{'' if chosen == anew else was_begun}"))
         note_precision(run, stage, fingerprint, chosen)
     processes.barrier()
-    return choose_precision(recipe, run, stage, fingerprint, device=processes.device)
+    chosen = choose_precision(recipe, run, stage, fingerprint, device=processes.device)
+    settle_float32(chosen)
+    return chosen
 
 
 def note_precision(run: RunFolder, stage: TrainedStage, fingerprint: str, precision: str) -> None:

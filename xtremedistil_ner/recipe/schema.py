@@ -49,7 +49,11 @@ class FinetuneSection(Section):
 class PseudolabelSection(Section):
     """Labelling of the transfer set by the teacher."""
 
-    batch_pieces: int = Field(4096, gt=0, description="most pieces per batch, padding included; on a CPU at most 512")
+    batch_pieces: int | None = Field(
+        None,
+        gt=0,
+        description="most pieces per batch, padding included; empty: 65,536 on a GPU, and 512 on a CPU, the most there",
+    )
     shard_sentences: int = Field(8192, gt=0, description="sentences per shard of the soft-label store")
     precision: Precision = "auto"
     runtime: Literal["torch", "onnx-int8"] = Field(

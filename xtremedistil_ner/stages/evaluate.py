@@ -120,7 +120,7 @@ def evaluate_model(
     Raises: ModelError; CorpusError if one of `languages` or the whole corpus lacks the split, or for a type that the
     model lacks; UsageError for languages without a model.
     """
-    opened = open_models(model, graph=graph, **_as_in_its_run(model))
+    opened = open_models(model, graph=graph, say=lambda message: tell(Event(STAGE, message)), **_as_in_its_run(model))
     scheme = scored_scheme(next(iter(opened.values())).scheme, types or {})
     if not scheme.types:
         raise UsageError(f"{model}: --types leaves out all of its types. Leave one.")
@@ -189,7 +189,12 @@ def _as_in_its_run(model: Path) -> dict[str, Any]:
 def _score_model(
     recipe: Recipe, corpus: LabelledCorpus, folder: Path, name: str, split: str, tell: Reporter
 ) -> tuple[dict[str, Any], SplitCounts]:
-    models = open_models(folder, precision=recipe.pseudolabel.precision, max_pieces=recipe.teacher.max_pieces)
+    models = open_models(
+        folder,
+        precision=recipe.pseudolabel.precision,
+        max_pieces=recipe.teacher.max_pieces,
+        say=lambda message: tell(Event(STAGE, f"{name}: {message}")),
+    )
     parameters = sum(model.parameters for model in models.values())
     scores: dict[str, SplitScores] = {}
     for part in recipe.evaluate.splits:

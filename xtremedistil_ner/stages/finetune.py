@@ -36,7 +36,7 @@ from xtremedistil_ner.models.voting import Vote, save_votes
 from xtremedistil_ner.pieces.encoder import EncodedCorpus
 from xtremedistil_ner.pieces.vocabulary import prune_vocabulary, read_vocabulary, train_vocabulary, wordpiece_tokenizer
 from xtremedistil_ner.processes.precision import Computed, begin_stage, dtype_of
-from xtremedistil_ner.processes.world import current_processes
+from xtremedistil_ner.processes.world import current_processes, put_on
 from xtremedistil_ner.progress import Reporter, silent
 from xtremedistil_ner.recipe.model_sections import PiecesSection, ShapeSection
 from xtremedistil_ner.recipe.schema import Recipe
@@ -63,7 +63,9 @@ def finetune_teacher(recipe: Recipe, run: RunFolder, fingerprint: str, tell: Rep
     processes = current_processes()
     tell = tell if processes.is_main else silent
     corpus = open_corpus(recipe.corpus)
-    voters = list(_voters(recipe, corpus)) if processes.is_main else []  # before training: one may not fit
+    voters: list[Vote] = []
+    if processes.is_main:  # before training: one may not fit
+        voters += _voters(recipe, corpus, processes.device)
     details: dict[str, str] = {"fingerprint": fingerprint}
     precision: Computed = "float32"
     if recipe.finetune.epochs:
@@ -99,6 +101,7 @@ def _make_teacher(job: TrainingJob) -> tuple[Teacher, list[dict[str, Any]]]:
             labels=section.labels,
             max_pieces=section.max_pieces,
             sample=_sample(job.corpus),
+            device=job.processes.device,
             revision=section.revision,
         )
         if teacher.tag_format == "IOB1":
@@ -123,6 +126,7 @@ def _make_teacher(job: TrainingJob) -> tuple[Teacher, list[dict[str, Any]]]:
             dropout=shape.dropout,
             max_pieces=section.max_pieces,
             seed=recipe.seed,
+            on_gpu=job.processes.device.type == "cuda",
         )
     move(teacher.model, job.processes.device)
     if recipe.finetune.masked_language_model.updates or _frozen_updates(recipe):
@@ -130,7 +134,7 @@ def _make_teacher(job: TrainingJob) -> tuple[Teacher, list[dict[str, Any]]]:
     return teacher, _train_classifier(job, teacher)
 
 
-def _voters(recipe: Recipe, corpus: LabelledCorpus) -> Iterator[Vote]:
+def _voters(recipe: Recipe, corpus: LabelledCorpus, device: torch.device) -> Iterator[Vote]:
     for voter in recipe.teacher.voters:
         teacher = adopt_teacher(
             voter.checkpoint,
@@ -138,6 +142,7 @@ def _voters(recipe: Recipe, corpus: LabelledCorpus) -> Iterator[Vote]:
             labels=voter.labels,
             max_pieces=recipe.teacher.max_pieces,
             sample=_sample(corpus),
+            device=device,
             revision=voter.revision,
         )
         yield Vote(teacher, voter.weight)
@@ -162,7 +167,7 @@ def _train_classifier(job: TrainingJob, teacher: Teacher) -> list[dict[str, Any]
         languages=_rows_by_language([sentence.language for sentence in sentences], encoded),
         temperature=section.sampling_temperature,
     )
-    dev, predictor = job.dev_set(job.dev_sentences(), teacher.encoder), teacher_predictor(teacher, dtype)
+    dev, predictor = job.dev_set(job.dev_sentences(), teacher.encoder), teacher_predictor(teacher, dtype, say=job.say)
     updates = section.epochs * plan.batches_per_epoch
     phase = Phase(
         name="gold labels",
@@ -189,8 +194,9 @@ def classifier_source(
     def loss(rows: NDArray[Any]) -> Tensor:
         batch = teacher.encoder.collate(encoded, rows)
         logits = classify_words(teacher, batch, dtype)
-        tags = torch.from_numpy(gold[encoded.predicted_positions(batch)].astype(np.int64)).to(logits.device)
-        return label_loss(logits[torch.from_numpy(batch.word_mask).to(logits.device)], tags)
+        tags = put_on(logits.device, gold[encoded.predicted_positions(batch)].astype(np.int64))
+        is_word = put_on(logits.device, np.flatnonzero(batch.word_mask))
+        return label_loss(logits.flatten(0, 1).index_select(0, is_word), tags)
 
     return Source("labels", plan, encoded.predicted_words(), loss)
 

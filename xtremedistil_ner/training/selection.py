@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from xtremedistil_ner.evaluation.calibration import TEMPERATURES, log_losses
 from xtremedistil_ner.evaluation.scoring import macro_f1, span_counts
 from xtremedistil_ner.labels import LabelScheme, TagIds, Transitions, decode_sentences
 from xtremedistil_ner.pieces.encoder import PieceEncoder
-from xtremedistil_ner.pieces.predictor import Predictor, WordLogits, compute_encoded_logits
+from xtremedistil_ner.pieces.predictor import GPU_BATCH_PIECES, Predictor, WordLogits, compute_encoded_logits
 from xtremedistil_ner.processes.world import Processes
 
 _LOSS_UNITS = 2**20
@@ -19,7 +20,10 @@ _LOSS_UNITS = 2**20
 
 
 class DevSet:
-    """Dev sentences per language, encoded once; languages without any, or without an entity, do not count."""
+    """Dev sentences per language, encoded once; languages without any, or without an entity, do not count.
+
+    On a CPU each language is scored by itself; a GPU takes all of them in fewer and fuller batches.
+    """
 
     def __init__(
         self,
@@ -30,10 +34,13 @@ class DevSet:
         processes: Processes,
         batch_pieces: int,
     ) -> None:
-        self.encoder, self.scheme, self.processes, self.batch_pieces = encoder, scheme, processes, batch_pieces
+        self.encoder, self.scheme, self.processes = encoder, scheme, processes
+        on_gpu = processes.device.type == "cuda"
+        self.batch_pieces = max(batch_pieces, GPU_BATCH_PIECES) if on_gpu else batch_pieces
         self.languages = [language for language, of_language in sentences.items() if of_language]
         mine = {name: sentences[name][processes.rank :: processes.count] for name in self.languages}
-        self.encoded = {name: encoder.encode([s.words for s in part]) for name, part in mine.items()}
+        together = [self.languages] if on_gpu and self.languages else [[name] for name in self.languages]
+        self.encoded = [(names, encoder.encode([s.words for name in names for s in mine[name]])) for names in together]
         self.gold = {name: [scheme.encode(s.tags or ()) for s in part] for name, part in mine.items()}
 
     def score(self, predictor: Predictor, transitions: Transitions | None = None) -> dict[str, float]:
@@ -42,11 +49,12 @@ class DevSet:
         Shapes: transitions (tags + 1, tags), a CRF's.
         """
         totals = np.zeros((len(self.languages), len(self.scheme.types), 3), dtype=np.int64)
-        for index, language in enumerate(self.languages):
-            word_logits, tags = self._tag(language, predictor, transitions)
-            predicted = np.split(tags, word_logits.offsets[1:-1])
-            predicted = predicted[: len(self.gold[language])]  # of no sentences, `split` makes one part
-            totals[index] = span_counts(self.gold[language], predicted, self.scheme).sum(axis=0)
+        for names, word_logits, tags in self._tagged(predictor, transitions):
+            predicted = iter(np.split(tags, word_logits.offsets[1:-1]))
+            for name in names:
+                gold = self.gold[name]
+                counts = span_counts(gold, list(islice(predicted, len(gold))), self.scheme)
+                totals[self.languages.index(name)] = counts.sum(axis=0)
         totals = self.processes.sum_array(totals)
         return {"score": macro_f1(dict(zip(self.languages, totals, strict=True)))}
 
@@ -56,16 +64,19 @@ class DevSet:
         1 without any entity. Shapes: transitions (tags + 1, tags), a CRF's.
         """
         losses = np.zeros(len(TEMPERATURES))
-        for language in self.languages:
-            word_logits, tags = self._tag(language, predictor, transitions)
-            losses += log_losses(word_logits.logits, tags, self.gold[language], self.scheme)
+        for names, word_logits, tags in self._tagged(predictor, transitions):
+            gold = [ids for name in names for ids in self.gold[name]]
+            losses += log_losses(word_logits.logits, tags, gold, self.scheme)
         sums = self.processes.sum_array(np.rint(losses * _LOSS_UNITS).astype(np.int64))
         return float(TEMPERATURES[sums.argmin()]) if sums.any() else 1.0
 
-    def _tag(self, language: str, predictor: Predictor, transitions: Transitions | None) -> tuple[WordLogits, TagIds]:
-        """Logits and tags of this process's sentences of a language."""
-        encoded, n_tags = self.encoded[language], len(self.scheme.tags)
-        word_logits = compute_encoded_logits(
-            predictor, self.encoder, encoded, n_tags=n_tags, batch_pieces=self.batch_pieces
-        )
-        return word_logits, decode_sentences(word_logits.logits, word_logits.offsets, self.scheme, transitions)
+    def _tagged(
+        self, predictor: Predictor, transitions: Transitions | None
+    ) -> Iterator[tuple[list[str], WordLogits, TagIds]]:
+        """Logits and tags of this process's sentences, with the languages whose they are, one after the other."""
+        for names, encoded in self.encoded:
+            word_logits = compute_encoded_logits(
+                predictor, self.encoder, encoded, n_tags=len(self.scheme.tags), batch_pieces=self.batch_pieces
+            )
+            tags = decode_sentences(word_logits.logits, word_logits.offsets, self.scheme, transitions)
+            yield names, word_logits, tags
