@@ -6,7 +6,7 @@ Recursions step through the words of all rows at once, in float64, whose exponen
 
 The likelihood steps in logarithms. Marginals step in exponentials: both directions of all chains are one batched
 product a word, and their gradient, written by hand, is one more. Forward and backward, the posterior loss of 512 rows
-of up to 32 words is 290 operators and not 2,315, which is what counts where a GPU waits for launches ([log](log.md)).
+of up to 32 words is 345 operators; one by one, with torch's own gradients, it was 2,314 (`docs/log.md`).
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class _LogMarginals(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, slots: _Slots, *parts: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, slots: _Slots, *parts: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401 - torch's own type lacks what it has
         emissions, transitions = (torch.stack(parts[kind::2]).double() for kind in (0, 1))
         n_chains, n_tags, n_rows = len(emissions), emissions.shape[-1], len(slots.opens)
         emissions -= emissions.amax(dim=-1, keepdim=True)
@@ -176,11 +176,12 @@ class _LogMarginals(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401 - as above
         slots: _Slots = ctx.slots
         result: list[Tensor | None] = [None]
         for chain, gradient in enumerate(gradients):
-            if not any(ctx.needs_input_grad[2 * chain + 1 : 2 * chain + 3]):
+            needs_emissions, needs_transitions = ctx.needs_input_grad[2 * chain + 1 : 2 * chain + 3]
+            if not (needs_emissions or needs_transitions):
                 result += [None, None]
                 continue
             both = slice(2 * chain, 2 * chain + 2)
@@ -196,7 +197,9 @@ class _LogMarginals(torch.autograd.Function):
             of_logs = torch.stack(of_shares[::-1]) * shares
             of_words = of_logs.flatten(0, 2)
             of_words = of_words.index_select(0, slots.forward) + of_words.index_select(0, slots.backward) - own
-            result += [of_words.float(), _transition_gradient(of_logs, shares, onward[::-1], weights, slots)]
+            result.append(of_words.float())
+            changes = (of_logs, shares, onward[::-1], weights, slots)
+            result.append(_transition_gradient(*changes) if needs_transitions else None)
         return tuple(result)
 
 
