@@ -18,7 +18,7 @@ from transformers import AutoTokenizer
 
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.distillation.losses import cosine_distance, posterior_loss, soft_cross_entropy, state_divergence
-from xtremedistil_ner.distillation.sources import Distillation
+from xtremedistil_ner.distillation.sources import Distillation, student_windows
 from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.labels import to_iob2
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
@@ -76,11 +76,13 @@ def open_distillation(
 ):
     store = write_store(folder / "store", teacher, sentences, uncovered=uncovered)
     encoder = PieceEncoder(make_tokenizer(), max_pieces=max_pieces, pad_id=0)
+    transfer = encoder.encode([words for chunk in store.sentences() for words in chunk])
     return Distillation(
         network=make_network(head, crf=crf),
         encoder=encoder,
         gold=gold,
-        transfer=encoder.encode([words for chunk in store.sentences() for words in chunk]),
+        transfer=transfer,
+        windows=teacher.encoder.encode([words for chunk in student_windows(transfer, store) for words in chunk]),
         store=store,
         teacher=teacher,
         teacher_layer=LAYER,
@@ -252,7 +254,7 @@ def test_the_representation_error_is_the_mean_over_words(tmp_path, teacher, sent
     distillation = open_distillation(tmp_path, teacher, SHORT)
     total, count = looped_loss("representation", distillation, SHORT)
     with torch.inference_mode():
-        found = distillation.representation_error(sentences, ALONE)
+        found = distillation.representation_error(sentences, ALONE)()
     assert found == pytest.approx(total.item() / count, rel=1e-3)
 
 
@@ -272,7 +274,7 @@ def test_the_representation_loss_that_was_chosen_compares_the_states(tmp_path, k
     expected = loss(torch.stack(ours), torch.stack(theirs)).item()
     assert distillation.source("representation").loss(np.arange(4)).item() == pytest.approx(expected, rel=1e-3)
     with torch.inference_mode():
-        assert distillation.representation_error(SHORT, ALONE) == pytest.approx(expected / len(ours), rel=1e-3)
+        assert distillation.representation_error(SHORT, ALONE)() == pytest.approx(expected / len(ours), rel=1e-3)
 
 
 def taught_words(distillation, teacher, rows):
