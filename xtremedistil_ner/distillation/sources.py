@@ -153,15 +153,22 @@ def _collate_texts(encoder: PieceEncoder, encoded: EncodedCorpus, texts: Rows) -
     Shapes: texts (n,), sentences; result (all words of the texts,) int64, places in the flat (batch, words).
     """
     first, stop = (np.searchsorted(encoded.sentence, texts, side=side) for side in ("left", "right"))
-    batch = encoder.collate(encoded, ragged_index(first, stop - first))
-    begins = encoded.sentence_words[texts]
-    counts = encoded.sentence_words[texts + 1] - begins
-    # Texts of 3 and 2 words that begin at word 70 and word 20 of the corpus have the words 0 to 4: shifts -70 and -17.
-    shifts = np.repeat(np.cumsum(counts) - counts - begins, stop - first)
+    n_rows = stop - first
+    batch = encoder.collate(encoded, ragged_index(first, n_rows))
+    counts = encoded.sentence_words[texts + 1] - encoded.sentence_words[texts]
+    starts = np.repeat(np.cumsum(counts) - counts, n_rows) + encoded.first_word[batch.rows]
     places = np.full(int(counts.sum()), -1, dtype=np.int64)
-    chosen = encoded.predicted_positions(batch) + shifts[np.nonzero(batch.word_mask)[0]]
-    places[chosen] = np.flatnonzero(batch.word_mask)
+    places[_number_words(starts, batch.word_mask)] = np.flatnonzero(batch.word_mask)
     return batch, places
+
+
+def _number_words(starts: NDArray[np.int64], mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Numbers of the words that a mask selects, if each row's go up from its start.
+
+    Shapes: starts (rows,); mask (rows, words); result (selected words,) int64.
+    """
+    numbers: NDArray[np.int64] = (starts[:, None] + np.arange(mask.shape[1]))[mask]
+    return numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,9 +253,9 @@ def _source_of_states(distillation: Distillation) -> Source:
 
     def loss(rows: Rows) -> Tensor:
         hidden, batch = distillation.student_words(encoded, rows)
-        _, counts = encoded.word_positions(batch.rows)
-        is_word = np.arange(batch.word_mask.shape[1])[None, :] < counts[:, None]
-        return distillation.compare_states(hidden, np.flatnonzero(batch.word_mask[is_word]), windows, batch.rows)[0]
+        counts = encoded.word_offsets[batch.rows + 1] - encoded.word_offsets[batch.rows]
+        positions = _number_words(np.cumsum(counts) - counts, batch.word_mask)
+        return distillation.compare_states(hidden, positions, windows, batch.rows)[0]
 
     return _source(distillation, "representation", encoded, _taught_words(encoded, store), loss)
 
