@@ -32,7 +32,7 @@ from xtremedistil_ner.models.crf import tags_that_decoding_can_give
 from xtremedistil_ner.models.kinds import StudentNetwork, kind_of
 from xtremedistil_ner.models.linear_chain import WordRows, legal_transitions
 from xtremedistil_ner.models.teacher import Teacher, teacher_states
-from xtremedistil_ner.pieces.encoder import EncodedCorpus, PieceBatch, PieceEncoder, ragged_index
+from xtremedistil_ner.pieces.encoder import EncodedCorpus, Ints, PieceBatch, PieceEncoder, ragged_index
 from xtremedistil_ner.processes.world import Processes, put_on
 from xtremedistil_ner.run_folder.soft_labels import SoftLabelStore
 from xtremedistil_ner.training.phases import Rows, Source
@@ -162,7 +162,7 @@ def _collate_texts(encoder: PieceEncoder, encoded: EncodedCorpus, texts: Rows) -
     return batch, places
 
 
-def _number_words(starts: NDArray[np.int64], mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+def _number_words(starts: Ints, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Numbers of the words that a mask selects, if each row's go up from its start.
 
     Shapes: starts (rows,); mask (rows, words); result (selected words,) int64.
