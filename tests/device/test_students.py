@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from support.pretended_device import DEVICE, on_host, places_of
-from support.tiny_distillation import WORDS, open_tiny_distillation, same_passes, student_encoder
+from support.tiny_distillation import WORDS, make_student, open_tiny_distillation, same_passes, student_encoder
 
 from xtremedistil_ner.models.student import student_predictor
 from xtremedistil_ner.processes.world import Processes
@@ -85,3 +85,13 @@ def test_a_crf_on_the_device_gives_its_transitions(waits, store, teachers, kind)
     crf = open_tiny_distillation(store, teachers["cuda"], kind, **CRF).network.crf
     assert crf.scores.device == crf.legality.device == DEVICE
     assert isinstance(crf.transitions(), np.ndarray)
+
+
+def test_a_transformer_reads_rows_without_padding_on_the_device_as_on_the_cpu(waits):
+    """On the CPU no mask is made for them."""
+    ids = torch.randint(5, 20, (3, 7), generator=torch.Generator().manual_seed(0))
+    here, there = (make_student("transformer", 8).eval().to(place) for place in (CPU, DEVICE))
+    waits.clear()
+    found = there.hidden(ids.to(DEVICE), torch.ones_like(ids).to(DEVICE))
+    assert not any("read" in wait for wait in waits), waits
+    torch.testing.assert_close(on_host(found), here.hidden(ids, torch.ones_like(ids)))
