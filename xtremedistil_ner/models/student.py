@@ -35,7 +35,6 @@ from xtremedistil_ner.models.student_config import (
 )
 from xtremedistil_ner.pieces.encoder import PieceBatch, PieceEncoder, load_encoder
 from xtremedistil_ner.pieces.predictor import Predictor
-from xtremedistil_ner.processes.world import put_on
 
 WEIGHTS_FILE = "model.safetensors"
 STUDENT_FILES = ("config.json", WEIGHTS_FILE, "tokenizer.json", "tokenizer_config.json")
@@ -142,7 +141,6 @@ def student_predictor(network: StudentNetwork, *, device: torch.device | str = "
     Only first pieces are classified: projection and classifier cost as much as the LSTM.
     """
     network.to(device)
-    device = torch.device(device)
 
     def score(batch: PieceBatch) -> NDArray[np.float32]:
         if batch.input_ids.shape[1] == 0:  # only words without a piece
@@ -151,8 +149,10 @@ def student_predictor(network: StudentNetwork, *, device: torch.device | str = "
         network.eval()
         try:
             with torch.inference_mode():
-                hidden = network.hidden(put_on(device, batch.input_ids), put_on(device, batch.attention_mask))
-                first_piece = put_on(device, batch.first_piece).unsqueeze(-1)
+                hidden = network.hidden(
+                    torch.from_numpy(batch.input_ids).to(device), torch.from_numpy(batch.attention_mask).to(device)
+                )
+                first_piece = torch.from_numpy(batch.first_piece).to(device).unsqueeze(-1)
                 words = hidden.gather(1, first_piece.expand(-1, -1, hidden.shape[-1]))
                 logits: NDArray[np.float32] = network.classify(words).float().cpu().numpy()
                 return logits
