@@ -130,7 +130,7 @@ class Distillation:
         Shapes: hidden (words, width of the states); positions (words,), among the words of the texts, one text after
         the other; texts (n,), sentences of what the teacher read; result ().
         """
-        batch, places = _collate_texts(self.teacher.encoder, read, texts)
+        batch, places = collate_texts(self.teacher.encoder, read, texts)
         states = teacher_states(self.teacher, self.teacher_layer, self.dtype)(batch).flatten(0, 1)
         place = places[positions]
         covered = np.flatnonzero(place >= 0)
@@ -147,7 +147,7 @@ def student_windows(transfer: EncodedCorpus, store: SoftLabelStore) -> Iterator[
         yield store.words_of(transfer.sentence[rows], transfer.first_word[rows], counts)
 
 
-def _collate_texts(encoder: PieceEncoder, encoded: EncodedCorpus, texts: Rows) -> tuple[PieceBatch, NDArray[np.int64]]:
+def collate_texts(encoder: PieceEncoder, encoded: EncodedCorpus, texts: Rows) -> tuple[PieceBatch, NDArray[np.int64]]:
     """A batch of all rows of some sentences, and where it has each of their words; -1 for a word that it lacks.
 
     Shapes: texts (n,), sentences; result (all words of the texts,) int64, places in the flat (batch, words).
@@ -160,6 +160,15 @@ def _collate_texts(encoder: PieceEncoder, encoded: EncodedCorpus, texts: Rows) -
     places = np.full(int(counts.sum()), -1, dtype=np.int64)
     places[_number_words(starts, batch.word_mask)] = np.flatnonzero(batch.word_mask)
     return batch, places
+
+
+def row_positions(encoded: EncodedCorpus, batch: PieceBatch) -> NDArray[np.int64]:
+    """Numbers of a batch's scored words among all words of its rows, one row after the other.
+
+    Shapes: result (words,) int64.
+    """
+    counts = encoded.word_offsets[batch.rows + 1] - encoded.word_offsets[batch.rows]
+    return _number_words(np.cumsum(counts) - counts, batch.word_mask)
 
 
 def _number_words(starts: Ints, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -253,9 +262,7 @@ def _source_of_states(distillation: Distillation) -> Source:
 
     def loss(rows: Rows) -> Tensor:
         hidden, batch = distillation.student_words(encoded, rows)
-        counts = encoded.word_offsets[batch.rows + 1] - encoded.word_offsets[batch.rows]
-        positions = _number_words(np.cumsum(counts) - counts, batch.word_mask)
-        return distillation.compare_states(hidden, positions, windows, batch.rows)[0]
+        return distillation.compare_states(hidden, row_positions(encoded, batch), windows, batch.rows)[0]
 
     return _source(distillation, "representation", encoded, _taught_words(encoded, store), loss)
 
