@@ -299,15 +299,34 @@ def test_logits_of_another_scheme_are_refused() -> None:
         decode_tags(np.zeros((3, 5)), SCHEME)
 
 
+def best_path(logits: np.ndarray, transitions: np.ndarray | None) -> np.ndarray:
+    """Viterbi of one sentence, tag by tag."""
+    scores = np.zeros((8, 7)) if transitions is None else transitions.astype(np.float64)
+    scores = np.where(np.concatenate([SCHEME.may_start[None], SCHEME.may_follow]), scores, -np.inf)
+    paths = [([tag], scores[0, tag] + logits[0, tag]) for tag in range(7)] if len(logits) else [([], 0.0)]
+    for word in logits[1:].astype(np.float64):
+        steps = [[(path, score + scores[1 + path[-1], tag]) for path, score in paths] for tag in range(7)]
+        bests = [max(step, key=lambda of: of[1]) for step in steps]
+        paths = [([*path, tag], score + word[tag]) for tag, (path, score) in enumerate(bests)]
+    return np.array(max(paths, key=lambda of: of[1])[0], dtype=np.int16)
+
+
 @properties
-@given(st.lists(st.integers(0, 5), max_size=6), st.integers(0, 2**32 - 1), st.booleans())
-def test_many_sentences_are_decoded_as_each_by_itself(lengths: list[int], seed: int, with_transitions: bool) -> None:
+@given(
+    st.lists(st.integers(0, 12), max_size=6), st.integers(0, 2**32 - 1), st.booleans(), st.sampled_from([0.0, 2.0, 6.0])
+)
+def test_many_sentences_are_decoded_as_each_by_itself(
+    lengths: list[int], seed: int, with_transitions: bool, outside: float
+) -> None:
+    """From sentences that all have an illegal argmax to sentences that mostly have none."""
     random = np.random.default_rng(seed)
     logits = random.normal(size=(sum(lengths), 7)).astype(np.float32)
+    logits[:, 0] += outside
     transitions = random.normal(size=(8, 7)).astype(np.float32) if with_transitions else None
     offsets = np.cumsum([0, *lengths])
     parts = np.split(logits, offsets[1:-1]) if lengths else []
-    expected = [decode_tags(part, SCHEME, transitions) for part in parts]
+    expected = [best_path(part, transitions) for part in parts]
+    assert [decode_tags(part, SCHEME, transitions).tolist() for part in parts] == [part.tolist() for part in expected]
     ids = decode_sentences(logits, offsets, SCHEME, transitions)
     assert [part.tolist() for part in np.split(ids, offsets[1:-1])][: len(parts)] == [
         part.tolist() for part in expected

@@ -31,6 +31,8 @@ OUTSIDE = "O"
 _OUTSIDE_ID = 0
 _HUGE_LOGIT = 1e30
 """Replaces infinity where sums must stay finite: larger than any logit, and far below float64's maximum."""
+_SENTENCES_AT_ONCE = 1024
+"""Sentences whose paths are searched together; of 7 tags and 100 words each, their choices take 6 MB."""
 _PREFIXES: dict[TagFormat, str] = {"IOB1": "BI", "IOB2": "BI", "BIOES": "BIESLU"}
 _STARTS_ENTITY = "BSU"
 _ENDS_ENTITY = "ESLU"
@@ -231,11 +233,7 @@ def decode_tags(
         raise UsageError(f"logits of shape {word_logits.shape}, but the scheme has {n_tags} tags.")
     if transitions is not None and transitions.shape != (n_tags + 1, n_tags):
         raise UsageError(f"transitions of shape {transitions.shape}, but the scheme has {n_tags} tags.")
-    ids: TagIds = word_logits.argmax(axis=1).astype(np.int16)
-    legal = len(ids) == 0 or bool(scheme.may_start[ids[0]] and scheme.may_follow[ids[:-1], ids[1:]].all())
-    if legal and (transitions is None or _is_surely_best(word_logits, ids, transitions, scheme)):
-        return ids
-    return _best_legal_path(word_logits.astype(np.float64), _legal_scores(scheme.types, transitions))
+    return decode_sentences(word_logits, np.array([0, len(word_logits)]), scheme, transitions)
 
 
 def decode_sentences(
@@ -244,23 +242,24 @@ def decode_sentences(
     scheme: LabelScheme,
     transitions: Transitions | None = None,
 ) -> TagIds:
-    """`decode_tags` of many sentences: all at once if there are no transitions and every argmax is legal.
+    """`decode_tags` of many sentences at once. Paths are searched where the argmax is not surely the best legal path.
 
     Shapes: word_logits (all words, tags) float; offsets (sentences + 1,); result (all words,) int16.
     """
     ids: TagIds = word_logits.argmax(axis=1).astype(np.int16)
-    if transitions is None:
-        # Sentences of 2 and 3 words, offsets [0, 2, 5], argmax O I-X | B-X I-X O: only word 1 is illegal, because
-        # nothing precedes its I-X. `searchsorted` finds its sentence, 0, and only that one is decoded again.
-        is_legal = np.ones(len(ids), dtype=bool)
-        is_legal[1:] = scheme.may_follow[ids[:-1], ids[1:]]
-        first_words = offsets[:-1][np.diff(offsets) > 0]
-        is_legal[first_words] = scheme.may_start[ids[first_words]]
-        undecided = np.unique(np.searchsorted(offsets, np.flatnonzero(~is_legal), side="right") - 1)
-    else:
-        undecided = np.flatnonzero(np.diff(offsets))
-    for start, stop in zip(offsets[undecided].tolist(), offsets[undecided + 1].tolist(), strict=True):
-        ids[start:stop] = decode_tags(word_logits[start:stop], scheme, transitions)
+    # Sentences of 2 and 3 words, offsets [0, 2, 5], argmax O I-X | B-X I-X O: only word 1 is illegal, because nothing
+    # precedes its I-X. `searchsorted` finds its sentence, 0, and only that one is searched.
+    first_words = offsets[:-1][np.diff(offsets) > 0]
+    is_settled = np.ones(len(ids), dtype=bool)
+    is_settled[1:] = scheme.may_follow[ids[:-1], ids[1:]]
+    is_settled[first_words] = scheme.may_start[ids[first_words]]
+    if transitions is not None and len(scheme.tags) > 1:
+        is_settled &= _are_surely_best(word_logits, ids, first_words, transitions, scheme)
+    unsettled = np.unique(np.searchsorted(offsets, np.flatnonzero(~is_settled), side="right") - 1)
+    scores = _legal_scores(scheme.types, transitions)
+    for start in range(0, len(unsettled), _SENTENCES_AT_ONCE):
+        part = unsettled[start : start + _SENTENCES_AT_ONCE]
+        _search_paths(word_logits, offsets[part], np.diff(offsets)[part], scores, ids)
     return ids
 
 
@@ -278,51 +277,75 @@ def legal_spans(ids: npt.NDArray[np.integer[Any]]) -> tuple[npt.NDArray[np.int64
     return begins, borders[np.searchsorted(borders, begins, side="right")]
 
 
-def _is_surely_best(
-    logits: npt.NDArray[np.floating[Any]], ids: TagIds, transitions: Transitions, scheme: LabelScheme
-) -> bool:
-    """Whether the legal argmax `ids` is the best path whatever the transitions of other paths.
+def _are_surely_best(
+    logits: npt.NDArray[np.floating[Any]],
+    ids: TagIds,
+    first_words: npt.NDArray[np.int64],
+    transitions: Transitions,
+    scheme: LabelScheme,
+) -> npt.NDArray[np.bool_]:
+    """Whether no path gains from another tag for a word, whatever the transitions of other paths.
 
     Another path loses at least the margin between the two best logits of each word that it tags otherwise. For that
     word it gains at most the shortfalls of the two transitions on both sides of the word: the best legal transition
-    score minus the one that `ids` takes. If every margin covers its two shortfalls, no path is better.
+    score minus the one that `ids` takes. If every margin of a sentence covers its two shortfalls, and `ids` is legal
+    there, no path is better.
 
     Example: three words with margins 5, 1, 4. Every transition scores 0, except that the one between words 1 and 2
     scores -2: the shortfalls before word 0, between the words and after word 2 are 0, 0, 2, 0. Word 1 has margin 1 but
     may gain 0 + 2 with another tag, so the path must be searched. With a margin of 2 it would be kept.
+
+    Shapes: first_words (sentences,), of those with words; result (all words,) bool, false at logits that are infinite.
     """
-    if not len(ids) or len(scheme.tags) == 1:
-        return True
     best_two = np.partition(logits, -2, axis=1)[:, -2:].astype(np.float64)
-    if not np.isfinite(best_two).all():
-        return False
+    is_finite = np.isfinite(best_two).all(axis=1)
+    margins = np.subtract(best_two[:, 1], best_two[:, 0], where=is_finite, out=np.zeros(len(ids)))
     pairs = transitions[1:]
-    shortfalls = np.zeros(len(ids) + 1)  # the last one is after the last word, where there is no transition
-    shortfalls[0] = transitions[0][scheme.may_start].max() - transitions[0, ids[0]]
-    shortfalls[1:-1] = pairs[scheme.may_follow].max() - pairs[ids[:-1], ids[1:]]
-    return bool((best_two[:, 1] - best_two[:, 0] >= shortfalls[:-1] + shortfalls[1:]).all())
+    before, after = np.zeros((2, len(ids)))
+    before[1:] = pairs[scheme.may_follow].max() - pairs[ids[:-1], ids[1:]]
+    after[:-1] = before[1:]
+    before[first_words] = transitions[0][scheme.may_start].max() - transitions[0, ids[first_words]]
+    after[first_words[1:] - 1] = 0.0  # a last word has no transition behind it
+    is_best: npt.NDArray[np.bool_] = is_finite & (margins >= before + after)
+    return is_best
 
 
-def _best_legal_path(logits: npt.NDArray[np.float64], scores: npt.NDArray[np.float64]) -> TagIds:
-    """Viterbi. Shapes: scores (tags, tags + 1) [next, previous], the last column for the start, -inf where illegal.
+def _search_paths(
+    logits: npt.NDArray[np.floating[Any]],
+    starts: npt.NDArray[np.int64],
+    lengths: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.float64],
+    ids: TagIds,
+) -> None:
+    """Write the best legal paths of some sentences into `ids`: Viterbi, one word of all of them at a time.
 
     Infinite logits and NaN are first replaced by large finite ones, so that the path is legal for every input.
+
+    Shapes: starts, lengths (sentences,), one word at least; scores (tags, tags + 1) [next, previous], the last column
+    for the start, -inf where illegal.
     """
-    n_words, n_tags = logits.shape
-    if not np.isfinite(logits).all():
-        logits = np.nan_to_num(logits, nan=-_HUGE_LOGIT, posinf=_HUGE_LOGIT, neginf=-_HUGE_LOGIT)
-    tags = np.arange(n_tags)
-    pairs, best = np.ascontiguousarray(scores[:, :-1]), scores[:, -1] + logits[0]  # best: of paths that end in each tag
-    previous = np.empty((n_words, n_tags), dtype=np.int16)
-    for word in range(1, n_words):
-        sums = pairs + best
-        previous[word] = best_previous = sums.argmax(axis=1)
-        best = sums[tags, best_previous] + logits[word]
-    path = np.empty(n_words, dtype=np.int16)
-    path[-1] = best.argmax()
-    for word in range(n_words - 1, 0, -1):
-        path[word - 1] = previous[word, path[word]]
-    return path
+    order = np.argsort(-lengths, kind="stable")  # longest first: those that have a word of some number are in front
+    starts, n_words, n_tags = starts[order], int(lengths.max()), len(scores)
+    reach = np.searchsorted(-lengths[order], -np.arange(n_words)).tolist()
+    words = [starts[:count] + word for word, count in enumerate(reach)]
+    emissions = logits[np.concatenate(words)].astype(np.float64)
+    if not np.isfinite(emissions).all():
+        emissions = np.nan_to_num(emissions, nan=-_HUGE_LOGIT, posinf=_HUGE_LOGIT, neginf=-_HUGE_LOGIT)
+    ends = np.cumsum(reach).tolist()
+    first, *steps = (emissions[end - count : end] for end, count in zip(ends, reach, strict=True))
+    pairs, rows = np.ascontiguousarray(scores[:, :-1]), np.arange(len(starts) * n_tags)
+    best = scores[:, -1] + first  # of paths that end in each tag
+    previous = []
+    for step in steps:
+        sums = (pairs + best[: len(step), None, :]).reshape(-1, n_tags)
+        choice = sums.argmax(axis=1)
+        best[: len(step)] = sums[rows[: len(sums)], choice].reshape(step.shape) + step
+        previous.append(choice.reshape(step.shape))
+    tags = best.argmax(axis=1)
+    for word, choice in zip(reversed(words), [*reversed(previous), None], strict=True):
+        ids[word] = tags[: len(word)]
+        if choice is not None:
+            tags[: len(word)] = choice[rows[: len(word)], tags[: len(word)]]
 
 
 def _legal_scores(types: tuple[str, ...], transitions: Transitions | None) -> npt.NDArray[np.float64]:

@@ -35,12 +35,14 @@ def phases_of(distillation, processes):
     common = {"updates": 3, "learning_rate": 0.02, "evaluate_every": 2, "patience": 9, "weight_decay": 0.01}
     layers = [name for name in network.layers() if name != "embeddings"]
 
+    error = distillation.representation_error(WORDS, processes)
+
     def phase(name, losses, evaluate):
         sources = tuple(same_passes(distillation.source(loss)) for loss in losses)
         return Phase(name, sources, distillation.parameters_of(layers), evaluate=evaluate, **common)
 
     return [
-        phase("states", ["representation"], lambda: {"score": -distillation.representation_error(WORDS, processes)}),
+        phase("states", ["representation"], lambda: {"score": -error()}),
         phase("labels", ["labels", "logits"], lambda: dev.score(predictor, crf.transitions() if crf else None)),
     ]
 

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer
 
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.distillation.losses import cosine_distance, posterior_loss, soft_cross_entropy, state_divergence
-from xtremedistil_ner.distillation.sources import Distillation
+from xtremedistil_ner.distillation.sources import Distillation, student_windows
 from xtremedistil_ner.errors import CorpusError
 from xtremedistil_ner.labels import to_iob2
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
@@ -76,11 +76,13 @@ def open_distillation(
 ):
     store = write_store(folder / "store", teacher, sentences, uncovered=uncovered)
     encoder = PieceEncoder(make_tokenizer(), max_pieces=max_pieces, pad_id=0)
+    transfer = encoder.encode([words for chunk in store.sentences() for words in chunk])
     return Distillation(
         network=make_network(head, crf=crf),
         encoder=encoder,
         gold=gold,
-        transfer=encoder.encode([words for chunk in store.sentences() for words in chunk]),
+        transfer=transfer,
+        windows=teacher.encoder.encode([words for chunk in student_windows(transfer, store) for words in chunk]),
         store=store,
         teacher=teacher,
         teacher_layer=LAYER,
@@ -218,6 +220,38 @@ def test_the_teacher_reads_the_window_that_the_student_reads(tmp_path, teacher):
     assert source.loss(np.arange(len(source.words))).item() == pytest.approx(expected, rel=1e-3)
 
 
+def test_a_teacher_with_shorter_windows_than_the_student_compares_each_word_once(tmp_path):
+    """The loop reads each of the teacher's windows alone."""
+    teacher = load(save_bert(tmp_path / "teacher"), max_pieces=9)
+    sentences = [*LONG, *SHORT]
+    distillation = open_distillation(tmp_path, teacher, sentences)
+    assert distillation.transfer.n_rows == len(sentences)
+    assert distillation.windows.n_rows > len(sentences) + 4
+    expected = 0.0
+    for words in sentences:
+        encoded, ours = teacher.encoder.encode([words]), student_states(distillation.network, words)
+        for row in range(encoded.n_rows):
+            batch = teacher.encoder.collate(encoded, np.array([row]))
+            with torch.no_grad():
+                states = teacher.model.base_model(torch.from_numpy(batch.input_ids), output_hidden_states=True)
+            for place in np.flatnonzero(batch.word_mask[0]):
+                state = ours[encoded.first_word[row] + place]
+                target = states.hidden_states[LAYER][0, batch.first_piece[0, place]]
+                expected += 0.0 if state is None else (distillation.network.represent(state) - target).pow(2).mean()
+    order = np.random.default_rng(0).permutation(len(sentences))
+    assert distillation.source("representation").loss(order).item() == pytest.approx(expected.item(), rel=1e-3)
+
+
+def test_neither_updates_nor_looks_tokenise(tmp_path, monkeypatch):
+    """Everything is encoded before: a tokenizer would cost more than all other work of the host."""
+    distillation = open_distillation(tmp_path, load(save_bert(tmp_path / "teacher")), SHORT)
+    source, error = distillation.source("representation"), distillation.representation_error(SHORT, ALONE)
+    monkeypatch.delattr(PieceEncoder, "encode")
+    source.loss(np.arange(4)).backward()
+    with torch.inference_mode():
+        assert error() == error() > 0
+
+
 @pytest.mark.parametrize("name", ["hard", "logits"])
 def test_words_that_the_teacher_did_not_cover_never_count(tmp_path, name):
     """Words 0 and 6 (the only one of its sentence) are marked so: 8 of 10 are left, and three rows."""
@@ -252,7 +286,7 @@ def test_the_representation_error_is_the_mean_over_words(tmp_path, teacher, sent
     distillation = open_distillation(tmp_path, teacher, SHORT)
     total, count = looped_loss("representation", distillation, SHORT)
     with torch.inference_mode():
-        found = distillation.representation_error(sentences, ALONE)
+        found = distillation.representation_error(sentences, ALONE)()
     assert found == pytest.approx(total.item() / count, rel=1e-3)
 
 
@@ -272,7 +306,7 @@ def test_the_representation_loss_that_was_chosen_compares_the_states(tmp_path, k
     expected = loss(torch.stack(ours), torch.stack(theirs)).item()
     assert distillation.source("representation").loss(np.arange(4)).item() == pytest.approx(expected, rel=1e-3)
     with torch.inference_mode():
-        assert distillation.representation_error(SHORT, ALONE) == pytest.approx(expected / len(ours), rel=1e-3)
+        assert distillation.representation_error(SHORT, ALONE)() == pytest.approx(expected / len(ours), rel=1e-3)
 
 
 def taught_words(distillation, teacher, rows):

@@ -14,9 +14,9 @@ from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.linear_chain import (
     WordRows,
     legal_transitions,
-    log_marginals,
     negative_log_likelihood,
 )
+from xtremedistil_ner.models.linear_chain import log_marginals as log_marginals_of_chains
 
 SCHEME = LabelScheme(("X", "Y"))
 N_TAGS = 5
@@ -33,6 +33,10 @@ def random_chain(*, seed=0, learnt=True):
     emissions = 2 * torch.randn(sum(COUNTS), N_TAGS, generator=generator)
     scores = torch.randn(N_TAGS + 1, N_TAGS, generator=generator) if learnt else 0.0
     return emissions, legal_transitions(SCHEME) + scores
+
+
+def log_marginals(emissions, transitions, rows):
+    return log_marginals_of_chains(rows, (emissions, transitions))[0]
 
 
 def rows_of(values):
@@ -196,3 +200,84 @@ def test_the_teachers_logits_get_no_gradient():
     student, teacher = (random_chain(seed=seed)[0].requires_grad_() for seed in (1, 2))
     posterior_of(student, teacher).backward()
     assert teacher.grad is None
+
+
+FORBIDDEN = -1e15
+"""Illegal pairs of the loop: far below any path that is legal, however unlikely."""
+
+
+def looped_marginals(emissions, transitions, rows):
+    """Row by row and word by word, in logarithms and float64; gradients by automatic differentiation."""
+    emissions, transitions = emissions.double(), transitions.double()
+    transitions = torch.where(transitions > -5000, transitions, FORBIDDEN)
+    result = []
+    for row, opens in zip(emissions.split(rows.counts.tolist()), rows.opens, strict=True):
+        ahead, behind = [row[0] + transitions[0] if opens else row[0]], [torch.zeros(row.shape[1]).double()]
+        for word in row[1:]:
+            ahead.append(torch.stack([(ahead[-1] + pair).logsumexp(0) for pair in transitions[1:].T]) + word)
+        for word in row[1:].flip(0):
+            behind.append(torch.stack([(behind[-1] + word + pair).logsumexp(0) for pair in transitions[1:]]))
+        result += [(one + other).log_softmax(0) for one, other in zip(ahead, behind[::-1], strict=True)]
+    return torch.stack(result)
+
+
+def looped_posterior(student, teacher, rows, *, transitions, teacher_transitions, temperature):
+    with torch.no_grad():
+        target = looped_marginals(teacher / temperature, teacher_transitions, rows).exp()
+    logs = looped_marginals(student / temperature, transitions, rows)
+    return -(target * logs).sum() * temperature**2
+
+
+def logits_of(kind, rows, generator):
+    """Logits of student and teacher. Sure ones lie 20,000 apart; each is sure of some legal path, not of the same."""
+    n_words = int(rows.counts.sum())
+    student, teacher = (torch.randn(n_words, N_TAGS, generator=generator) for _ in range(2))
+    if kind == "plain":
+        return 4 * student, 4 * teacher
+    if kind == "wide":
+        return 60 * student, 60 * teacher
+    opening = torch.tensor([0, 1, 3])
+    for logits in (student, teacher):
+        tags = opening[torch.randint(3, (n_words,), generator=generator)]
+        inside = torch.rand(n_words, generator=generator) < 0.5
+        inside[np.cumsum(rows.counts) - rows.counts] = False
+        for word in inside.nonzero().flatten().tolist():
+            before = int(tags[word - 1])
+            tags[word] = before + before % 2  # B-X and I-X are followed by I-X, O by O
+        logits.fill_(-1e4)[torch.arange(n_words), tags] = 1e4
+    return student, teacher
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+@pytest.mark.parametrize("learnt", [True, False])
+@pytest.mark.parametrize("kind", ["plain", "wide", "sure"])
+def test_the_posterior_loss_and_its_gradients_are_those_of_a_loop(temperature, learnt, kind):
+    """30 rows of 1 to 32 words, of which every fourth does not open its sentence.
+
+    Where both are sure of other paths, a loss of 20,000 nats a word is bounded, and only its gradients are the loop's.
+    """
+    generator = torch.Generator().manual_seed(8)
+    counts = torch.randint(1, 33, (30,), generator=generator).numpy()
+    counts[:3] = 1
+    rows = WordRows(counts, np.arange(30) % 4 > 0)
+    legality = legal_transitions(SCHEME)
+    student, teacher = logits_of(kind, rows, generator)
+    student.requires_grad_()
+    transitions = legality + learnt * torch.randn(legality.shape, generator=generator)
+    transitions.requires_grad_(learnt)
+    found, expected = (
+        loss(
+            student,
+            teacher,
+            rows,
+            transitions=transitions,
+            teacher_transitions=legality,
+            temperature=temperature,
+        )
+        for loss in (posterior_loss, looped_posterior)
+    )
+    bounded = expected.item() if kind != "sure" else min(expected.item(), found.item())
+    assert found.item() == pytest.approx(bounded, rel=1e-5)
+    parameters = [student, transitions] if learnt else [student]
+    for own, other in zip(*(torch.autograd.grad(loss, parameters) for loss in (found, expected)), strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-5)

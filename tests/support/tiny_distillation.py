@@ -9,7 +9,7 @@ import torch
 
 from support.tiny_teacher import BERT_PIECES, SCHEME
 from xtremedistil_ner.corpus.sentence import Sentence
-from xtremedistil_ner.distillation.sources import Distillation
+from xtremedistil_ner.distillation.sources import Distillation, student_windows
 from xtremedistil_ner.models.bilstm import BiLstm, BiLstmShape
 from xtremedistil_ner.models.cnn import Cnn, CnnShape
 from xtremedistil_ner.models.crf import Crf
@@ -60,11 +60,13 @@ def open_tiny_distillation(store, teacher, kind, *, dtype=torch.float32, losses=
     """On the teacher's device. Equal arguments give equal first weights."""
     network = make_student(kind, teacher.width, **student).to(teacher.model.device)
     encoder = student_encoder(kind)
+    transfer = encoder.encode(WORDS)
     return Distillation(
         network=network,
         encoder=encoder,
         gold=GOLD,
-        transfer=encoder.encode(WORDS),
+        transfer=transfer,
+        windows=teacher.encoder.encode([words for chunk in student_windows(transfer, store) for words in chunk]),
         store=store,
         teacher=teacher,
         teacher_layer=1,

@@ -58,10 +58,10 @@ def posterior_loss(
     Units: nats times temperature², summed.
     Source: Wang et al. 2020 (structure-level distillation, posterior); the factor is ours.
     """
-    student = log_marginals(logits.float() / temperature, transitions, rows)
-    with torch.no_grad():
-        teacher = log_marginals(teacher_logits.float() / temperature, teacher_transitions, rows).exp()
-    return -(teacher * student).sum() * temperature**2
+    chain = (logits.float() / temperature, transitions)
+    teachers_chain = (teacher_logits.detach().float() / temperature, teacher_transitions.detach())
+    student, teacher = log_marginals(rows, chain, teachers_chain)
+    return -(teacher.detach().exp() * student).sum() * temperature**2
 
 
 def cosine_distance(states: Tensor, teacher_states: Tensor) -> Tensor:

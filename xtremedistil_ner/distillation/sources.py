@@ -1,12 +1,13 @@
 """What a student is trained on: one source per loss, over gold sentences or over the soft-label store.
 
 Student and teacher meet at words. Logits come from the store; the teacher's states, which only the representation
-loss needs, are computed when a batch asks for them (stored, they would take 354 GB for 7.2M sentences).
+loss needs, are computed when a batch asks for them (stored, they would take 354 GB for 7.2M sentences), from pieces
+that were encoded once. Which words count is decided in numpy: a GPU that is asked to count must first be waited for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -31,7 +32,7 @@ from xtremedistil_ner.models.crf import tags_that_decoding_can_give
 from xtremedistil_ner.models.kinds import StudentNetwork, kind_of
 from xtremedistil_ner.models.linear_chain import WordRows, legal_transitions
 from xtremedistil_ner.models.teacher import Teacher, teacher_states
-from xtremedistil_ner.pieces.encoder import EncodedCorpus, PieceBatch, PieceEncoder, ragged_index
+from xtremedistil_ner.pieces.encoder import EncodedCorpus, Ints, PieceBatch, PieceEncoder, ragged_index
 from xtremedistil_ner.processes.world import Processes, put_on
 from xtremedistil_ner.run_folder.soft_labels import SoftLabelStore
 from xtremedistil_ner.training.phases import Rows, Source
@@ -39,6 +40,7 @@ from xtremedistil_ner.training.sampling import BatchPlan
 
 _DEV_SENTENCES = 1000
 """Dev sentences over which the representation error is measured: it needs the teacher at every look."""
+_DEV_BATCH = 256
 _POOL, _CHUNK = 50, 32
 """Fifty batches at a time are sorted by length and shuffled in chunks of 32 rows: a batch of 32 has rows of one length,
 a batch of 512 has rows of sixteen lengths. Every row then counts as much as an average one, or words of short rows
@@ -49,7 +51,10 @@ random batches (means of three seeds).
 
 @dataclass(slots=True)
 class Distillation:
-    """A student, its teacher, and the text of both."""
+    """A student, its teacher, and the text of both.
+
+    `windows` is the transfer set as the teacher reads it: its sentence n is what `transfer` has in row n.
+    """
 
     network: StudentNetwork
     encoder: PieceEncoder
@@ -61,10 +66,15 @@ class Distillation:
     dtype: torch.dtype
     batch: int
     seed: int
+    windows: EncodedCorpus | None = None
     logit_loss: Literal["mse", "soft_cross_entropy", "posterior"] = "mse"
     temperature: float = 1.0
     representation_loss: Literal["mse", "cosine", "kld"] = "mse"
+    legality: Tensor = field(init=False)
     _sources: dict[Loss, Source] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.legality = legal_transitions(self.teacher.scheme).to(next(self.network.parameters()).device)
 
     def source(self, loss: Loss) -> Source:
         """The source of a loss, built once."""
@@ -78,22 +88,30 @@ class Distillation:
         prefixes = tuple(prefix for layer in layers for prefix in prefixes_of[layer])
         return frozenset(name for name, _ in self.network.named_parameters() if name.startswith(prefixes))
 
-    def representation_error(self, sentences: Sequence[Sequence[str]], processes: Processes) -> float:
-        """Mean representation loss per word over a fixed sample of some sentences, divided among processes."""
+    def representation_error(self, sentences: Sequence[Sequence[str]], processes: Processes) -> Callable[[], float]:
+        """A function that measures the mean representation loss per word over a fixed sample of some sentences.
+
+        The processes share the sample, and each encodes its part once.
+        """
         step = max(1, len(sentences) // _DEV_SENTENCES)
         mine = sentences[::step][processes.rank :: processes.count]
-        total = torch.zeros(2, dtype=torch.float64, device=self.teacher.model.device)
-        for start in range(0, len(mine), 256):
-            part = mine[start : start + 256]
-            encoded = self.encoder.encode(part)
-            rows = np.flatnonzero(encoded.predicted_words())
-            if len(rows):
-                hidden, batch = self.student_words(encoded, rows)
-                error, covered = self.compare_states(hidden, part, encoded.predicted_positions(batch))
-                total[0] += error
-                total[1] += covered.sum()
-        processes.sum_tensor(total)
-        return float(total[0] / total[1].clamp(min=1))
+        parts = [mine[start : start + _DEV_BATCH] for start in range(0, len(mine), _DEV_BATCH)]
+        encoded = [(self.encoder.encode(part), self.teacher.encoder.encode(part)) for part in parts]
+
+        def measure() -> float:
+            total = torch.zeros(2, dtype=torch.float64, device=self.teacher.model.device)
+            for ours, theirs in encoded:
+                rows = np.flatnonzero(ours.predicted_words())
+                if len(rows):
+                    hidden, batch = self.student_words(ours, rows)
+                    texts = np.arange(len(theirs.sentence_words) - 1)
+                    error, n_words = self.compare_states(hidden, ours.predicted_positions(batch), theirs, texts)
+                    total[0] += error
+                    total[1] += n_words
+            processes.sum_tensor(total)
+            return float(total[0] / total[1].clamp(min=1))
+
+        return measure
 
     def student_words(self, encoded: EncodedCorpus, rows: Rows) -> tuple[Tensor, PieceBatch]:
         """States of the scored words of some rows, in the mask's order. Shapes: (words, width of the states)."""
@@ -105,32 +123,61 @@ class Distillation:
         return hidden.flatten(0, 1).index_select(0, put_on(device, positions)), batch
 
     def compare_states(
-        self, hidden: Tensor, sentences: Sequence[Sequence[str]], positions: NDArray[np.int64]
-    ) -> tuple[Tensor, Tensor]:
-        """The representation loss over those of a student's words that the teacher covers too, and which they are.
+        self, hidden: Tensor, positions: NDArray[np.int64], read: EncodedCorpus, texts: Rows
+    ) -> tuple[Tensor, int]:
+        """The representation loss over those of a student's words that the teacher covers too, and their number.
 
-        Shapes: hidden (words, width of the states); positions (words,), among all words of the sentences; result (),
-        (words,) bool.
+        Shapes: hidden (words, width of the states); positions (words,), among the words of the texts, one text after
+        the other; texts (n,), sentences of what the teacher read; result ().
         """
-        states, covered = self._teacher_words(sentences)
-        scored = torch.from_numpy(positions).to(hidden.device)
-        keep = covered[scored]
-        compare = _REPRESENTATION_LOSSES[self.representation_loss]
-        return compare(self.network.represent(hidden[keep]), states[scored][keep]), keep
+        batch, places = collate_texts(self.teacher.encoder, read, texts)
+        states = teacher_states(self.teacher, self.teacher_layer, self.dtype)(batch).flatten(0, 1)
+        place = places[positions]
+        covered = np.flatnonzero(place >= 0)
+        ours = self.network.represent(hidden.index_select(0, put_on(hidden.device, covered)))
+        theirs = states.index_select(0, put_on(states.device, place[covered]))
+        return _REPRESENTATION_LOSSES[self.representation_loss](ours, theirs), len(covered)
 
-    def _teacher_words(self, sentences: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
-        """The teacher's states of all words of some sentences. Shapes: (all words, width); (all words,) bool."""
-        encoder = self.teacher.encoder
-        encoded = encoder.encode(sentences)
-        batch = encoder.collate(encoded, np.arange(encoded.n_rows))
-        device = self.teacher.model.device
-        in_batch = teacher_states(self.teacher, self.teacher_layer, self.dtype)(batch)
-        positions = torch.from_numpy(encoded.predicted_positions(batch)).to(device)
-        states = torch.zeros(encoded.n_words, in_batch.shape[-1], device=device)
-        states[positions] = in_batch[torch.from_numpy(batch.word_mask).to(device)]
-        covered = torch.zeros(encoded.n_words, dtype=torch.bool, device=device)
-        covered[positions] = True
-        return states, covered
+
+def student_windows(transfer: EncodedCorpus, store: SoftLabelStore) -> Iterator[list[list[str]]]:
+    """The words of every row of a student's transfer set, a chunk of rows at a time: what its teacher reads."""
+    for start in range(0, transfer.n_rows, 4096):
+        rows = np.arange(start, min(start + 4096, transfer.n_rows))
+        _, counts = transfer.word_positions(rows)
+        yield store.words_of(transfer.sentence[rows], transfer.first_word[rows], counts)
+
+
+def collate_texts(encoder: PieceEncoder, encoded: EncodedCorpus, texts: Rows) -> tuple[PieceBatch, NDArray[np.int64]]:
+    """A batch of all rows of some sentences, and where it has each of their words; -1 for a word that it lacks.
+
+    Shapes: texts (n,), sentences; result (all words of the texts,) int64, places in the flat (batch, words).
+    """
+    first, stop = (np.searchsorted(encoded.sentence, texts, side=side) for side in ("left", "right"))
+    n_rows = stop - first
+    batch = encoder.collate(encoded, ragged_index(first, n_rows))
+    counts = encoded.sentence_words[texts + 1] - encoded.sentence_words[texts]
+    starts = np.repeat(np.cumsum(counts) - counts, n_rows) + encoded.first_word[batch.rows]
+    places = np.full(int(counts.sum()), -1, dtype=np.int64)
+    places[_number_words(starts, batch.word_mask)] = np.flatnonzero(batch.word_mask)
+    return batch, places
+
+
+def row_positions(encoded: EncodedCorpus, batch: PieceBatch) -> NDArray[np.int64]:
+    """Numbers of a batch's scored words among all words of its rows, one row after the other.
+
+    Shapes: result (words,) int64.
+    """
+    counts = encoded.word_offsets[batch.rows + 1] - encoded.word_offsets[batch.rows]
+    return _number_words(np.cumsum(counts) - counts, batch.word_mask)
+
+
+def _number_words(starts: Ints, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Numbers of the words that a mask selects, if each row's go up from its start.
+
+    Shapes: starts (rows,); mask (rows, words); result (selected words,) int64.
+    """
+    numbers: NDArray[np.int64] = (starts[:, None] + np.arange(mask.shape[1]))[mask]
+    return numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +193,7 @@ class _TaughtWords:
 
 
 def _posterior(distillation: Distillation, words: _TaughtWords) -> Tensor:
-    legality = legal_transitions(distillation.teacher.scheme).to(words.logits.device)
-    crf = distillation.network.crf
+    crf, legality = distillation.network.crf, distillation.legality
     return posterior_loss(
         words.logits,
         words.teacher_logits,
@@ -210,13 +256,13 @@ def _source_of_logits(distillation: Distillation, *, name: Loss) -> Source:
 
 def _source_of_states(distillation: Distillation) -> Source:
     store, encoded = distillation.store, _transfer_set(distillation, "representation")
+    windows = distillation.windows
+    if windows is None:
+        raise ValueError("representation needs the transfer set as the teacher reads it")
 
     def loss(rows: Rows) -> Tensor:
         hidden, batch = distillation.student_words(encoded, rows)
-        _, counts = encoded.word_positions(batch.rows)
-        windows = store.words_of(encoded.sentence[batch.rows], encoded.first_word[batch.rows], counts)
-        is_word = np.arange(batch.word_mask.shape[1])[None, :] < counts[:, None]
-        return distillation.compare_states(hidden, windows, np.flatnonzero(batch.word_mask[is_word]))[0]
+        return distillation.compare_states(hidden, row_positions(encoded, batch), windows, batch.rows)[0]
 
     return _source(distillation, "representation", encoded, _taught_words(encoded, store), loss)
 

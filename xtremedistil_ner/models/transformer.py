@@ -91,8 +91,13 @@ class TransformerStudent(nn.Module):
     def hidden(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """States of every piece after the last layer; those of padding mean nothing.
 
+        From a mask of two dimensions BERT makes the one of four that it needs, unless there is no padding. A GPU would
+        have to be waited for to know that, so it gets four.
+
         Shapes: input_ids, attention_mask (batch, pieces) int64, padding on the right; result (batch, pieces, hidden).
         """
+        if attention_mask.device.type == "cuda":
+            attention_mask = attention_mask.bool()[:, None, None, :].expand(-1, -1, input_ids.shape[1], -1)
         states: Tensor = self.model.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return states
 

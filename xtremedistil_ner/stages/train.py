@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,7 @@ import torch
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.distillation.new_student import new_student
-from xtremedistil_ner.distillation.sources import Distillation
+from xtremedistil_ner.distillation.sources import Distillation, student_windows
 from xtremedistil_ner.distillation.strategies import (
     PhasePlan,
     needs_projection,
@@ -174,11 +175,16 @@ def _open_distillation(student: _Student, encoder: PieceEncoder, network: Studen
     section = job.recipe.train
     needs_text = uses_soft_labels(section.strategy)
     layer = section.teacher_layer
+    transfer = job.encode(encoder, store.sentences(), "transfer") if needs_text else None
+    windows = None
+    if transfer is not None and needs_projection(section.strategy):
+        windows = job.encode(teacher.encoder, student_windows(transfer, store), "windows")
     return Distillation(
         network=network,
         encoder=encoder,
         gold=job.gold_sentences(),
-        transfer=job.encode(encoder, store.sentences(), "transfer") if needs_text else None,
+        transfer=transfer,
+        windows=windows,
         store=store,
         teacher=teacher,
         teacher_layer=teacher.layers // 2 if layer is None else layer,
@@ -197,7 +203,7 @@ def _calibrate(network: StudentNetwork, dev: DevSet, job: TrainingJob) -> float:
     network.eval()
     with torch.inference_mode():
         temperature = dev.temperature(
-            student_predictor(network, device=job.processes.device), crf.transitions() if crf else None
+            student_predictor(network, device=job.processes.device, say=job.say), crf.transitions() if crf else None
         )
     divide_logits(network, temperature)
     return temperature
@@ -240,12 +246,16 @@ def _evaluations(
 
     Without dev sentences nothing can select, and a phase keeps its last weights.
     """
-    predictor = student_predictor(distillation.network, device=job.processes.device)
+    predictor = student_predictor(distillation.network, device=job.processes.device, say=job.say)
     dev_words = [sentence.words for of_language in sentences.values() for sentence in of_language]
     crf = distillation.network.crf
 
+    @cache
+    def error_of_states() -> Callable[[], float]:
+        return distillation.representation_error(dev_words, job.processes)
+
     def representation_error() -> dict[str, float]:
-        return {"score": -distillation.representation_error(dev_words, job.processes)}
+        return {"score": -error_of_states()()}
 
     def f1() -> dict[str, float]:
         return dev.score(predictor, crf.transitions() if crf else None)
