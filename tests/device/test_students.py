@@ -29,6 +29,8 @@ IN_BF16 = ("logits", "posterior", "states")
 CASES = [(kind, name, {}, torch.float32) for kind in ("bilstm", "cnn", "transformer") for name in LOSSES]
 CASES += [(kind, name, {}, torch.bfloat16) for kind in ("bilstm", "cnn", "transformer") for name in IN_BF16]
 CASES += [(kind, name, CRF, torch.float32) for kind in ("bilstm", "cnn") for name in ("labels", "posterior")]
+
+
 def update(distillation, loss, device, dtype):
     """An update's loss and gradients, as the loop makes them."""
     distillation.network.train()

@@ -55,8 +55,8 @@ def make_network(head="projected", *, crf=None):
     return network
 
 
-def write_store(folder, teacher, sentences, *, uncovered=()):
-    """A store in two shards; words at the flat positions `uncovered` are marked as having no piece."""
+def write_store(folder, teacher, sentences, *, uncovered=(), languages=("xx", "xx")):
+    """A store in two shards, each of a language; words at the flat positions `uncovered` have no piece."""
     result = compute_word_logits(
         teacher_predictor(teacher, torch.float32), teacher.encoder, sentences, n_tags=N_TAGS, batch_pieces=200
     )
@@ -66,15 +66,25 @@ def write_store(folder, teacher, sentences, *, uncovered=()):
     parts = [(sentences[:cut], slice(0, middle)), (sentences[cut:], slice(middle, None))]
     for number, (part, words) in enumerate(parts):
         logits, covered = result.logits[words], result.covered[words]
-        write_shard(folder / f"xx-{number}", part, logits, covered, language="xx", fingerprint="f")
+        write_shard(folder / f"xx-{number}", part, logits, covered, language=languages[number], fingerprint="f")
     seal_store(folder, ["xx-0", "xx-1"], fingerprint="f", tags=SCHEME.tags, counts={})
     return open_store(folder)
 
 
 def open_distillation(
-    folder, teacher, sentences, *, max_pieces=80, uncovered=(), head="projected", gold=(), crf=None, **losses
+    folder,
+    teacher,
+    sentences,
+    *,
+    max_pieces=80,
+    uncovered=(),
+    languages=("xx", "xx"),
+    head="projected",
+    gold=(),
+    crf=None,
+    **losses,
 ):
-    store = write_store(folder / "store", teacher, sentences, uncovered=uncovered)
+    store = write_store(folder / "store", teacher, sentences, uncovered=uncovered, languages=languages)
     encoder = PieceEncoder(make_tokenizer(), max_pieces=max_pieces, pad_id=0)
     transfer = encoder.encode([words for chunk in store.sentences() for words in chunk])
     return Distillation(
@@ -425,3 +435,27 @@ def test_teacher_and_student_cut_words_differently(tmp_path, teacher):
     assert len(theirs) - 2 == 3
     assert isinstance(teacher.tokenizer, type(AutoTokenizer.from_pretrained(tmp_path / "teacher")))
     assert teacher.layers == LAYERS
+
+
+@pytest.mark.parametrize("loss", ["labels", "logits", "representation"])
+def test_a_high_temperature_gives_languages_equal_shares(tmp_path, loss):
+    """Two sentences of one language and six of the other; without a temperature a language gets its own share."""
+    words = [("ab", "cd")] * 6 + [("e",)] * 2
+    gold = [Sentence(f"{n}", "aa" if n < 6 else "bb", text, ("O",) * len(text)) for n, text in enumerate(words)]
+    teacher = load(save_bert(tmp_path / "bert"))
+    shares = []
+    for temperature in (1.0, 1e9):
+        distillation = open_distillation(
+            tmp_path / f"{temperature}",
+            teacher,
+            [words[0], *words[6:]] if loss != "labels" else words,
+            languages=("aa", "bb"),
+            gold=gold,
+            sampling_temperature=temperature,
+        )
+        plan = distillation.source(loss).plan
+        drawn = np.concatenate([plan.rows(update) for update in range(plan.batches_per_epoch)])
+        shares.append(np.bincount(drawn, minlength=plan.n_rows))
+    small = slice(0, 1) if loss != "labels" else slice(6, 8)
+    assert set(shares[0].tolist()) == {1}
+    assert shares[1][small].sum() in (shares[1].sum() // 2, -(-shares[1].sum() // 2))

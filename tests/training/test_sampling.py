@@ -121,3 +121,11 @@ def test_mixed_seeds_differ_wherever_a_part_differs():
     seeds = {mix_seed(a, b, c) for a in range(6) for b in range(6) for c in range(6)}
     assert len(seeds) == 216
     assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0, 5.0])
+def test_the_mean_of_a_number_is_that_over_the_rows_of_many_epochs(temperature):
+    values = np.arange(100) ** 2
+    plan = plan_of(100, 10, languages={"en": np.arange(90), "da": np.arange(90, 100)}, temperature=temperature)
+    drawn = [row for epoch in range(40) for row in rows_of(plan, epoch)]
+    assert plan.mean(values) == pytest.approx(values[drawn].mean(), rel=0.01)

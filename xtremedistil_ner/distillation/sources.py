@@ -36,7 +36,7 @@ from xtremedistil_ner.pieces.encoder import EncodedCorpus, Ints, PieceBatch, Pie
 from xtremedistil_ner.processes.world import Processes, put_on
 from xtremedistil_ner.run_folder.soft_labels import SoftLabelStore
 from xtremedistil_ner.training.phases import Rows, Source
-from xtremedistil_ner.training.sampling import BatchPlan
+from xtremedistil_ner.training.sampling import BatchPlan, rows_by_language
 
 _DEV_SENTENCES = 1000
 """Dev sentences over which the representation error is measured: it needs the teacher at every look."""
@@ -69,6 +69,7 @@ class Distillation:
     windows: EncodedCorpus | None = None
     logit_loss: Literal["mse", "soft_cross_entropy", "posterior"] = "mse"
     temperature: float = 1.0
+    sampling_temperature: float = 1.0
     representation_loss: Literal["mse", "cosine", "kld"] = "mse"
     legality: Tensor = field(init=False)
     _sources: dict[Loss, Source] = field(default_factory=dict)
@@ -230,7 +231,8 @@ def _source_of_labels(distillation: Distillation) -> Source:
             return label_loss(logits, gold_tags)
         return network.crf.loss(logits, gold_tags, _word_rows(encoded, batch, batch.word_mask.sum(axis=1)))
 
-    return _source(distillation, "labels", encoded, encoded.predicted_words(), loss)
+    languages = np.array([sentence.language for sentence in gold])
+    return _source(distillation, "labels", encoded, languages, encoded.predicted_words(), loss)
 
 
 def _source_of_logits(distillation: Distillation, *, name: Loss) -> Source:
@@ -251,7 +253,7 @@ def _source_of_logits(distillation: Distillation, *, name: Loss) -> Source:
 
         return compare(distillation, _TaughtWords(logits, teacher_logits, word_rows))
 
-    return _source(distillation, name, encoded, _taught_words(encoded, store), loss)
+    return _source(distillation, name, encoded, store.sentence_languages, _taught_words(encoded, store), loss)
 
 
 def _source_of_states(distillation: Distillation) -> Source:
@@ -264,7 +266,8 @@ def _source_of_states(distillation: Distillation) -> Source:
         hidden, batch = distillation.student_words(encoded, rows)
         return distillation.compare_states(hidden, row_positions(encoded, batch), windows, batch.rows)[0]
 
-    return _source(distillation, "representation", encoded, _taught_words(encoded, store), loss)
+    languages = store.sentence_languages
+    return _source(distillation, "representation", encoded, languages, _taught_words(encoded, store), loss)
 
 
 _SOURCES: dict[Loss, Callable[[Distillation], Source]] = {
@@ -285,21 +288,34 @@ def _source(
     distillation: Distillation,
     name: Loss,
     encoded: EncodedCorpus,
+    languages: NDArray[np.str_],
     words: NDArray[np.int64],
     loss: Callable[[Rows], Tensor],
 ) -> Source:
-    """A source over the rows that have a word to learn from. Shapes: words (rows,), those that count in each row."""
+    """A source over the rows that have a word to learn from.
+
+    Shapes: languages (sentences,), their codes; words (rows,), those that count in each row.
+    """
     useful = np.flatnonzero(words)
     if not len(useful):
         raise CorpusError(f"No word to learn from for the loss {name!r}. Give more training or transfer text.")
     lengths = encoded.piece_lengths()[useful]
+    plan = BatchPlan(
+        lengths,
+        batch=distillation.batch,
+        seed=distillation.seed,
+        pool=_POOL,
+        chunk=_CHUNK,
+        languages=rows_by_language(languages[encoded.sentence[useful]]),
+        temperature=distillation.sampling_temperature,
+    )
     is_on_cpu = next(distillation.network.parameters()).device.type == "cpu"
     return Source(
         name,
-        BatchPlan(lengths, batch=distillation.batch, seed=distillation.seed, pool=_POOL, chunk=_CHUNK),
+        plan,
         words[useful],
         lambda rows: loss(useful[rows]),
-        words_per_row=float(words[useful].mean()),
+        words_per_row=plan.mean(words[useful]),
         cost=kind_of(distillation.network).pass_cost_on_cpu if is_on_cpu else None,
     )
 

@@ -17,6 +17,7 @@ Precision = Annotated[
     Literal["auto", "float32", "bf16"],
     Field(description="`auto`: native bf16, else float32; emulated bf16 is refused"),
 ]
+SAMPLING_TEMPERATURE = Field(1.0, ge=1.0, description="1: languages by corpus size; larger: more equal shares")
 ExportFormat = Literal["hf", "onnx", "onnx-int8", "triton", "web"]
 Strategy = Literal["D0", "D0-S", "hard", "D1", "D2", "D3.1", "D3.2", "D4.1", "D4.2", "D4.2-control"]
 
@@ -38,9 +39,7 @@ class FinetuneSection(Section):
     batch_sentences: int = Field(32, gt=0, description="sentences per update, over all processes")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the updates in which the learning rate rises")
     weight_decay: float = Field(0.01, ge=0, description="of AdamW")
-    sampling_temperature: float = Field(
-        1.0, ge=1.0, description="1: languages by corpus size; larger: more equal shares"
-    )
+    sampling_temperature: float = SAMPLING_TEMPERATURE
     evaluations_per_epoch: int = Field(1, gt=0, description="evaluations on dev per epoch")
     precision: Precision = "auto"
     masked_language_model: MaskedLanguageModelSection = MaskedLanguageModelSection()
@@ -84,6 +83,7 @@ class TrainSection(Section):
     learning_rate: float = Field(1e-3, gt=0, description="highest learning rate of the cosine schedule")
     final_learning_rate: float = Field(1e-8, ge=0, description="last learning rate of the cosine schedule")
     batch_sentences: int = Field(512, gt=0, description="sentences per update, over all processes")
+    sampling_temperature: float = SAMPLING_TEMPERATURE
     micro_batch_pieces: int = Field(65_536, gt=0, description="most pieces in one forward pass of one process")
     evaluate_every: int = Field(250, gt=0, description="updates between evaluations on dev")
     dev_sentences: int = Field(

@@ -87,6 +87,11 @@ class SoftLabelStore:
         return sum(shard.n_sentences for shard in self.shards)
 
     @property
+    def sentence_languages(self) -> NDArray[np.str_]:
+        """The language of every sentence. Shapes: (sentences,)."""
+        return np.repeat([shard.language for shard in self.shards], [shard.n_sentences for shard in self.shards])
+
+    @property
     def n_words(self) -> int:
         """Number of words."""
         return int(self._first_word[-1])

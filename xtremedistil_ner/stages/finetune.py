@@ -46,7 +46,7 @@ from xtremedistil_ner.run_folder.lock import remove_work
 from xtremedistil_ner.run_folder.whole_files import write_json
 from xtremedistil_ner.stages.training_job import TrainingJob
 from xtremedistil_ner.training.phases import Phase, Source
-from xtremedistil_ner.training.sampling import BatchPlan
+from xtremedistil_ner.training.sampling import BatchPlan, rows_by_language
 from xtremedistil_ner.training.vocabulary_file import make_vocabulary_once
 
 STAGE: Final = "finetune"
@@ -164,7 +164,7 @@ def _train_classifier(job: TrainingJob, teacher: Teacher) -> list[dict[str, Any]
         batch=section.batch_sentences,
         seed=job.recipe.seed,
         pool=_POOL,
-        languages=_rows_by_language([sentence.language for sentence in sentences], encoded),
+        languages=rows_by_language(np.array([sentence.language for sentence in sentences])[encoded.sentence]),
         temperature=section.sampling_temperature,
     )
     dev, predictor = job.dev_set(job.dev_sentences(), teacher.encoder), teacher_predictor(teacher, dtype, say=job.say)
@@ -270,8 +270,3 @@ def _transfer_chunks(job: TrainingJob) -> Iterator[list[tuple[str, ...]]]:
         sentences = iter_transfer(job.corpus, job.recipe.transfer, language, held_out=held_out)
         while chunk := [sentence.words for sentence in islice(sentences, 4096)]:
             yield chunk
-
-
-def _rows_by_language(languages: list[str], encoded: EncodedCorpus) -> dict[str, NDArray[Any]]:
-    of_row = np.array(languages)[encoded.sentence]
-    return {name: np.flatnonzero(of_row == name).astype(np.int64) for name in sorted(set(languages))}

@@ -193,6 +193,7 @@ def _open_distillation(student: _Student, encoder: PieceEncoder, network: Studen
         seed=job.recipe.seed,
         logit_loss=section.logit_loss,
         temperature=section.temperature,
+        sampling_temperature=section.sampling_temperature,
         representation_loss=section.representation_loss,
     )
 

@@ -52,6 +52,13 @@ class BatchPlan:
         self._epoch = -1
         self._order: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 
+    def mean(self, values: NDArray[np.integer[Any]]) -> float:
+        """The mean of a number of each row, over the rows that an epoch has. Shapes: values (rows,)."""
+        if not self._quota:
+            return float(values.mean())
+        total = sum(count * float(values[self._languages[name]].mean()) for name, count in self._quota.items())
+        return total / self.n_rows
+
     def rows(self, update: int) -> NDArray[np.int64]:
         """The rows of an update, over all processes. Shapes: (batch,) int64, fewer at an epoch's end."""
         epoch, index = divmod(update, self.batches_per_epoch)
@@ -81,6 +88,11 @@ class BatchPlan:
         whole = [chunk for chunk in chunks if len(chunk) == self.chunk]
         dealt = [whole[index] for index in random.permutation(len(whole))]
         return np.concatenate([*dealt, *(chunk for chunk in chunks if len(chunk) < self.chunk)])
+
+
+def rows_by_language(languages: NDArray[np.str_]) -> dict[str, NDArray[np.int64]]:
+    """The rows of each language. Shapes: languages (rows,), the code of each row's."""
+    return {str(name): np.flatnonzero(languages == name).astype(np.int64) for name in np.unique(languages)}
 
 
 def _quota(languages: Mapping[str, NDArray[np.int64]], temperature: float) -> dict[str, int]:
