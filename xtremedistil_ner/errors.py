@@ -127,13 +127,18 @@ _LACKS_OF_MEMORY = ("DefaultCPUAllocator", "CUDA error: out of memory", "STATUS_
 """In errors of torch's that have no class of their own: a CPU's, a driver's, those of cuBLAS and cuDNN."""
 
 
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out, on whichever device: a smaller batch may fit."""
+    says_so = isinstance(error, RuntimeError) and any(sign in str(error) for sign in _LACKS_OF_MEMORY)
+    return says_so or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
 def lack_of_resource(error: BaseException) -> ResourceError | None:
     """The error for a user that an error of the operating system or of memory means, whichever library raised it.
 
     None for any other error, which is a defect.
     """
-    lacks_memory = isinstance(error, RuntimeError) and any(sign in str(error) for sign in _LACKS_OF_MEMORY)
-    if lacks_memory or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_lack_of_memory(error):
         return ResourceError(f"Out of memory: {first_line(error)}. Lower the batch sizes of the recipe.")
     number = _error_number(error)
     if number is None:

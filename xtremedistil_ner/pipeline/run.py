@@ -147,7 +147,7 @@ def run_pipeline(
         steps = [_with_precision(job, step) for step in steps]
         return PipelineResult(tuple(steps), None)
 
-    from xtremedistil_ner.processes.world import current_processes, no_peers
+    from xtremedistil_ner.processes.world import current_processes, leave_group, no_peers
     from xtremedistil_ner.training.launch import started_from_outside  # torch is heavy; a dry run must not pay
 
     group = current_processes() if started_from_outside() else no_peers()
@@ -159,6 +159,7 @@ def run_pipeline(
         if group.is_main:
             write_text(job.run.recipe, format_recipe(recipe))
         steps = [_bring_up_to_date(job, stage, group) for stage in STAGES]
+        leave_group()
     return PipelineResult(tuple(_with_precision(job, step) for step in steps), _current_report(job))
 
 

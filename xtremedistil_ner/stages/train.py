@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.distillation.new_student import new_student
@@ -39,6 +39,7 @@ from xtremedistil_ner.run_folder.lock import remove_work
 from xtremedistil_ner.run_folder.soft_labels import SoftLabelStore, open_store
 from xtremedistil_ner.run_folder.whole_files import write_json
 from xtremedistil_ner.stages.training_job import TrainingJob
+from xtremedistil_ner.training.budget import Budget, note_processes
 from xtremedistil_ner.training.phases import Phase, Source
 
 STAGE: Final = "train"
@@ -55,10 +56,12 @@ class _Student:
     target: Path
 
     @property
-    def manifest_details(self) -> dict[str, str]:
+    def manifest_details(self) -> dict[str, Any]:
         """What the manifest of the student says beside its files."""
-        precision = KINDS[self.job.recipe.student.kind].name_precision(self.job.precision)
-        return {"fingerprint": self.job.fingerprint, "precision": precision}
+        job = self.job
+        precision = KINDS[job.recipe.student.kind].name_precision(job.precision)
+        processes = {"begun_with_processes": job.begun_with} if job.begun_with > 1 else {}
+        return {"fingerprint": job.fingerprint, "precision": precision, **processes}
 
 
 def train_student(recipe: Recipe, run: RunFolder, fingerprint: str, tell: Reporter) -> None:
@@ -80,6 +83,7 @@ def train_student(recipe: Recipe, run: RunFolder, fingerprint: str, tell: Report
         micro_batch_pieces=recipe.train.micro_batch_pieces,
         checkpoint_every_s=recipe.train.checkpoint_every_s,
         processes=processes,
+        begun_with=note_processes(run.begun_with(STAGE), fingerprint, processes),
         tell=tell,
     )
     student = _Student(job, store, teacher, recipe.train.updates, run.student)
@@ -138,7 +142,8 @@ def _train(student: _Student) -> None:
     encoder = PieceEncoder(tokenizer, max_pieces=recipe.student.max_pieces, pad_id=tokenizer.get_vocab()["[PAD]"])
     network = new_student(recipe, tokenizer, student.teacher).to(processes.device)
     job.say(f"student of {count_parameters(network):,} parameters, {tokenizer.get_vocab_size():,} pieces")
-    phases = _phases(student, _open_distillation(student, encoder, network))
+    budget = job.budget(recipe.train, updates=student.updates)
+    phases = _phases(job, budget, _open_distillation(student, encoder, network, budget))
     history = job.train(network, phases, checkpoints="checkpoints")
     if processes.is_main:
         with publish(student.target, student.manifest_details) as folder:
@@ -155,7 +160,9 @@ def _train(student: _Student) -> None:
     processes.barrier()
 
 
-def _open_distillation(student: _Student, encoder: PieceEncoder, network: StudentNetwork) -> Distillation:
+def _open_distillation(
+    student: _Student, encoder: PieceEncoder, network: StudentNetwork, budget: Budget
+) -> Distillation:
     job, store, teacher = student.job, student.store, student.teacher
     section = job.recipe.train
     needs_text = uses_soft_labels(section.strategy)
@@ -169,7 +176,7 @@ def _open_distillation(student: _Student, encoder: PieceEncoder, network: Studen
         teacher=teacher,
         teacher_layer=teacher.layers // 2 if layer is None else layer,
         dtype=dtype_of(job.precision),
-        batch=section.batch_sentences,
+        batch=budget.batch_sentences,
         seed=job.recipe.seed,
         logit_loss=section.logit_loss,
         temperature=section.temperature,
@@ -177,9 +184,9 @@ def _open_distillation(student: _Student, encoder: PieceEncoder, network: Studen
     )
 
 
-def _phases(student: _Student, distillation: Distillation) -> list[Phase]:
-    section, network = student.job.recipe.train, distillation.network
-    evaluate = _evaluations(student.job, distillation)
+def _phases(job: TrainingJob, budget: Budget, distillation: Distillation) -> list[Phase]:
+    section, network = job.recipe.train, distillation.network
+    evaluate = _evaluations(job, distillation)
 
     def phase(plan: PhasePlan) -> Phase:
         return Phase(
@@ -187,16 +194,16 @@ def _phases(student: _Student, distillation: Distillation) -> list[Phase]:
             sources=_sources(plan, distillation, section.loss_weights.model_dump()),
             trained=distillation.parameters_of(plan.layers),
             updates=plan.updates,
-            learning_rate=section.learning_rate,
+            learning_rate=budget.learning_rate,
             final_learning_rate=section.final_learning_rate,
             weight_decay=section.weight_decay,
             evaluate=evaluate(plan),
-            evaluate_every=section.evaluate_every,
+            evaluate_every=max(1, round(section.evaluate_every / budget.factor)),
             patience=section.patience,
         )
 
     layers = tuple(network.layers())
-    plans = plan_phases(section.strategy, updates=student.updates, layers=layers, head=network.shape.head)
+    plans = plan_phases(section.strategy, updates=budget.updates, layers=layers, head=network.shape.head)
     return [phase(plan) for plan in plans]
 
 

@@ -32,6 +32,7 @@ from xtremedistil_ner.errors import Interrupted, ResourceError, UsageError, Xner
 from xtremedistil_ner.processes.cores import available_cores
 from xtremedistil_ner.processes.process_end import open_streams
 from xtremedistil_ner.processes.stop_signals import STOPPED, deferred, signals_held, without_interrupts
+from xtremedistil_ner.processes.world import leave_group
 from xtremedistil_ner.run_folder.lock import hold_as_worker
 
 _PR_SET_PDEATHSIG = 1  # Linux, <sys/prctl.h>
@@ -192,6 +193,7 @@ def _work(
     try:
         with signals_held(), _names_lack_of_resources():
             function(*arguments)
+            leave_group()  # not after an error: a peer may be gone
     except XnerError as error:
         errors.send(type(error)(str(error)))
         raise SystemExit(1) from error

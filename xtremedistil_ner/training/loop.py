@@ -27,7 +27,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from xtremedistil_ner.errors import Interrupted, ModelError
+from xtremedistil_ner.errors import CheckpointError, Interrupted, ModelError
 from xtremedistil_ner.models.kinds import PassCost
 from xtremedistil_ner.processes.precision import autocast
 from xtremedistil_ner.processes.stop_signals import deferred, signals_held
@@ -53,11 +53,12 @@ def train_phases(
     """Train `model` in place through all phases, from the newest checkpoint on; the history of looks at dev.
 
     Raises: Interrupted after SIGTERM or SIGINT, with the state saved; ModelError when the loss or the score is not
-    finite.
+    finite; CheckpointError, in all processes, when they do not see the same checkpoint.
     """
     saved = checkpoints.load_newest()
     processes.barrier()  # the main process may not replace what another one still reads
     state, tensors = saved or (TrainingState(), {})
+    _require_same_state(state, checkpoints, processes)
     if saved:
         _load(model, tensors, "model/")
         tell(Event(settings.stage, f"goes on at update {state.total}"))
@@ -69,6 +70,24 @@ def train_phases(
             _RunningPhase(job, phases[state.phase], state).run(tensors)
             tensors = {}
     return state.looks
+
+
+def _require_same_state(state: TrainingState, checkpoints: CheckpointFolder, processes: Processes) -> None:
+    """Refuse to go on where a file system shows another newest checkpoint to another machine.
+
+    The processes would compute other updates than each other, or wait for each other for hours.
+    Raises: CheckpointError in every process, with the same message.
+    """
+    if processes.count == 1:
+        return
+    states = processes.gather([state.phase, state.update, state.total])
+    for rank, (phase, update, total) in enumerate(states.tolist()):
+        if (states[rank] != states[0]).any():
+            raise CheckpointError(
+                f"{checkpoints.path}: process {rank} is at update {total} (phase {phase}, update {update} of it), the "
+                f"main process at update {int(states[0, 2])}. All machines need to see one run folder: share it, or "
+                "wait until its file system shows the same files everywhere, and run the same command again."
+            )
 
 
 @dataclass(frozen=True, slots=True)
