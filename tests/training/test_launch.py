@@ -19,8 +19,9 @@ from xtremedistil_ner.processes.world import Processes, current_processes
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.run_folder.lock import run_lock
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
+from xtremedistil_ner.training.gradient_sum import GradientSum
 from xtremedistil_ner.training.launch import launch
-from xtremedistil_ner.training.loop import step_gradients, sum_gradients, train_phases
+from xtremedistil_ner.training.loop import step_gradients, train_phases
 from xtremedistil_ner.training.phases import LoopSettings, Phase, Source
 from xtremedistil_ner.training.sampling import BatchPlan
 
@@ -32,14 +33,14 @@ def gradients(processes):
     """Gradients of one update over 7 of 13 rows: an odd number, so that the shares differ."""
     torch.manual_seed(0)
     model = nn.Linear(4, 2)
-    unused = nn.Parameter(torch.zeros(3))
+    model.unused = nn.Parameter(torch.zeros(3))
     source = Source(
         "rows", BatchPlan(LENGTHS, batch=7, seed=2), LENGTHS, lambda rows: model(FEATURES[rows]).pow(2).sum()
     )
     settings = LoopSettings("train", 1, torch.float32, 20, 1e9)
     step_gradients((source,), update=0, settings=settings, processes=processes)
-    parameters = [*model.parameters(), unused]
-    sum_gradients(parameters, processes)
+    parameters = [model.weight, model.bias, model.unused]
+    GradientSum(model, parameters, processes).add_up()
     return [parameter.grad for parameter in parameters]
 
 
@@ -63,10 +64,10 @@ def train_from_own_weights(folder, processes):
 
 
 def train_a_table(folder, processes):
-    """Weights after 40 updates of 30 embeddings, of which an update sees a few and each process others."""
+    """Weights after 40 updates of 300 embeddings, of which an update sees a few and each process others."""
     torch.manual_seed(0)
-    model = nn.Embedding(30, 2)
-    pieces = torch.randint(0, 30, (13, 2), generator=torch.Generator().manual_seed(4))
+    model = nn.Embedding(300, 2)
+    pieces = torch.randint(0, 300, (13, 2), generator=torch.Generator().manual_seed(4))
 
     def loss(rows):
         first_of_two = model(pieces[rows])[:, 0]  # the others are looked up as well, and have gradients of zero

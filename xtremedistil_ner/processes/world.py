@@ -52,6 +52,17 @@ class Processes:
         if self.count > 1:
             distributed.all_reduce(tensor)
 
+    def start_sum(self, tensor: Tensor) -> distributed.Work:
+        """Begin to add up a tensor over several processes, in place. Shapes: any, in one piece of memory."""
+        work: distributed.Work = distributed.all_reduce(tensor, async_op=True)
+        return work
+
+    def start_gather(self, tensor: Tensor) -> tuple[Tensor, distributed.Work]:
+        """Begin to collect a tensor of several processes. Shapes: (a, ...), the same everywhere; (count, a, ...)."""
+        collected = tensor.new_empty((self.count, *tensor.shape))
+        work: distributed.Work = distributed.all_gather(list(collected.unbind()), tensor, async_op=True)
+        return collected, work
+
     def sum_array(self, array: NDArray[np.int64]) -> NDArray[np.int64]:
         """The sum of an array over processes. Shapes: any, the same everywhere, int64."""
         tensor = torch.from_numpy(array.copy()).to(self.device)
