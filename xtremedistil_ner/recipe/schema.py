@@ -161,6 +161,9 @@ class Recipe(Section):
         description="name of the run and of its folder in runs/",
     )
     seed: int = Field(13, ge=0, lt=2**32, description="seed of all random numbers")
+    deterministic: bool = Field(
+        False, description="whether GPUs repeat their bytes, at some speed; a CPU always does: see scaling.md"
+    )
     corpus: CorpusSection = CorpusSection()
     transfer: TransferSection = TransferSection()
     teacher: TeacherSection

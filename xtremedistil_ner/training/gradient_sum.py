@@ -114,5 +114,5 @@ def _touched_rows(table: nn.Parameter) -> Tensor:
     """Rows of a table whose gradient is not zero, also if it is not finite. Shapes: result (touched rows,) int64."""
     if table.grad is None:
         return torch.zeros(0, dtype=torch.int64, device=table.device)
-    largest = torch.linalg.vector_norm(table.grad, ord=float("inf"), dim=1)
+    largest: Tensor = torch.linalg.vector_norm(table.grad, ord=float("inf"), dim=1)
     return (largest != 0).nonzero().squeeze(1)
