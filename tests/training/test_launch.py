@@ -18,9 +18,10 @@ from xtremedistil_ner.errors import Interrupted, ResourceError, StoreError, lack
 from xtremedistil_ner.processes.world import Processes, current_processes
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.run_folder.lock import run_lock
+from xtremedistil_ner.training import launch as launch_module
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.gradient_sum import GradientSum
-from xtremedistil_ner.training.launch import launch
+from xtremedistil_ner.training.launch import default_processes, launch
 from xtremedistil_ner.training.loop import step_gradients, train_phases
 from xtremedistil_ner.training.phases import LoopSettings, Phase, Source
 from xtremedistil_ner.training.sampling import BatchPlan
@@ -261,3 +262,13 @@ def test_a_lack_of_memory_of_a_gpu_is_told_by_its_words():
 def test_a_lack_of_memory_is_a_lack_of_resources(tmp_path):
     with pytest.raises(ResourceError, match=r"Out of memory: tried to allocate 1 PiB\. Lower the batch sizes"):
         launch(run_out_of_memory, (), count=1, run_folder=tmp_path)
+
+
+def test_processes_by_default_are_gpus_that_pay_or_cores(monkeypatch):
+    monkeypatch.setattr(launch_module, "available_cores", lambda: 6)
+    assert [default_processes(independent=independent) for independent in (True, False)] == [6, 1]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert default_processes(independent=True) == default_processes(independent=False) == 4
+    assert [default_processes(independent=False, most_gpus=most) for most in (1, 3, 16)] == [1, 3, 4]
+    assert default_processes(independent=True, on_cpu=True) == 6

@@ -134,8 +134,8 @@ def run_out_of_memory(folder, processes):
     found["cut"] = cut.train()
     smaller = Job(folder / "smaller", processes)
     smaller.train(killed_at=2)
-    pieces = processes.gather([int(said[-1].split()[-5]) if said else 0]).sum()
-    found["smaller passes from update 2 on"] = replace(smaller, micro_batch_pieces=int(pieces)).train()
+    pieces = int(said[-1].partition("at most ")[2].split()[0])
+    found["smaller passes from update 2 on"] = replace(smaller, micro_batch_pieces=pieces).train()
     found["enough memory"] = Job(folder / "enough", processes).train()
     return found, said
 
