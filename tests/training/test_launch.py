@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from xtremedistil_ner.errors import Interrupted, ResourceError, StoreError, lack_of_resource
 from xtremedistil_ner.processes.world import Processes, current_processes
@@ -95,6 +96,11 @@ def write_gradients(folder):
     total = processes.sum_array(np.array([processes.rank + 1, 10], dtype=np.int64))
     (folder / f"sum-{processes.rank}").write_text(f"{total.tolist()} of {processes.count}")
     processes.barrier()
+    Finalize(None, note_group, (folder / f"group-{processes.rank}",), exitpriority=0)  # no atexit in these processes
+
+
+def note_group(path):
+    path.write_text("in a group" if distributed.is_initialized() else "in none")
 
 
 def fail_in_one(folder):
@@ -191,6 +197,10 @@ def test_two_processes_add_up_to_the_gradient_of_one(two_processes):
     for ours, other in zip(found[0], [*expected, torch.zeros(3)], strict=True):
         assert torch.allclose(ours, other, rtol=1e-5)
     assert [(two_processes / f"sum-{rank}").read_text() for rank in range(2)] == ["[3, 20] of 2"] * 2
+
+
+def test_a_process_has_left_its_group_when_it_ends(two_processes):
+    assert [(two_processes / f"group-{rank}").read_text() for rank in range(2)] == ["in none"] * 2
 
 
 def test_a_workers_error_crosses_back_as_itself_and_is_said_once(tmp_path, capfd):

@@ -88,7 +88,7 @@ def require_places(run: RunFolder) -> None:
             (path for path in filled if not (path / MANIFEST).is_file()),
             "files that no run wrote. Move them away, or give another --out.",
         )
-    notes = (run.begun("finetune"), run.begun("train"))
+    notes = [note(stage) for stage in ("finetune", "train") for note in (run.begun, run.begun_with)]
     scores = [run.scores(model) for model in ("teacher", "student", "gazetteer", "contexts")]
     _require_none(
         (path for path in (*run.files, *run.label_files, *notes, *scores) if path.is_dir()),
