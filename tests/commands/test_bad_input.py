@@ -461,6 +461,7 @@ def test_a_file_where_the_state_of_a_stage_belongs_is_named(xner, copied_run, na
         "soft_labels/precision.json",
         "soft_labels/manifest.json",
         "work/train/precision.json",
+        "work/finetune/processes.json",
         "scores/student.npz",
     ],
 )
@@ -756,6 +757,7 @@ LEFTOVERS = (
     *(f".{name}.{what}/x" for name in ("teacher", "student", "export") for what in ("writing", "removing", "replaced")),
     *("work/.train.removing/x", "work/train/checkpoints/.checkpoint-000-000000001.writing/x"),
     "work/train/precision.json",
+    "work/train/processes.json",
     *(f"work/finetune/classifier/checkpoint-000-000000001/{name}" for name in ("state.json", "manifest.json")),
     *("report.json.tmp", "timings.json.tmp", "scores/student.npz.tmp", "bench/tag.json.tmp"),
     *("soft_labels/.en-00000.writing/x", "soft_labels/manifest.json.tmp"),

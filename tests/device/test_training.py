@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -190,3 +191,30 @@ def test_a_student_on_the_device_is_saved_as_one_on_the_cpu(tmp_path, store, tea
     files = sorted(path.name for path in (tmp_path / "cpu").iterdir())
     assert all((tmp_path / "cpu" / name).read_bytes() == (tmp_path / "cuda" / name).read_bytes() for name in files)
     assert set(places_of(load_student(tmp_path / "cuda").network).values()) == {torch.device("cpu")}
+
+
+def test_passes_shrink_on_the_device_as_on_the_cpu(tmp_path, store, teachers):
+    """Where memory holds two rows: the same bytes, and the same words."""
+    found = {}
+    for place, teacher in teachers.items():
+        distillation, said = open_tiny_distillation(store, teacher, "bilstm"), []
+        source = same_passes(distillation.source("logits"))
+
+        def loss(rows, source=source):
+            if len(rows) > 2:
+                raise torch.OutOfMemoryError("tried to allocate 1 PiB")
+            return source.loss(rows)
+
+        names = distillation.parameters_of(list(distillation.network.layers()))
+        train_phases(
+            distillation.network,
+            [Phase("logits", (replace(source, loss=loss),), names, 3, 0.01, None, 9, 9)],
+            settings=LoopSettings("train", 7, torch.float32, 65_536, checkpoint_every_s=1e9),
+            processes=Processes(0, 1, teacher.model.device),
+            checkpoints=CheckpointFolder(tmp_path / place, fingerprint="job"),
+            tell=said.append,
+        )
+        weights = {name: on_host(value) for name, value in distillation.network.state_dict().items()}
+        found[place] = weights, [event.message for event in said if "memory" in event.message]
+    assert found["cpu"][1] == found["cuda"][1] != []
+    assert_equal_weights(found["cuda"][0], found["cpu"][0])

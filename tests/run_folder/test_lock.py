@@ -9,7 +9,7 @@ from xtremedistil_ner.run_folder.artefacts import publish
 from xtremedistil_ner.run_folder.lock import remove_work, require_own_work
 
 PUBLISHED = ("checkpoints/checkpoint-000-000000001", "languages/en/vocabulary", "students/en", "encoded")
-BESIDE = ("precision.json", "precision.json.tmp", "languages/en/.transfer.writing/words.npy")
+BESIDE = ("precision.json", "processes.json", "precision.json.tmp", "languages/en/.transfer.writing/words.npy")
 
 
 @pytest.fixture

@@ -359,3 +359,26 @@ def test_a_language_without_dev_trains_to_its_last_update(finished_run, no_dev, 
     done = [(event.message, event.done) for event in events if event.unit == "updates"]
     assert done == [(f"{language}: labels", update) for language in ("en", "no") for update in range(1, 6)]
     assert looks_of(run.student / "en") == []
+
+
+def test_a_stage_begun_with_two_processes_goes_on_with_their_batches(finished_run, no_dev, tmp_path):
+    """400 updates of 8 sentences are 200 of 16, at a higher rate; the process that goes on is alone."""
+
+    def train_begun_with(processes):
+        run = run_with(finished_run, tmp_path / f"{processes}")
+        run.work("train").mkdir(parents=True)
+        note = {"fingerprint": "wanted", "processes": processes}
+        run.begun_with("train").write_text(json.dumps(note), encoding="utf-8")
+        events = []
+        train(finished_run, run.path, "train.updates=400", "train.scale_batch=true", no_dev, tell=events.append)
+        done = [event for event in events if event.unit == "updates"]
+        said = [event.message for event in events if "learning rate" in event.message]
+        return len(done), said, json.loads((run.student / "manifest.json").read_text(encoding="utf-8"))
+
+    updates, said, manifest = train_begun_with(2)
+    assert updates == 200
+    assert said == ["begun with 2 processes: 2 x 8 sentences per update, 200 updates, learning rate 0.00141"]
+    assert manifest["begun_with_processes"] == 2
+    updates, said, manifest = train_begun_with(1)
+    assert (updates, said) == (400, [])
+    assert "begun_with_processes" not in manifest

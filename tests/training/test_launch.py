@@ -7,20 +7,23 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
 
 from xtremedistil_ner.errors import Interrupted, ResourceError, StoreError, lack_of_resource
 from xtremedistil_ner.processes.world import Processes, current_processes
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.run_folder.lock import run_lock
+from xtremedistil_ner.training import launch as launch_module
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
-from xtremedistil_ner.training.launch import launch
-from xtremedistil_ner.training.loop import step_gradients, sum_gradients, train_phases
+from xtremedistil_ner.training.gradient_sum import GradientSum
+from xtremedistil_ner.training.launch import default_processes, launch
+from xtremedistil_ner.training.loop import step_gradients, train_phases
 from xtremedistil_ner.training.phases import LoopSettings, Phase, Source
 from xtremedistil_ner.training.sampling import BatchPlan
 
@@ -32,14 +35,14 @@ def gradients(processes):
     """Gradients of one update over 7 of 13 rows: an odd number, so that the shares differ."""
     torch.manual_seed(0)
     model = nn.Linear(4, 2)
-    unused = nn.Parameter(torch.zeros(3))
+    model.unused = nn.Parameter(torch.zeros(3))
     source = Source(
         "rows", BatchPlan(LENGTHS, batch=7, seed=2), LENGTHS, lambda rows: model(FEATURES[rows]).pow(2).sum()
     )
     settings = LoopSettings("train", 1, torch.float32, 20, 1e9)
     step_gradients((source,), update=0, settings=settings, processes=processes)
-    parameters = [*model.parameters(), unused]
-    sum_gradients(parameters, processes)
+    parameters = [model.weight, model.bias, model.unused]
+    GradientSum(model, parameters, processes).add_up()
     return [parameter.grad for parameter in parameters]
 
 
@@ -63,10 +66,10 @@ def train_from_own_weights(folder, processes):
 
 
 def train_a_table(folder, processes):
-    """Weights after 40 updates of 30 embeddings, of which an update sees a few and each process others."""
+    """Weights after 40 updates of 300 embeddings, of which an update sees a few and each process others."""
     torch.manual_seed(0)
-    model = nn.Embedding(30, 2)
-    pieces = torch.randint(0, 30, (13, 2), generator=torch.Generator().manual_seed(4))
+    model = nn.Embedding(300, 2)
+    pieces = torch.randint(0, 300, (13, 2), generator=torch.Generator().manual_seed(4))
 
     def loss(rows):
         first_of_two = model(pieces[rows])[:, 0]  # the others are looked up as well, and have gradients of zero
@@ -93,6 +96,11 @@ def write_gradients(folder):
     total = processes.sum_array(np.array([processes.rank + 1, 10], dtype=np.int64))
     (folder / f"sum-{processes.rank}").write_text(f"{total.tolist()} of {processes.count}")
     processes.barrier()
+    Finalize(None, note_group, (folder / f"group-{processes.rank}",), exitpriority=0)  # no atexit in these processes
+
+
+def note_group(path):
+    path.write_text("in a group" if distributed.is_initialized() else "in none")
 
 
 def fail_in_one(folder):
@@ -191,6 +199,10 @@ def test_two_processes_add_up_to_the_gradient_of_one(two_processes):
     assert [(two_processes / f"sum-{rank}").read_text() for rank in range(2)] == ["[3, 20] of 2"] * 2
 
 
+def test_a_process_has_left_its_group_when_it_ends(two_processes):
+    assert [(two_processes / f"group-{rank}").read_text() for rank in range(2)] == ["in none"] * 2
+
+
 def test_a_workers_error_crosses_back_as_itself_and_is_said_once(tmp_path, capfd):
     with pytest.raises(StoreError) as caught:
         launch(fail_in_one, (tmp_path,), count=2, run_folder=tmp_path)
@@ -260,3 +272,13 @@ def test_a_lack_of_memory_of_a_gpu_is_told_by_its_words():
 def test_a_lack_of_memory_is_a_lack_of_resources(tmp_path):
     with pytest.raises(ResourceError, match=r"Out of memory: tried to allocate 1 PiB\. Lower the batch sizes"):
         launch(run_out_of_memory, (), count=1, run_folder=tmp_path)
+
+
+def test_processes_by_default_are_gpus_that_pay_or_cores(monkeypatch):
+    monkeypatch.setattr(launch_module, "available_cores", lambda: 6)
+    assert [default_processes(independent=independent) for independent in (True, False)] == [6, 1]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    assert default_processes(independent=True) == default_processes(independent=False) == 4
+    assert [default_processes(independent=False, most_gpus=most) for most in (1, 3, 16)] == [1, 3, 4]
+    assert default_processes(independent=True, on_cpu=True) == 6

@@ -30,6 +30,7 @@ def stage_fingerprints(recipe: Recipe, corpus: LabelledCorpus) -> dict[Stage, st
     """The fingerprint that each stage's artefact has when it is up to date."""
     plain = {name: _changed(section) for name, section in recipe if isinstance(section, BaseModel)}
     plain["train"].pop("checkpoint_every_s", None)
+    seed = _seed(recipe)
     gold = [corpus.scheme.tags, _hashes(corpus, ("train", "dev"))]
     languages = transfer_languages(corpus, recipe.transfer)
     transfer = {language: transfer_hash(corpus, recipe.transfer, language) for language in languages}
@@ -39,7 +40,7 @@ def stage_fingerprints(recipe: Recipe, corpus: LabelledCorpus) -> dict[Stage, st
     result: dict[Stage, str] = {}
     result["finetune"] = _teacher_fingerprint(recipe, corpus, gold, transfer)
     result["pseudolabel"] = _fingerprint("pseudolabel", result["finetune"], transfer, plain["pseudolabel"])
-    result["train"] = _fingerprint("train", recipe.seed, result["pseudolabel"], gold, student, plain["train"])
+    result["train"] = _fingerprint("train", seed, result["pseudolabel"], gold, student, plain["train"])
     scored = _hashes(corpus, recipe.evaluate.splits)
     result["evaluate"] = _fingerprint("evaluate", result["train"], scored, plain["evaluate"], recipe.name)
     if recipe.export.onnxruntime_web is not None:
@@ -72,7 +73,12 @@ def _teacher_fingerprint(recipe: Recipe, corpus: LabelledCorpus, gold: object, t
     has_own_pieces = shape is not None or recipe.teacher.vocabulary is not None
     reads_transfer = recipe.finetune.masked_language_model.updates or has_own_pieces
     reads = [gold, transfer if reads_transfer else None, recipe.train.dev_sentences]
-    return _fingerprint("finetune", recipe.seed, reads, section, finetune)
+    return _fingerprint("finetune", _seed(recipe), reads, section, finetune)
+
+
+def _seed(recipe: Recipe) -> object:
+    """What decides the bytes of a training beside its data and settings."""
+    return [recipe.seed, "deterministic"] if recipe.deterministic else recipe.seed
 
 
 def _changed(section: BaseModel) -> dict[str, Any]:

@@ -7,7 +7,7 @@ its own, and Accelerate's full state is fixed for the life of a process.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -52,17 +52,41 @@ class Processes:
         if self.count > 1:
             distributed.all_reduce(tensor)
 
+    def start_sum(self, tensor: Tensor) -> distributed.Work:
+        """Begin to add up a tensor over several processes, in place. Shapes: any, in one piece of memory."""
+        work: distributed.Work = distributed.all_reduce(tensor, async_op=True)
+        return work
+
+    def start_gather(self, tensor: Tensor) -> tuple[Tensor, distributed.Work]:
+        """Begin to collect a tensor of several processes. Shapes: (a, ...), the same everywhere; (count, a, ...)."""
+        collected = tensor.new_empty((self.count, *tensor.shape))
+        work: distributed.Work = distributed.all_gather(list(collected.unbind()), tensor, async_op=True)
+        return collected, work
+
     def sum_array(self, array: NDArray[np.int64]) -> NDArray[np.int64]:
         """The sum of an array over processes. Shapes: any, the same everywhere, int64."""
         tensor = torch.from_numpy(array.copy()).to(self.device)
         self.sum_tensor(tensor)
         return tensor.cpu().numpy()
 
+    def gather(self, numbers: Sequence[int]) -> NDArray[np.int64]:
+        """The numbers of every process. Shapes: numbers (n,), as many in each; result (count, n)."""
+        table = np.zeros((self.count, len(numbers)), dtype=np.int64)
+        table[self.rank] = numbers
+        return self.sum_array(table)
+
 
 def current_processes() -> Processes:
     """The processes that this one was started among; joins their group the first time."""
     state = PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_WAIT)
     return Processes(rank=state.process_index, count=state.num_processes, device=state.device)
+
+
+def leave_group() -> None:
+    """Leave the group of processes, if this one is in one: NCCL complains of a process that ends inside its group."""
+    if distributed.is_initialized():
+        PartialState().destroy_process_group()
+        PartialState._reset_state()
 
 
 def no_peers() -> Processes:

@@ -19,6 +19,11 @@ Precision = Annotated[
 ]
 SAMPLING_TEMPERATURE = Field(1.0, ge=1.0, description="1: languages by corpus size; larger: more equal shares")
 ExportFormat = Literal["hf", "onnx", "onnx-int8", "triton", "web"]
+SCALE_BATCH = Field(
+    True,
+    description="`batch_sentences` counts for each process, with fewer updates at a higher rate, or over all of them; "
+    "see scaling.md",
+)
 Strategy = Literal["D0", "D0-S", "hard", "D1", "D2", "D3.1", "D3.2", "D4.1", "D4.2", "D4.2-control"]
 
 
@@ -27,7 +32,8 @@ class MaskedLanguageModelSection(Section):
 
     updates: int = Field(0, ge=0, description="optimiser updates; 0 switches this training off")
     learning_rate: float = Field(1e-4, gt=0, description="highest learning rate")
-    batch_sentences: int = Field(64, gt=0, description="sentences per update, over all processes")
+    batch_sentences: int = Field(64, gt=0, description="sentences per update: see `scale_batch`")
+    scale_batch: bool = SCALE_BATCH
     mask_probability: float = Field(0.15, gt=0, lt=1, description="share of the pieces that are masked")
 
 
@@ -36,7 +42,8 @@ class FinetuneSection(Section):
 
     epochs: int = Field(3, ge=0, description="passes over the training text; 0 uses the checkpoint without fine-tuning")
     learning_rate: float = Field(5e-5, gt=0, description="highest learning rate")
-    batch_sentences: int = Field(32, gt=0, description="sentences per update, over all processes")
+    batch_sentences: int = Field(32, gt=0, description="sentences per update: see `scale_batch`")
+    scale_batch: bool = SCALE_BATCH
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the updates in which the learning rate rises")
     weight_decay: float = Field(0.01, ge=0, description="of AdamW")
     sampling_temperature: float = SAMPLING_TEMPERATURE
@@ -82,7 +89,11 @@ class TrainSection(Section):
     updates: int = Field(10_000, gt=0, description="most optimiser updates, all stages together")
     learning_rate: float = Field(1e-3, gt=0, description="highest learning rate of the cosine schedule")
     final_learning_rate: float = Field(1e-8, ge=0, description="last learning rate of the cosine schedule")
-    batch_sentences: int = Field(512, gt=0, description="sentences per update, over all processes")
+    batch_sentences: int = Field(512, gt=0, description="sentences per update: see `scale_batch`")
+    scale_batch: bool = Field(
+        False,
+        description="as in `finetune`; off, because a small student needs its number of updates",
+    )
     sampling_temperature: float = SAMPLING_TEMPERATURE
     micro_batch_pieces: int = Field(65_536, gt=0, description="most pieces in one forward pass of one process")
     evaluate_every: int = Field(250, gt=0, description="updates between evaluations on dev")
@@ -157,6 +168,9 @@ class Recipe(Section):
         description="name of the run and of its folder in runs/",
     )
     seed: int = Field(13, ge=0, lt=2**32, description="seed of all random numbers")
+    deterministic: bool = Field(
+        False, description="whether GPUs repeat their bytes, at some speed; a CPU always does: see scaling.md"
+    )
     corpus: CorpusSection = CorpusSection()
     transfer: TransferSection = TransferSection()
     teacher: TeacherSection

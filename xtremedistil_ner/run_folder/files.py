@@ -100,6 +100,10 @@ class RunFolder:
         """The precision in which a stage was begun. That of pseudolabel is beside its shards, because they are kept."""
         return (self.soft_labels if stage == "pseudolabel" else self.work(stage)) / "precision.json"
 
+    def begun_with(self, stage: str) -> Path:
+        """The number of processes that a stage was begun with."""
+        return self.work(stage) / "processes.json"
+
 
 def student_folders(path: Path) -> dict[str, Path]:
     """The students in a folder of students or of their exports, by language; a joint student has the key `""`."""

@@ -88,7 +88,7 @@ def require_places(run: RunFolder) -> None:
             (path for path in filled if not (path / MANIFEST).is_file()),
             "files that no run wrote. Move them away, or give another --out.",
         )
-    notes = (run.begun("finetune"), run.begun("train"))
+    notes = [note(stage) for stage in ("finetune", "train") for note in (run.begun, run.begun_with)]
     scores = [run.scores(model) for model in ("teacher", "student", "gazetteer", "contexts")]
     _require_none(
         (path for path in (*run.files, *run.label_files, *notes, *scores) if path.is_dir()),
@@ -120,10 +120,10 @@ def remove_work(work: Path) -> None:
 
 
 def _foreign_to_work(folder: Path) -> Iterator[Path]:
-    """Files beside and inside published folders that no stage wrote; beside them it writes its precision alone."""
+    """Files beside and inside published folders that no stage wrote; beside them it writes how it was begun."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if not path.is_dir() or path.is_symlink():
-            if path.name.removesuffix(".tmp") != "precision.json":
+            if path.name.removesuffix(".tmp") not in ("precision.json", "processes.json"):
                 yield path
         elif not _ASIDE.fullmatch(path.name):
             yield from _foreign_to_artefact(path) if (path / MANIFEST).exists() else _foreign_to_work(path)

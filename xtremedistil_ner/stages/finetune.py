@@ -45,6 +45,7 @@ from xtremedistil_ner.run_folder.files import RunFolder
 from xtremedistil_ner.run_folder.lock import remove_work
 from xtremedistil_ner.run_folder.whole_files import write_json
 from xtremedistil_ner.stages.training_job import TrainingJob
+from xtremedistil_ner.training.budget import note_processes
 from xtremedistil_ner.training.phases import Phase, Source
 from xtremedistil_ner.training.sampling import BatchPlan, rows_by_language
 from xtremedistil_ner.training.vocabulary_file import make_vocabulary_once
@@ -66,10 +67,13 @@ def finetune_teacher(recipe: Recipe, run: RunFolder, fingerprint: str, tell: Rep
     voters: list[Vote] = []
     if processes.is_main:  # before training: one may not fit
         voters += _voters(recipe, corpus, processes.device)
-    details: dict[str, str] = {"fingerprint": fingerprint}
+    details: dict[str, Any] = {"fingerprint": fingerprint}
     precision: Computed = "float32"
+    begun_with = 1
     if recipe.finetune.epochs:
         precision = details["precision"] = begin_stage(recipe, run, STAGE, fingerprint, processes=processes, tell=tell)
+        begun_with = note_processes(run.begun_with(STAGE), fingerprint, processes)
+        details |= {"begun_with_processes": begun_with} if begun_with > 1 else {}
     job = TrainingJob(
         stage=STAGE,
         recipe=recipe,
@@ -80,6 +84,7 @@ def finetune_teacher(recipe: Recipe, run: RunFolder, fingerprint: str, tell: Rep
         micro_batch_pieces=_MICRO_BATCH_PIECES,
         checkpoint_every_s=_CHECKPOINT_EVERY_S,
         processes=processes,
+        begun_with=begun_with,
         tell=tell,
     )
     teacher, history = _make_teacher(job)
@@ -159,9 +164,10 @@ def _train_classifier(job: TrainingJob, teacher: Teacher) -> list[dict[str, Any]
     sentences = job.gold_sentences()
     encoded = teacher.encoder.encode([sentence.words for sentence in sentences])
     gold = np.concatenate([scheme.encode(sentence.tags or ()) for sentence in sentences])
+    budget = job.budget(section, updates=section.epochs * -(-encoded.n_rows // section.batch_sentences))
     plan = BatchPlan(
         encoded.piece_lengths(),
-        batch=section.batch_sentences,
+        batch=budget.batch_sentences,
         seed=job.recipe.seed,
         pool=_POOL,
         languages=rows_by_language(np.array([sentence.language for sentence in sentences])[encoded.sentence]),
@@ -174,7 +180,7 @@ def _train_classifier(job: TrainingJob, teacher: Teacher) -> list[dict[str, Any]
         sources=(classifier_source(teacher, encoded, gold, dtype=dtype, plan=plan),),
         trained=frozenset(name for name, _ in teacher.model.named_parameters()),
         updates=updates,
-        learning_rate=section.learning_rate,
+        learning_rate=budget.learning_rate,
         schedule="linear",
         warmup=section.warmup,
         weight_decay=section.weight_decay,
@@ -207,7 +213,9 @@ def _train_masked_language_model(job: TrainingJob, teacher: Teacher) -> None:
     origin = recipe.teacher.checkpoint
     model = masked_language_model(teacher, origin=origin, revision=recipe.teacher.revision, seed=recipe.seed)
     move(model, job.processes.device)
-    plan = BatchPlan(encoded.piece_lengths(), batch=section.batch_sentences, seed=recipe.seed, pool=_POOL)
+    frozen_updates = _frozen_updates(recipe)
+    budget = job.budget(section, updates=frozen_updates + section.updates)
+    plan = BatchPlan(encoded.piece_lengths(), batch=budget.batch_sentences, seed=recipe.seed, pool=_POOL)
     source = masked_source(model, teacher, encoded, plan=plan, probability=section.mask_probability)
     every = frozenset(name for name, _ in model.named_parameters())
     frozen = {f"{model.base_model_prefix}.{name}" for name, _ in model.base_model.named_parameters()}
@@ -220,7 +228,7 @@ def _train_masked_language_model(job: TrainingJob, teacher: Teacher) -> None:
             sources=(source,),
             trained=trained,
             updates=updates,
-            learning_rate=section.learning_rate,
+            learning_rate=budget.learning_rate,
             schedule="linear",
             warmup=0.05,
             weight_decay=0.01,
@@ -229,9 +237,14 @@ def _train_masked_language_model(job: TrainingJob, teacher: Teacher) -> None:
             patience=1,
         )
 
-    phases = [phase("masked pieces, layers frozen", new, _frozen_updates(recipe))] if _frozen_updates(recipe) else []
-    if section.updates:
-        phases.append(phase("masked pieces", every, section.updates))
+    phases = [
+        phase(name, trained, -(-updates // budget.factor))
+        for name, trained, updates in (
+            ("masked pieces, layers frozen", new, frozen_updates),
+            ("masked pieces", every, section.updates),
+        )
+        if updates
+    ]
     job.train(model, phases, checkpoints="masked")
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import torch
 
@@ -43,6 +43,7 @@ from xtremedistil_ner.run_folder.lock import remove_work
 from xtremedistil_ner.run_folder.soft_labels import SoftLabelStore, open_store
 from xtremedistil_ner.run_folder.whole_files import write_json
 from xtremedistil_ner.stages.training_job import TrainingJob
+from xtremedistil_ner.training.budget import Budget, note_processes
 from xtremedistil_ner.training.phases import Phase, Source
 from xtremedistil_ner.training.selection import DevSet
 
@@ -63,10 +64,12 @@ class _Student:
     target: Path
 
     @property
-    def manifest_details(self) -> dict[str, str]:
+    def manifest_details(self) -> dict[str, Any]:
         """What the manifest of the student says beside its files."""
-        precision = KINDS[self.job.recipe.student.kind].name_precision(self.job.precision)
-        return {"fingerprint": self.job.fingerprint, "precision": precision}
+        job = self.job
+        precision = KINDS[job.recipe.student.kind].name_precision(job.precision)
+        processes = {"begun_with_processes": job.begun_with} if job.begun_with > 1 else {}
+        return {"fingerprint": job.fingerprint, "precision": precision, **processes}
 
 
 def train_student(recipe: Recipe, run: RunFolder, fingerprint: str, tell: Reporter) -> None:
@@ -90,6 +93,7 @@ def train_student(recipe: Recipe, run: RunFolder, fingerprint: str, tell: Report
         micro_batch_pieces=recipe.train.micro_batch_pieces,
         checkpoint_every_s=recipe.train.checkpoint_every_s,
         processes=processes,
+        begun_with=note_processes(run.begun_with(STAGE), fingerprint, processes),
         tell=tell,
     )
     student = _Student(job, store, teacher, recipe.train.updates, run.student)
@@ -150,8 +154,9 @@ def _train(student: _Student) -> None:
     job.say(f"student of {count_parameters(network):,} parameters, {tokenizer.get_vocab_size():,} pieces")
     sentences = job.dev_sentences()
     dev = job.dev_set(sentences, encoder)
-    distillation = _open_distillation(student, encoder, network)
-    phases = _phases(student, distillation, _evaluations(job, distillation, sentences, dev))
+    budget = job.budget(recipe.train, updates=student.updates)
+    distillation = _open_distillation(student, encoder, network, budget)
+    phases = _phases(job, budget, distillation, _evaluations(job, distillation, sentences, dev))
     history = job.train(network, phases, checkpoints="checkpoints")
     temperature = _calibrate(network, dev, job)
     if processes.is_main:
@@ -170,7 +175,9 @@ def _train(student: _Student) -> None:
     processes.barrier()
 
 
-def _open_distillation(student: _Student, encoder: PieceEncoder, network: StudentNetwork) -> Distillation:
+def _open_distillation(
+    student: _Student, encoder: PieceEncoder, network: StudentNetwork, budget: Budget
+) -> Distillation:
     job, store, teacher = student.job, student.store, student.teacher
     section = job.recipe.train
     needs_text = uses_soft_labels(section.strategy)
@@ -189,7 +196,7 @@ def _open_distillation(student: _Student, encoder: PieceEncoder, network: Studen
         teacher=teacher,
         teacher_layer=teacher.layers // 2 if layer is None else layer,
         dtype=dtype_of(job.precision),
-        batch=section.batch_sentences,
+        batch=budget.batch_sentences,
         seed=job.recipe.seed,
         logit_loss=section.logit_loss,
         temperature=section.temperature,
@@ -210,8 +217,8 @@ def _calibrate(network: StudentNetwork, dev: DevSet, job: TrainingJob) -> float:
     return temperature
 
 
-def _phases(student: _Student, distillation: Distillation, evaluate: _Evaluation) -> list[Phase]:
-    section, network = student.job.recipe.train, distillation.network
+def _phases(job: TrainingJob, budget: Budget, distillation: Distillation, evaluate: _Evaluation) -> list[Phase]:
+    section, network = job.recipe.train, distillation.network
 
     def phase(plan: PhasePlan) -> Phase:
         return Phase(
@@ -219,16 +226,16 @@ def _phases(student: _Student, distillation: Distillation, evaluate: _Evaluation
             sources=_sources(plan, distillation, section.loss_weights.model_dump()),
             trained=distillation.parameters_of(plan.layers),
             updates=plan.updates,
-            learning_rate=section.learning_rate,
+            learning_rate=budget.learning_rate,
             final_learning_rate=section.final_learning_rate,
             weight_decay=section.weight_decay,
             evaluate=evaluate(plan),
-            evaluate_every=section.evaluate_every,
+            evaluate_every=max(1, round(section.evaluate_every / budget.factor)),
             patience=section.patience,
         )
 
     layers = tuple(network.layers())
-    plans = plan_phases(section.strategy, updates=student.updates, layers=layers, head=network.shape.head)
+    plans = plan_phases(section.strategy, updates=budget.updates, layers=layers, head=network.shape.head)
     return [phase(plan) for plan in plans]
 
 

@@ -15,7 +15,8 @@ from xtremedistil_ner.pieces.encoder import EncodedCorpus, PieceEncoder
 from xtremedistil_ner.processes.precision import Computed, TrainedStage, dtype_of
 from xtremedistil_ner.processes.world import Processes
 from xtremedistil_ner.progress import Event, Reporter
-from xtremedistil_ner.recipe.schema import Recipe
+from xtremedistil_ner.recipe.schema import FinetuneSection, MaskedLanguageModelSection, Recipe, TrainSection
+from xtremedistil_ner.training.budget import Budget
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.encoded_files import encode_to_folder, open_encoded
 from xtremedistil_ner.training.loop import train_phases
@@ -27,6 +28,7 @@ from xtremedistil_ner.training.selection import DevSet
 class TrainingJob:
     """One model to train in a stage. `work` has its unfinished state, under its `fingerprint`.
 
+    `begun_with` is the number of processes that the stage was begun with, by which batches are scaled.
     Units: `checkpoint_every_s` seconds.
     """
 
@@ -39,11 +41,23 @@ class TrainingJob:
     micro_batch_pieces: int
     checkpoint_every_s: float
     processes: Processes
+    begun_with: int
     tell: Reporter
 
     def say(self, message: str) -> None:
         """Report a message."""
         self.tell(Event(self.stage, message))
+
+    def budget(self, section: FinetuneSection | MaskedLanguageModelSection | TrainSection, *, updates: int) -> Budget:
+        """Batch, updates and learning rate of a training that takes `updates` updates on one process."""
+        alone = Budget(section.batch_sentences, updates, section.learning_rate)
+        budget = alone.for_processes(self.begun_with) if section.scale_batch else alone
+        if budget.factor > 1:
+            self.say(
+                f"begun with {self.begun_with} processes: {budget.factor} x {section.batch_sentences} sentences per "
+                f"update, {budget.updates:,} updates, learning rate {budget.learning_rate:.3g}"
+            )
+        return budget
 
     def gold_sentences(self) -> list[Sentence]:
         """The training sentences of all languages."""

@@ -28,6 +28,7 @@ class TrainingState:
     """Where a training job stands. Units: `update` counts inside the phase, `total` over all phases.
 
     `looks` is the history: one mapping of numbers per look at dev. `stale` counts looks without improvement.
+    `pass_pieces` limits passes since memory ran out; before, it is None.
     """
 
     phase: int = 0
@@ -35,6 +36,7 @@ class TrainingState:
     total: int = 0
     best_score: float | None = None
     stale: int = 0
+    pass_pieces: int | None = None
     looks: list[dict[str, Any]] = field(default_factory=list)
 
 

@@ -30,8 +30,10 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from xtremedistil_ner.errors import Interrupted, ResourceError, UsageError, XnerError, lack_of_resource
 from xtremedistil_ner.processes.cores import available_cores
+from xtremedistil_ner.processes.determinism import deterministic_algorithms
 from xtremedistil_ner.processes.process_end import open_streams
 from xtremedistil_ner.processes.stop_signals import STOPPED, deferred, signals_held, without_interrupts
+from xtremedistil_ner.processes.world import leave_group
 from xtremedistil_ner.run_folder.lock import hold_as_worker
 
 _PR_SET_PDEATHSIG = 1  # Linux, <sys/prctl.h>
@@ -39,6 +41,17 @@ _LOOPBACK = "127.0.0.1"
 _POLL_S = 0.1
 _LAST_WORDS_S = 1.0
 """A process that loses a peer fails a moment later as well; the peer's error is the one to report."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What each worker does, and how."""
+
+    function: Callable[..., None]
+    arguments: tuple[Any, ...]
+    run_folder: Path
+    on_cpu: bool
+    deterministic: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,36 +67,48 @@ def started_from_outside() -> bool:
     return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def default_processes(*, independent: bool) -> int:
+def default_processes(*, independent: bool, on_cpu: bool = False, most_gpus: int | None = None) -> int:
     """The number of a stage's processes if the user gives none.
 
-    One per GPU. On CPU one, which uses all cores. For `independent` work, whose processes never wait for each other,
-    one per core, but at most 8, because each holds a model (two on two cores made bf16 passes 1.5 times as fast).
+    One per GPU, at most `most_gpus`. On CPU, or for work that is done there, one, which uses all cores. For
+    `independent` work, whose processes never wait for each other, one per core, but at most 8, because each holds a
+    model (two on two cores made bf16 passes 1.5 times as fast).
     """
-    if torch.cuda.is_available():
-        return torch.cuda.device_count()
+    if torch.cuda.is_available() and not on_cpu:
+        n_gpus = torch.cuda.device_count()
+        return n_gpus if most_gpus is None else min(n_gpus, most_gpus)
     return min(available_cores(), 8) if independent else 1
 
 
-def launch(function: Callable[..., None], arguments: tuple[Any, ...], *, count: int, run_folder: Path) -> None:
+def launch(
+    function: Callable[..., None],
+    arguments: tuple[Any, ...],
+    *,
+    count: int,
+    run_folder: Path,
+    on_cpu: bool = False,
+    deterministic: bool = False,
+) -> None:
     """Call `function(*arguments)` in `count` processes that form one group, and wait for all of them.
 
-    The function and its arguments must be picklable. With one process it is called here.
+    The function and its arguments must be picklable. With one process it is called here. Several processes that work
+    `on_cpu` see no GPU. With `deterministic`, GPUs compute by algorithms that repeat their bytes.
 
     Raises: what the function raises, if that is an XnerError; Interrupted when a signal ended it; ResourceError when
     memory or disk ran out, or a process was killed.
     """
-    if torch.cuda.is_available() and count > torch.cuda.device_count():
+    if torch.cuda.is_available() and not on_cpu and count > torch.cuda.device_count():
         raise UsageError(f"--processes {count}: this machine has {torch.cuda.device_count()} GPUs.")
     with signals_held():
         if count == 1 or started_from_outside():
-            with _names_lack_of_resources():
+            with _names_lack_of_resources(), deterministic_algorithms(deterministic):
                 function(*arguments)
         else:
-            _launch_workers(function, arguments, count, run_folder)
+            call = _Call(function, arguments, run_folder, on_cpu, deterministic)
+            _launch_workers(call, count)
 
 
-def _launch_workers(function: Callable[..., None], arguments: tuple[Any, ...], count: int, run_folder: Path) -> None:
+def _launch_workers(call: _Call, count: int) -> None:
     store = TCPStore(_LOOPBACK, 0, is_master=True, wait_for_workers=False)
     workers: list[_Worker] = []
     threads = max(1, available_cores() // count)
@@ -93,7 +118,7 @@ def _launch_workers(function: Callable[..., None], arguments: tuple[Any, ...], c
     ):
         try:
             for rank in range(count):
-                workers.append(_start(rank, count, store.port, function, arguments, run_folder))
+                workers.append(_start(rank, count, store.port, call))
             _wait_for(workers, stopped)
         finally:
             for worker in workers:
@@ -104,9 +129,7 @@ def _launch_workers(function: Callable[..., None], arguments: tuple[Any, ...], c
             raise Interrupted(STOPPED)
 
 
-def _start(
-    rank: int, count: int, port: int, function: Callable[..., None], arguments: tuple[Any, ...], run_folder: Path
-) -> _Worker:
+def _start(rank: int, count: int, port: int, call: _Call) -> _Worker:
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     group = {
@@ -119,9 +142,9 @@ def _start(
         "TORCHELASTIC_USE_AGENT_STORE": True,  # the store that is there, instead of one of the first process
     }
     environment = {name: str(value) for name, value in group.items()}
-    process = context.Process(
-        target=_work, args=(function, arguments, environment, sender, run_folder, os.getpid()), daemon=True
-    )
+    if call.on_cpu:
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    process = context.Process(target=_work, args=(call, environment, sender, os.getpid()), daemon=True)
     with without_interrupts():
         process.start()
     sender.close()
@@ -175,23 +198,17 @@ def _received(worker: _Worker) -> Exception | None:
     return error
 
 
-def _work(
-    function: Callable[..., None],
-    arguments: tuple[Any, ...],
-    environment: dict[str, str],
-    errors: connection.Connection,
-    run_folder: Path,
-    launcher: int,
-) -> None:
+def _work(call: _Call, environment: dict[str, str], errors: connection.Connection, launcher: int) -> None:
     _end_with(launcher)
     open_streams()
     os.environ.update(environment)
-    release = hold_as_worker(run_folder)
+    release = hold_as_worker(call.run_folder)
     if not torch.cuda.is_available():
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     try:
-        with signals_held(), _names_lack_of_resources():
-            function(*arguments)
+        with signals_held(), _names_lack_of_resources(), deterministic_algorithms(call.deterministic):
+            call.function(*call.arguments)
+            leave_group()  # not after an error: a peer may be gone
     except XnerError as error:
         errors.send(type(error)(str(error)))
         raise SystemExit(1) from error

@@ -4,13 +4,9 @@ A job is a list of phases. A phase trains some parameters on some sources, evalu
 early when dev stops improving, and passes its best weights on. Losses are sums over words; an update divides each
 source's sum by one number for the whole update, over all processes and micro-batches, so neither changes the gradient.
 
-Gradients are added up over processes in one flat buffer and not by DistributedDataParallel. DDP orders its buckets by
-the first backward pass it sees. Phases change which parameters train, so after a resume that order may differ, and
-with more than two processes another order gives another sum. The price: communication no longer overlaps the backward
-pass.
-
 State is saved by time, but what is computed depends on (seed, update, process, micro-batch) alone: a job that was
-killed at any moment ends with the same bytes.
+killed at any moment ends with the same bytes. If memory runs out in an update, all processes begin the update again
+with smaller passes, and keep to them: their size is part of the state.
 """
 
 from __future__ import annotations
@@ -18,7 +14,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, NoReturn
 
@@ -27,13 +23,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from xtremedistil_ner.errors import Interrupted, ModelError
+from xtremedistil_ner.errors import CheckpointError, Interrupted, ModelError, ResourceError, is_lack_of_memory
 from xtremedistil_ner.models.kinds import PassCost
 from xtremedistil_ner.processes.precision import autocast
 from xtremedistil_ner.processes.stop_signals import deferred, signals_held
 from xtremedistil_ner.processes.world import Processes
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.training.checkpoints import CheckpointFolder, TrainingState
+from xtremedistil_ner.training.gradient_sum import GradientSum
 from xtremedistil_ner.training.phases import LoopSettings, Phase, Rows, Source, learning_rate
 from xtremedistil_ner.training.sampling import mix_seed
 
@@ -53,11 +50,12 @@ def train_phases(
     """Train `model` in place through all phases, from the newest checkpoint on; the history of looks at dev.
 
     Raises: Interrupted after SIGTERM or SIGINT, with the state saved; ModelError when the loss or the score is not
-    finite.
+    finite; CheckpointError, in all processes, when they do not see the same checkpoint.
     """
     saved = checkpoints.load_newest()
     processes.barrier()  # the main process may not replace what another one still reads
     state, tensors = saved or (TrainingState(), {})
+    _require_same_state(state, checkpoints, processes)
     if saved:
         _load(model, tensors, "model/")
         tell(Event(settings.stage, f"goes on at update {state.total}"))
@@ -69,6 +67,24 @@ def train_phases(
             _RunningPhase(job, phases[state.phase], state).run(tensors)
             tensors = {}
     return state.looks
+
+
+def _require_same_state(state: TrainingState, checkpoints: CheckpointFolder, processes: Processes) -> None:
+    """Refuse to go on where a file system shows another newest checkpoint to another machine.
+
+    The processes would compute other updates than each other, or wait for each other for hours.
+    Raises: CheckpointError in every process, with the same message.
+    """
+    if processes.count == 1:
+        return
+    states = processes.gather([state.phase, state.update, state.total])
+    for rank, (phase, update, total) in enumerate(states.tolist()):
+        if (states[rank] != states[0]).any():
+            raise CheckpointError(
+                f"{checkpoints.path}: process {rank} is at update {total} (phase {phase}, update {update} of it), the "
+                f"main process at update {int(states[0, 2])}. All machines need to see one run folder: share it, or "
+                "wait until its file system shows the same files everywhere, and run the same command again."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +129,7 @@ class _RunningPhase:
         self.optimizer = torch.optim.AdamW(
             self.parameters.values(), lr=phase.learning_rate, weight_decay=phase.weight_decay, fused=True
         )
+        self.gradients = GradientSum(job.model, list(self.parameters.values()), job.processes)
         self.best: dict[str, Tensor] = {}
         self.loss = torch.zeros((), device=job.processes.device)
         self.updates_since_look = 0
@@ -148,17 +165,53 @@ class _RunningPhase:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(phase, state.update)
         job.model.train()
-        for parameter in self.parameters.values():
-            parameter.grad = None
-        self.loss += step_gradients(phase.sources, update=state.total, settings=job.settings, processes=job.processes)
-        parameters = list(self.parameters.values())
-        sum_gradients(parameters, job.processes)
-        nn.utils.clip_grad_norm_(parameters, MAX_GRADIENT_NORM)
+        self.loss += self._sum_gradients()
+        nn.utils.clip_grad_norm_(self.parameters.values(), MAX_GRADIENT_NORM)
         self.optimizer.step()
         state.update += 1
         state.total += 1
         self.updates_since_look += 1
         job.tell(Event(job.settings.stage, phase.name, done=state.update, total=phase.updates, unit="updates"))
+
+    def _sum_gradients(self) -> Tensor:
+        """Compute an update's gradient, with smaller passes after memory ran out. The result is this process's loss."""
+        while True:
+            loss, error = self._own_gradients()
+            if not self.gradients.add_up(failed=error is not None) and loss is not None:
+                return loss
+            self._shrink_passes(error)
+
+    def _own_gradients(self) -> tuple[Tensor | None, Exception | None]:
+        """Compute this process's share of the gradient; its loss, or the error if memory ran out."""
+        job, state = self.job, self.state
+        pieces = job.settings.micro_batch_pieces if state.pass_pieces is None else state.pass_pieces
+        settings = replace(job.settings, micro_batch_pieces=pieces)
+        for parameter in self.parameters.values():
+            parameter.grad = None
+        try:
+            own = step_gradients(self.phase.sources, update=state.total, settings=settings, processes=job.processes)
+        except Exception as error:
+            if not is_lack_of_memory(error):
+                raise
+            return None, error.with_traceback(None)  # its frames hold what the pass had allocated
+        return own, None
+
+    def _shrink_passes(self, error: Exception | None) -> None:
+        """Halve the largest pass of this update, from now on; `error` is this process's own, if it has one.
+
+        Raises: the error, or ResourceError in a process without one, when half a pass does not hold the longest row.
+        """
+        job, state = self.job, self.state
+        largest, longest = largest_pass(self.phase.sources, update=state.total, count=job.processes.count)
+        before = job.settings.micro_batch_pieces if state.pass_pieces is None else state.pass_pieces
+        pieces = min(before, largest) // 2
+        if pieces < longest:
+            raise error or ResourceError("Out of memory in another process. Lower the batch sizes of the recipe.")
+        state.pass_pieces = pieces
+        if job.processes.device.type == "cuda":
+            torch.cuda.empty_cache()
+        message = f"memory ran out in update {state.total + 1}: passes of at most {pieces:,} pieces from here on"
+        job.tell(Event(job.settings.stage, message))
 
     def _look(self) -> None:
         """Check the loss since the last look, score the model on dev, keep the weights if they are the phase's best."""
@@ -229,6 +282,21 @@ def step_gradients(sources: Sequence[Source], *, update: int, settings: LoopSett
     return total
 
 
+def largest_pass(sources: Sequence[Source], *, update: int, count: int) -> tuple[int, int]:
+    """Padded pieces of the largest pass that an update of `count` processes may have without a budget; its longest row.
+
+    The same in every process.
+    """
+    largest = longest = 0
+    for source in sources:
+        lengths = source.plan.lengths[source.plan.rows(update)]
+        width = int(lengths.max())
+        pieces = -(-len(lengths) // count) * width
+        largest = max(largest, pieces if source.cost is None else min(pieces, source.cost.most_pieces))
+        longest = max(longest, width)
+    return largest, longest
+
+
 def micro_batches(rows: Rows, lengths: NDArray[Any], budget: int, *, cost: PassCost | None = None) -> Iterator[Rows]:
     """Sort rows by length and cut them into parts of at most `budget` padded pieces.
 
@@ -289,17 +357,6 @@ def _seed(seed: int, device: torch.device) -> None:
         torch.default_generator.manual_seed(seed)
     else:
         torch.manual_seed(seed)
-
-
-def sum_gradients(parameters: Sequence[nn.Parameter], processes: Processes) -> None:
-    """Add up gradients over processes through one flat buffer, in place."""
-    if processes.count == 1:
-        return
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = torch.cat([gradient.flatten() for gradient in gradients])
-    processes.sum_tensor(flat)
-    for parameter, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-        parameter.grad = part.view_as(parameter)
 
 
 def _under(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -1,0 +1,62 @@
+"""How much a training sees, and in which steps: sentences of an update, updates, learning rate, by processes.
+
+With `scale_batch`, `batch_sentences` counts for each process. On P processes an update then has P times as many
+sentences, there are P times fewer updates, so that as many sentences are seen, and the learning rate is multiplied by
+sqrt(P). A fixed batch of 32 would leave 4 sentences for each of 8 GPUs, with as many bytes exchanged as for 256.
+
+The number of processes that counts is the one that a stage was begun with. It is noted beside the stage's unfinished
+state: a stage that goes on with another number has the same updates.
+
+Source: Malladi et al. 2022, "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms" (arXiv 2205.10287), the
+square-root rule. Its other half, Adam's betas closer to 0, is left out: with P = 8, beta1 would fall from 0.9 to 0.2.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from xtremedistil_ner.processes.world import Processes
+from xtremedistil_ner.run_folder.whole_files import read_json, write_json
+
+LEAST_UPDATES = 200
+"""An assumption: with fewer, a schedule has no room for its warm-up, and the rule's continuous picture fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A training's sentences per update over all processes, its updates, and its highest learning rate."""
+
+    batch_sentences: int
+    updates: int
+    learning_rate: float
+    factor: int = 1
+    """How many times larger the updates are than on one process."""
+
+    def for_processes(self, count: int) -> Budget:
+        """The same number of sentences in updates that are `count` times as large, or less, if few updates are left."""
+        factor = min(count, max(1, self.updates // LEAST_UPDATES))
+        return Budget(
+            batch_sentences=self.batch_sentences * factor,
+            updates=math.ceil(self.updates / factor),
+            learning_rate=self.learning_rate * math.sqrt(factor),
+            factor=factor,
+        )
+
+
+def note_processes(path: Path, fingerprint: str, processes: Processes) -> int:
+    """The number of processes that a stage was begun with, the same in every process.
+
+    `path` is the note beside the stage's unfinished state. The main process writes it if there is none of this
+    `fingerprint`.
+    """
+    begun_with = processes.count
+    if processes.is_main:
+        note = read_json(path) if path.is_file() else {}
+        if note.get("fingerprint") == fingerprint and isinstance(note.get("processes"), int):
+            begun_with = max(1, note["processes"])
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, {"fingerprint": fingerprint, "processes": begun_with})
+    return int(processes.gather([begun_with])[0, 0])
