@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from xtremedistil_ner.commands.next_steps import show_next
 from xtremedistil_ner.commands.options import ColumnsOption, ExportFolder, GraphOption
 from xtremedistil_ner.errors import CorpusError, UsageError, quoted
 from xtremedistil_ner.processes.cores import available_cores
@@ -201,6 +202,7 @@ def _writer(output: Path | None) -> Iterator[Callable[[str], object]]:
         return
     with whole_file(output) as stream:
         yield lambda text: stream.write(text.encode())
+    show_next(look_at=output)
 
 
 @dataclass

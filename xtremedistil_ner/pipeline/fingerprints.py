@@ -68,7 +68,8 @@ def _teacher_fingerprint(recipe: Recipe, corpus: LabelledCorpus, gold: object, t
     if recipe.finetune.epochs == 0:
         return _fingerprint("finetune", corpus.scheme.tags, section)
     reads_transfer = recipe.finetune.masked_language_model.updates or shape is not None
-    reads = [gold, transfer if reads_transfer else None, recipe.train.dev_sentences]
+    finetune.pop("dev_sentences", None)
+    reads = [gold, transfer if reads_transfer else None, recipe.finetune.dev_sentences]
     return _fingerprint("finetune", recipe.seed, reads, section, finetune)
 
 
