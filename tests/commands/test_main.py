@@ -40,7 +40,7 @@ def recipe(tmp_path):
 
 
 COMMANDS = (
-    *("distil", "finetune", "pseudolabel", "train", "export", "report", "compare", "recipes"),
+    *("init", "distil", "finetune", "pseudolabel", "train", "export", "report", "compare", "recipes"),
     *("tag", "serve", "bench", "evaluate", "languages", "doctor", "corpus"),
 )
 

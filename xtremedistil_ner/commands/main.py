@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xtremedistil_ner.commands.bench import bench_app
+from xtremedistil_ner.commands.init import init_app
 from xtremedistil_ner.commands.next_steps import Command, show_next, uses_of
 from xtremedistil_ner.commands.options import (
     ColumnsOption,
@@ -181,6 +182,6 @@ def doctor(
         show_next(("distil", "demo"), ("init", "DIR", "--corpus", "PATH"))
 
 
-for _part in (runs_app, service_app, bench_app, tools_app):
+for _part in (init_app, runs_app, service_app, bench_app, tools_app):
     app.add_typer(_part)  # without a name, so that its commands are top-level ones, in this order
 app.add_typer(corpus_app, name="corpus")
