@@ -57,7 +57,7 @@ def test_five_commands_lead_from_a_folder_to_tagged_text_and_each_names_the_next
     code, _, err = xner("distil", "mine/recipe.yaml", "--dry-run")
     assert (code, "the same command without --dry-run" in err) == (0, True)
     code, _, err = xner("distil", "mine/recipe.yaml", "--processes", 1)
-    assert (code, "Next: xner tag runs/mine/export FILE" in err) == (0, True)
+    assert (code, "Next: xner tag runs/mine/export FILE" in err) == (0, True), err
     code, out, _ = xner("tag", "runs/mine/export", "some.txt", "--format", "jsonl")
     assert code == 0
     assert json.loads(out)["text"] == "Ada Byron lives in Oslo ."

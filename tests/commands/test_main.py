@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -51,6 +53,16 @@ def test_help_lists_every_command_with_a_whole_sentence(xner):
     assert code == 0
     assert [line.split()[0] for line in lines] == list(COMMANDS)
     assert [line for line in lines if not line.endswith(".") or line.endswith("...")] == []
+
+
+def test_the_shell_completes_a_command(tmp_path):
+    """As bash asks for it; the words to choose from come back."""
+    asked = {"_XNER_COMPLETE": "complete_bash", "COMP_WORDS": "xner pse", "COMP_CWORD": "1"}
+    command = [Path(sys.executable).with_name("xner")]
+    done = subprocess.run(
+        command, env={**os.environ, **asked}, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["pseudolabel"], "")
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Distil large multilingual entity taggers into small, fast ones.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

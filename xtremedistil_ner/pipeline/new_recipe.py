@@ -21,6 +21,7 @@ from xtremedistil_ner.languages import count_languages
 from xtremedistil_ner.pieces.vocabulary import TRAINED
 from xtremedistil_ner.pipeline.preflight import require_read_settings, require_splits
 from xtremedistil_ner.recipe.data_sections import CorpusSection, TransferSection
+from xtremedistil_ner.recipe.model_sections import TeacherSection
 from xtremedistil_ner.recipe.reader import read_recipe
 
 SCRATCH = "scratch"
@@ -128,7 +129,7 @@ def _teacher_sections(teacher: str, vocabulary: str | None, *, n_train: int, n_t
     settings = f"  epochs: {epochs}\n  dev_sentences: 1000\n"
     if teacher != SCRATCH:
         return (
-            f"teacher:\n  checkpoint: {_quoted(_checkpoint(teacher))}\n"
+            f"teacher:\n  checkpoint: {_quoted(_checkpoint(teacher))}\n{_window(Path(teacher))}"
             f"finetune:\n{settings}  learning_rate: 3e-5   # for the size of BERT base; more for less\n"
         )
     masked = min(1200, _MASKED_PASSES * n_transfer // 128)
@@ -168,6 +169,20 @@ def _checkpoint(teacher: str) -> str:
             f"--teacher {teacher}: no such folder. Give a folder, a Hub id such as org/name, or `{SCRATCH}`."
         )
     return teacher
+
+
+def _window(folder: Path) -> str:
+    """The line that sets the longest window of a teacher in a folder, if it is shorter than the default."""
+    if not folder.is_dir():
+        return ""
+    from xtremedistil_ner.models.pretrained import load_config, longest_window  # transformers is heavy
+
+    longest = longest_window(load_config(folder, revision=None))
+    return (
+        f"  max_pieces: {longest}   # its longest window\n"
+        if longest < TeacherSection.model_fields["max_pieces"].default
+        else ""
+    )
 
 
 def _file(vocabulary: str) -> str:
