@@ -14,8 +14,9 @@ from xtremedistil_ner.recipe.schema import Recipe
 TARGET = Path(__file__).parent / "recipes.md"
 HEAD = """# Recipes
 
-A recipe is one YAML file that describes a whole run. `xner recipes` lists the recipes that come with the package. Your
-own recipe needs a `name`, a `teacher`, and every field whose default does not suit you.
+A recipe is one YAML file that describes a whole run. `xner recipes` lists the recipes that come with the package, and
+`xner init DIR --corpus PATH` writes a commented one for a corpus of yours. Your own recipe needs a `name`, a `teacher`,
+and every field whose default does not suit you.
 
 * **Command line.** You can set any field: `--set train.learning_rate=3e-4`. The value of a text field is used
   literally, and `null` clears it. Every other value is YAML.

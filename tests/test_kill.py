@@ -28,6 +28,7 @@ RECIPE = {
     "teacher.shape.heads": 2,
     "teacher.shape.vocabulary_size": 400,
     "finetune.epochs": 1,
+    "finetune.dev_sentences": 20,
     "pseudolabel.shard_sentences": 20,
     "student.embedding_width": 8,
     "student.hidden_width": 8,

@@ -23,6 +23,7 @@ TINY = (
     "transfer.sentences=5",
     "teacher.shape={layers: 1, hidden_width: 16, heads: 2, vocabulary_size: 800}",
     "finetune.epochs=1",
+    "finetune.dev_sentences=5",
     "student.embedding_width=8",
     "student.hidden_width=6",
     "train.strategy=D1",

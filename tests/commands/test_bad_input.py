@@ -67,6 +67,12 @@ def distil(xner, place, *options):
     return xner("distil", place / "tiny.yaml", "--out", place / "run", "--processes", 1, *options)
 
 
+def without_next(message):
+    """Standard error without the lines that say what comes next."""
+    lines = message.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith(("Look at: ", "Next: ")))
+
+
 def expect(result, code, *parts):
     found, out, message = result
     assert (found, out) == (code, ""), message
@@ -791,7 +797,7 @@ def test_a_disk_that_is_full_is_a_lack_of_resources_and_the_same_command_goes_on
 
 def test_a_teacher_makes_no_noise_of_its_own(xner, place, finished_run):
     code, _, message = xner("evaluate", finished_run / "run" / "teacher", "--corpus", place / "corpus")
-    assert (code, message) == (0, "")
+    assert (code, without_next(message)) == (0, "")
 
 
 def test_an_encoder_without_its_classifier_is_trained_without_a_load_report(xner, place, checkpoint):
@@ -801,7 +807,7 @@ def test_an_encoder_without_its_classifier_is_trained_without_a_load_report(xner
     save_file(encoder, checkpoint / "model.safetensors", metadata={"format": "pt"})
     before = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     code, _, message = distil(xner, place, "--until", "finetune", "--set", "finetune.epochs=1")
-    assert (code, message) == (0, "")
+    assert (code, without_next(message)) == (0, "")
     assert (transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()) == before
     assert transformers_logging.set_tqdm_hook(None) is None, "the hook of before, which was none"
 
@@ -856,7 +862,7 @@ def test_a_run_keeps_no_password_of_an_address(xner, place):
     url = f"file://{place / 'corpus'}?token=SECRET"
     (place / "corpus?token=SECRET").symlink_to(place / "corpus")
     code, out, message = distil(xner, place, "--set", f"corpus.path={url}")
-    assert (code, message) == (0, "")
+    assert (code, without_next(message)) == (0, "")
     files = [path for path in (place / "run").rglob("*") if path.is_file()]
     assert not [path for path in files if b"SECRET" in path.read_bytes()]
     assert "SECRET" not in out

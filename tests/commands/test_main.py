@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -40,7 +42,7 @@ def recipe(tmp_path):
 
 
 COMMANDS = (
-    *("distil", "finetune", "pseudolabel", "train", "export", "report", "compare", "recipes"),
+    *("init", "distil", "finetune", "pseudolabel", "train", "export", "report", "compare", "recipes"),
     *("tag", "serve", "bench", "evaluate", "languages", "doctor", "corpus"),
 )
 
@@ -51,6 +53,16 @@ def test_help_lists_every_command_with_a_whole_sentence(xner):
     assert code == 0
     assert [line.split()[0] for line in lines] == list(COMMANDS)
     assert [line for line in lines if not line.endswith(".") or line.endswith("...")] == []
+
+
+def test_the_shell_completes_a_command(tmp_path):
+    """As bash asks for it; the words to choose from come back."""
+    asked = {"_XNER_COMPLETE": "complete_bash", "COMP_WORDS": "xner pse", "COMP_CWORD": "1"}
+    command = [Path(sys.executable).with_name("xner")]
+    done = subprocess.run(
+        command, env={**os.environ, **asked}, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["pseudolabel"], "")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -165,6 +177,9 @@ def test_distil_without_a_recipe_is_the_papers_student_on_wikiann(xner):
     code, out, err = xner("distil", "--langs", "all", "--dry-run")
     assert (code, out) == (5, ""), "the corpus is the Hub's, and the hub is offline"
     assert "unimelb-nlp/wikiann" in err
+    assert (
+        "Without network, `xner distil demo` uses the built-in corpus; for a folder of yours, give corpus.path" in err
+    )
 
 
 @pytest.fixture
@@ -264,3 +279,42 @@ def test_a_packaged_name_wins_over_a_folder_of_that_name(tmp_path, monkeypatch, 
     Path("tiny", "recipe.yaml").write_text(RECIPE.replace("fr", "sv"), encoding="utf-8")
     assert runs.read_recipe("tiny", None, None, None)[0].corpus.languages == ("fr",)
     assert runs.read_recipe("./tiny", None, None, None)[0].corpus.languages == ("sv",)
+
+
+def next_of(monkeypatch, capfd, *arguments):
+    monkeypatch.setattr(sys, "argv", ["xner", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ending:
+        command_line.main()
+    assert ending.value.code == 0
+    return [line for line in capfd.readouterr().err.splitlines() if line.startswith(("Next: ", "Look at: "))]
+
+
+def test_a_finished_run_names_its_report_and_the_commands_that_use_it(monkeypatch, capfd, run_copy):
+    use = f"xner tag {run_copy / 'export'} FILE   or   xner serve {run_copy / 'export'}"
+    look_at = f"Look at: {run_copy / 'report.html'}"
+    assert next_of(monkeypatch, capfd, "distil", run_copy) == [look_at, f"Next: {use}   or   xner report {run_copy}"]
+    compare = f"xner compare {run_copy} OTHER_RUN"
+    assert next_of(monkeypatch, capfd, "report", run_copy) == [look_at, f"Next: {compare}   or   {use}"]
+    change = ("--set", "train.learning_rate=5e-2")
+    dry = next_of(monkeypatch, capfd, "distil", run_copy, *change, "--dry-run")
+    assert dry == ["Next: the same command without --dry-run"]
+    assert next_of(monkeypatch, capfd, "train", run_copy, *change) == [f"Next: xner distil {run_copy}"]
+
+
+def test_a_command_that_looks_at_a_corpus_or_the_machine_says_what_comes_next(monkeypatch, capfd, finished_run):
+    corpus = finished_run / "corpus"
+    start = f"xner init DIR --corpus {corpus}"
+    assert next_of(monkeypatch, capfd, "corpus", "check", corpus) == [
+        f"Next: xner corpus stats {corpus}   or   {start}"
+    ]
+    assert next_of(monkeypatch, capfd, "corpus", "stats", corpus) == [f"Next: {start}"]
+    for command in ("languages", "doctor", "recipes"):
+        assert len(next_of(monkeypatch, capfd, command)) == 1
+    model = finished_run / "run" / "student"
+    (line,) = next_of(monkeypatch, capfd, "evaluate", model, "--corpus", corpus)
+    assert line == f"Next: xner evaluate OTHER_MODEL --corpus {corpus}"
+
+
+def test_json_comes_without_a_word_about_what_is_next(monkeypatch, capfd, run_copy):
+    for command in ("distil", "report"):
+        assert next_of(monkeypatch, capfd, command, run_copy, "--json") == []

@@ -148,7 +148,7 @@ def test_models_are_columns_and_synthetic_ones_are_marked():
     lines = format_models(report).splitlines()
     assert [re.split(r" {2,}", line) for line in lines] == [
         ["language", "teacher", "student", "retention"],
-        ["en English", "80.00", "60.00 (60.00–70.00)", "75.00"],
+        ["English (en)", "80.00", "60.00 (60.00–70.00)", "75.00"],
         ["macro", "80.00", "60.00", "75.00"],
         ["parameters", "1,000", "50"],
         ["The student has 20.0x fewer parameters."],
@@ -170,7 +170,7 @@ def test_a_teacher_alone_is_shown_without_retention():
     lines = format_models({"synthetic": False, "models": {"teacher": model}}).splitlines()
     assert [line.split() for line in lines] == [
         ["language", "teacher", "retention"],
-        ["en", "English", "66.67", "–"],
+        ["English", "(en)", "66.67", "–"],
         ["macro", "80.00", "–"],
         ["parameters", "1,000"],
     ]

@@ -160,7 +160,7 @@ def test_the_card_says_that_a_crf_decodes_in_xner_alone(tmp_path, has_crf):
 
 def test_the_card_shows_teacher_and_student_side_by_side(student, tmp_path):
     text = (export(student, tmp_path / "export") / "README.md").read_text(encoding="utf-8")
-    assert "| no Norwegian | 90.00 | 75.00 (50.00–87.50) | 83.33 |" in text
+    assert "| Norwegian (no) | 90.00 | 75.00 (50.00–87.50) | 83.33 |" in text
     assert "| parameters | 4,000 | 1,000 |  |" in text
     assert "The student has 4.0x fewer parameters." in text
     assert all(kind in text for kind in SCHEME.types)
@@ -215,7 +215,7 @@ def test_without_a_report_the_card_claims_no_scores(student, tmp_path):
 def test_a_report_of_the_student_alone_is_enough(student, tmp_path):
     report = {"synthetic": False, "models": {"student": REPORT["models"]["student"]}}
     text = (export(student, tmp_path / "export", report=report) / "README.md").read_text(encoding="utf-8")
-    assert "| en English | 75.00 (50.00–87.50) | – |" in text
+    assert "| English (en) | 75.00 (50.00–87.50) | – |" in text
 
 
 def test_the_card_of_a_transformer_needs_no_import_of_ours_and_belongs_to_transformers(tmp_path):

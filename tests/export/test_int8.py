@@ -97,7 +97,7 @@ def test_a_verdict_is_about_the_mean_and_names_each_language_that_loses_a_point(
 
 def test_a_change_of_next_to_nothing_has_no_sign_of_a_loss(tmp_path):
     folder = export(tmp_path, {"en": 0.9 - 1e-6, "no": 0.8})
-    assert "| en English | 90.00 | 90.00 | +0.00 |" in (folder / "README.md").read_text(encoding="utf-8")
+    assert "| English (en) | 90.00 | 90.00 | +0.00 |" in (folder / "README.md").read_text(encoding="utf-8")
 
 
 def test_without_a_dev_sentence_nothing_is_published_unless_forced():
@@ -128,8 +128,8 @@ def test_an_export_has_the_graph_the_table_and_the_reason(tmp_path, after, force
     assert (folder / "onnx" / "model_int8.onnx").exists() is there
     card = " ".join((folder / "README.md").read_text(encoding="utf-8").split())
     assert said in card
-    assert f"| no Norwegian | 80.00 | {100 * after['no']:.2f} | {100 * (after['no'] - 0.8):+.2f} |" in card
-    assert ("lose more than one point: no Norwegian" in card) is (after is BAD)
+    assert f"| Norwegian (no) | 80.00 | {100 * after['no']:.2f} | {100 * (after['no'] - 0.8):+.2f} |" in card
+    assert ("lose more than one point: Norwegian (no)" in card) is (after is BAD)
     noted = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["int8"]
     assert (noted["published"], noted["forced"]) == (there, forced and after is BAD)
     assert noted["dev_f1"]["no"] == {"float32": 0.8, "int8": after["no"]}

@@ -220,6 +220,51 @@ def test_what_does_not_fit_is_not_taken_from_another_run(finished_run, tmp_path)
     assert states_of(result) == ["taken", "missing", "missing", "missing", "missing"]
 
 
+@pytest.mark.parametrize(
+    ("overrides", "reasons"),
+    [
+        (("finetune.learning_rate=1e-3", "train.patience=2"), ["finetune.learning_rate: 0.001 here, 5e-05 there"]),
+        (("finetune.dev_sentences=3",), ["finetune.dev_sentences: 3 here, 2000 there"]),
+        (("seed=5", "corpus.languages=[en]"), ["seed: 5 here, 13 there", "corpus.languages: ('en',) here, () there"]),
+        (("pseudolabel.batch_pieces=99",), ["pseudolabel.batch_pieces: 99 here, 4096 there"]),
+        (("teacher.shape.layers=2", "evaluate.bootstrap=3"), ["teacher.shape.layers: 2 here, 1 there"]),
+    ],
+)
+def test_what_cannot_be_taken_from_another_run_is_an_error_that_names_the_settings(
+    finished_run, tmp_path, overrides, reasons
+):
+    recipe = load_recipe(finished_run / "tiny.yaml", overrides=overrides)
+    with pytest.raises(UsageError) as error:
+        run_pipeline(recipe, tmp_path / "run", take_from=finished_run / "run", tell=silent)
+    head, *named, remedy = str(error.value).splitlines()
+    assert head.endswith(" does not fit this recipe. What differs:")
+    assert named == [f"  {reason}" for reason in reasons]
+    assert remedy == "Take the same settings, or add --rebuild to make it again."
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_that_cannot_be_taken_is_made_again_where_that_is_wanted(finished_run, tmp_path):
+    recipe, events = load_recipe(finished_run / "tiny.yaml", overrides=["finetune.learning_rate=1e-3"]), []
+    options = {"take_from": finished_run / "run", "rebuild": True, "until": "finetune"}
+    assert states_of(run_pipeline(recipe, tmp_path / "run", tell=events.append, **options))[0] == "done"
+    assert "finetune.learning_rate: 0.001 here, 5e-05 there" in events[0].message
+
+
+def test_changed_files_and_a_run_without_a_teacher_are_named(run_copy):
+    add_sentence(run_copy, "en/train.tsv")
+    shutil.copy(run_copy / "tiny.yaml", run_copy / "run" / "recipe.yaml")
+    with pytest.raises(UsageError, match="no setting: files that were read then have changed"):
+        pipeline(run_copy, out="new", take_from=run_copy / "run")
+    with pytest.raises(UsageError, match=r"teacher is not there or not whole\.\nTake the same settings"):
+        pipeline(run_copy, out="new", take_from=run_copy / "corpus")
+
+
+def test_soft_labels_that_the_other_run_does_not_have_are_made(run_copy):
+    shutil.rmtree(run_copy / "run" / "soft_labels")
+    result = pipeline(run_copy, out="new", take_from=run_copy / "run", until="pseudolabel")
+    assert states_of(result)[:2] == ["taken", "done"]
+
+
 @pytest.mark.slow
 def test_processes_of_an_outside_launcher_take_from_another_run_and_refuse_stale_inputs(finished_run, tmp_path):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]

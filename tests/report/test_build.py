@@ -137,7 +137,7 @@ def test_a_language_that_only_the_teacher_knows_does_not_count_for_retention():
     assert report["retention"]["languages"] == {"en": 0.5}
     assert report["retention"]["macro"] == 0.5
     rows = {row[0]: row[1:] for row in rows_of(format_report(report))}
-    assert rows["tl Tagalog"][2:] == ["–", "–", "1", "–"]
+    assert rows["Tagalog (tl)"][2:] == ["–", "–", "1", "–"]
 
 
 def test_means_over_different_languages_say_so():
@@ -174,9 +174,9 @@ def test_repaired_tags_and_skipped_lines_stand_beside_the_transfer_set():
     assert "Annotations by character offsets: 3 widened to whole words, 1 counted in UTF-16 units." in text
     rows = {row[0]: row[-4:] for row in rows_of(text)}
     assert rows["transfer set"] == ["words", "words lost", "tags repaired", "lines skipped"]
-    assert rows["en English"] == ["1,200", "0", "3", "5"]
+    assert rows["English (en)"] == ["1,200", "0", "3", "5"]
     assert rows["qq"] == ["1,200", "0", "–", "–"], "text without labels"
-    assert rows["tl Tagalog"] == ["–", "–", "4", "0"], "labels without text"
+    assert rows["Tagalog (tl)"] == ["–", "–", "4", "0"], "labels without text"
 
 
 def test_the_table_shows_teacher_and_student_beside_each_other():
@@ -186,8 +186,8 @@ def test_the_table_shows_teacher_and_student_beside_each_other():
     rows = {row[0]: row[1:] for row in rows_of(text)}
     assert rows["macro-F1 (sd over languages)"] == ["75.00 (25.00)", "37.50 (12.50)", "50.00 % (50.00–50.00)"]
     assert rows["parameters"] == ["12,000", "1,200", "10.0x fewer"]
-    assert rows["no Norwegian"][0] == "4"
-    assert rows["no Norwegian"][3:] == ["50.00 (50.00–50.00)", "1", "1"]
+    assert rows["Norwegian (no)"][0] == "4"
+    assert rows["Norwegian (no)"][3:] == ["50.00 (50.00–50.00)", "1", "1"]
     assert rows["PER"] == ["75.00", "37.50"]
     assert rows["LOC"] == ["100.00", "50.00"], "a language without the type does not count"
     assert rows["train"] == ["61", "2", "bf16", ""]
@@ -224,7 +224,7 @@ def test_the_papers_values_stand_beside_a_wikiann_run_and_are_marked():
     rows = rows[
         rows.index(["language", "papers' mBERT", "papers' XtremeDistil", "teacher, strict", "student, strict"]) :
     ]
-    assert ["en English", "84.00", "78.00", "50.00", "50.00"] in rows
+    assert ["English (en)", "84.00", "78.00", "50.00", "50.00"] in rows
     assert ["mean of these", "88.50", "84.50", "75.00", "75.00"] in rows
     assert ["papers' mean of 41", "91.86", "88.64", "", ""] in rows
     assert "papers" not in format_report(build(model, model)).lower(), "another corpus"

@@ -63,7 +63,7 @@ def test_runs_are_columns_with_one_teacher_where_it_is_the_same(tmp_path):
     assert rows["parameters"] == ("1,000", "100", "100")
     assert rows["compression"] == ("–", "10.0x", "10.0x")
     assert rows["training s"] == ("–", "61", "61")
-    assert languages.rows[0] == ("en English", "90.00", "60.00", "80.00")
+    assert languages.rows[0] == ("English (en)", "90.00", "60.00", "80.00")
 
 
 def test_different_teachers_have_a_column_each(tmp_path):
@@ -117,7 +117,7 @@ def test_only_common_languages_count_for_a_difference(tmp_path):
     found = compared(*runs)
     assert found["differences"]["two"]["languages"] == 1
     assert comparison_tables(found)[2].rows[0][3] == "1"
-    assert comparison_tables(found)[1].rows[-1] == ("de German", "–", "–", "80.00")
+    assert comparison_tables(found)[1].rows[-1] == ("German (de)", "–", "–", "80.00")
 
 
 def test_report_files_by_themselves_are_shown_without_a_test(tmp_path):

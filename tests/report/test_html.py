@@ -90,4 +90,4 @@ def test_the_plot_has_a_mark_with_its_interval_for_every_score():
     teacher = entry(10, en=[[2, 2, 2], [2, 2, 2]], tl=[[2, 2, 2], [2, 2, 2]])
     page = format_page(build(teacher, entry(10, en=[[1, 2, 2], [1, 2, 2]])))
     titles = re.findall(r"<title>(.*?)</title><line", page)
-    assert titles == ["en English, teacher: 100.00", "en English, student: 50.00", "tl Tagalog, teacher: 100.00"]
+    assert titles == ["English (en), teacher: 100.00", "English (en), student: 50.00", "Tagalog (tl), teacher: 100.00"]

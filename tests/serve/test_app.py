@@ -101,6 +101,34 @@ def test_texts_have_the_entities_that_the_tagger_gives_them_and_their_ids(start,
     assert any(result["entities"] for result in results)
 
 
+def test_a_request_keeps_entities_by_score_and_type(start, tagger):
+    found = [entity for entities in tagger.tag(TEXTS) for entity in entities]
+    least, kind = sorted(entity.score for entity in found)[1], found[0].type
+    results = ask(start(), texts=TEXTS, min_score=least, types=[kind]).json()["results"]
+    kept = [Entity(**entity) for result in results for entity in result["entities"]]
+    assert kept == [entity for entity in found if entity.score >= least and entity.type == kind]
+    assert 0 < len(kept) < len(found)
+    everything = ask(start(), texts=TEXTS, min_score=0, types=None).json()
+    assert everything == ask(start(), texts=TEXTS).json()
+
+
+@pytest.mark.parametrize(
+    ("value", "detail"),
+    [
+        ({"min_score": 1.5}, "min_score: no number from 0 to 1."),
+        ({"min_score": True}, "min_score: no number from 0 to 1."),
+        ({"min_score": None}, "min_score: no number from 0 to 1."),
+        ({"types": ["PER", SECRET]}, "types: name some of PER, ORG, LOC."),
+        ({"types": []}, "types: name some of PER, ORG, LOC."),
+        ({"types": "PER"}, "types: not a list."),
+        ({"types": [7]}, "types.0: not a string."),
+    ],
+)
+def test_an_impossible_choice_of_entities_is_refused_without_repeating_it(start, value, detail):
+    answer = ask(start(), texts=TEXTS, **value)
+    assert (answer.status_code, answer.json()) == (422, {"detail": detail})
+
+
 def test_without_ids_there_are_none(start):
     assert [result["id"] for result in ask(start(), texts=["a", "b"]).json()["results"]] == [None, None]
     assert ask(start(), texts=[]).json() == {"results": []}

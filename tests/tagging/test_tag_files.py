@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from support.tiny_export import make_export
 from xtremedistil_ner.commands.terminal import TaggingProgress
 from xtremedistil_ner.errors import CorpusError, ResourceError, UsageError
 from xtremedistil_ner.tagging.documents import Document, format_of, read_documents
+from xtremedistil_ner.tagging.entity_filter import EntityFilter
 from xtremedistil_ner.tagging.formats import format_tagged, tag_lines
 from xtremedistil_ner.tagging.tag_documents import TaggedDocument, tag_documents
 from xtremedistil_ner.tagging.tagger import Entity, Tagger
@@ -449,3 +451,64 @@ def test_workers_that_are_killed_are_named(export):
             child.kill()
     with pytest.raises(ResourceError, match="worker process ended"):
         list(lines)
+
+
+SOME = "".join(f"{TEXT} Abc{'d' * (number % 5)} de fGh a.b ef {'gh' * (number % 7)}\n" for number in range(40))
+
+
+@pytest.mark.parametrize("form", ["jsonl", "conll", "brat", "terminal"])
+def test_entities_that_are_not_kept_are_left_out_of_every_format(export, tmp_path, form):
+    """Against the filtered answer of the tagger; a word of an entity that is left out is `O`."""
+    tagger, path = Tagger.from_pretrained(export), write(tmp_path / "a.txt", SOME)
+    found = [entity for entities in tagger.tag(SOME.splitlines()) for entity in entities]
+    kind = max({entity.type for entity in found}, key=lambda name: sum(entity.type == name for entity in found))
+    least = sorted(entity.score for entity in found if entity.type == kind)[3]
+    kept = [entity for entity in found if entity.type == kind and entity.score >= least]
+    assert 0 < len(kept) < len(found)
+    keep = EntityFilter(least, (kind,))
+    text = "".join(lines.text for lines in tag_lines(tagger, read_documents([path]), form, batch=7, keep=keep))
+    if form == "jsonl":
+        assert [Entity(**entity) for line in text.splitlines() for entity in json.loads(line)["entities"]] == kept
+    count = {"jsonl": '"score"', "conll": "\tB-", "brat": f"\t{kind} ", "terminal": f" {kind}]"}[form]
+    assert text.count(count) == len(kept)
+    assert all(name == kind or f"\tI-{name}" not in text for name in tagger.scheme.types)
+
+
+def test_workers_leave_out_the_same_entities_and_a_file_holds_what_standard_output_gets(export, tmp_path):
+    path, output = write(tmp_path / "a.txt", SOME), write(tmp_path / "out.jsonl", "old")
+    options = ("--min-score", "0.5", "--types", "PER, LOC")
+    plain = call(export, path, *options)
+    assert (plain.returncode, plain.stderr) == (0, b"")
+    assert plain.stdout != call(export, path).stdout
+    assert call(export, path, *options, "--output", output, "--workers", 2).stdout == b""
+    assert output.read_bytes() == plain.stdout
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.txt", "out.jsonl"]
+
+
+def test_what_fails_leaves_the_file_as_it_was(export, tmp_path):
+    output = write(tmp_path / "out.jsonl", "old")
+    stopped = call(export, write(tmp_path / "a.txt", b"Abc\n\xff\n"), "--output", output)
+    assert (stopped.returncode, output.read_text()) == (3, "old")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.txt", "out.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--types", "PER,TOWN"), "types: 'TOWN' is no type of this model. It has PER, ORG, LOC."),
+        (("--types", ""), "types: '' is no type"),
+        (("--min-score", "1.5"), "The least score is 1.5. Give a number from 0 to 1."),
+        (("--min-score", "nan"), "The least score is nan."),
+        (("--output", "a.txt"), "--output a.txt: this file is an input."),
+        (("--output", "a"), "--output a: this file is an input."),
+        (("--output", "export/out.jsonl"), "an export with a foreign file is refused."),
+        (("--output", "/dev/null"), "--output /dev/null: no regular file."),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_its_reason(export, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(export, tmp_path / "export")
+    refused = call("export", write(tmp_path / "a.txt", "Abc\n"), write(tmp_path / "a.tmp", "Abc\n"), *options)
+    assert (refused.returncode, refused.stdout) == (2, b"")
+    assert message in refused.stderr.decode()
+    assert (tmp_path / "a.txt").read_text() == (tmp_path / "a.tmp").read_text() == "Abc\n"

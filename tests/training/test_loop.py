@@ -285,6 +285,16 @@ def test_how_often_checkpoints_are_written_changes_nothing(tmp_path):
     assert bytes_of(seldom) == bytes_of(often)
 
 
+def test_a_look_before_the_first_update_names_no_loss(tmp_path):
+    model, events = make_model(), []
+    train(model, two_phases(model), tmp_path, tell=events.append)
+    looks = {event.message: event.metrics for event in events if event.unit != "updates"}
+    assert {message for message, metrics in looks.items() if "loss" not in metrics} == {
+        message for message in looks if message.endswith("update 0")
+    }
+    assert len(looks) > 2
+
+
 def test_a_finished_job_only_hands_out_its_weights(tmp_path):
     model = make_model()
     looks = train(model, two_phases(model), tmp_path)

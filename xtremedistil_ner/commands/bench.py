@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from xtremedistil_ner.commands.next_steps import show_next
 from xtremedistil_ner.commands.options import CorpusOption, JsonOption, SplitOption
 from xtremedistil_ner.commands.runs import echo
 from xtremedistil_ner.errors import UsageError
@@ -69,6 +70,9 @@ def bench(
     with TerminalReporter(quiet=as_json) as tell:
         record, written = run_bench(exports, settings, out or _default_folder(exports[0]), tell)
     echo(record if as_json else _format(record, written))
+    run = exports[0].parent
+    if not as_json and RunFolder(run).report.is_file():
+        show_next(("report", run), look_at=written)
 
 
 def _format(record: dict[str, Any], written: Path) -> str:

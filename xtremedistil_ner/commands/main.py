@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xtremedistil_ner.commands.bench import bench_app
+from xtremedistil_ner.commands.init import init_app
+from xtremedistil_ner.commands.next_steps import Command, show_next, uses_of
 from xtremedistil_ner.commands.options import (
     ColumnsOption,
     CorpusArgument,
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Distil large multilingual entity taggers into small, fast ones.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -95,6 +96,8 @@ def evaluate(
             tell=tell,
         )
     echo(scores if as_json else format_tables(model_tables(scores)))
+    if not as_json:
+        show_next(*uses_of(model), ("evaluate", "OTHER_MODEL", "--corpus", corpus))
 
 
 @corpus_app.command("check")
@@ -109,6 +112,7 @@ def corpus_check(path: CorpusArgument, columns: ColumnsOption = None, types: Typ
         raise CorpusError("\n".join((*check.problems, *format_unread(check))))
     echo(format_check(check, path))
     _echo_mapping(mapping, check.stats)
+    show_next(("corpus", "stats", path), _init_of(path))
 
 
 @corpus_app.command("stats")
@@ -121,6 +125,11 @@ def corpus_stats(path: CorpusArgument, columns: ColumnsOption = None, types: Typ
     stats = check.corpus_stats(path, types=mapping, **read_columns(columns))
     echo(format_stats(stats))
     _echo_mapping(mapping, stats)
+    show_next(_init_of(path))
+
+
+def _init_of(corpus: str) -> Command:
+    return ("distil", "demo") if corpus == "demo" else ("init", "DIR", "--corpus", corpus)
 
 
 def _read_types(text: str) -> dict[str, str | None]:
@@ -148,6 +157,7 @@ def languages() -> None:
 
     for code in WIKIANN_LANGUAGES:
         echo(f"{code}  {language_name(code)}")
+    show_next(("distil", "demo", "--langs", "en,de"))
 
 
 @tools_app.command()
@@ -167,8 +177,10 @@ def doctor(
     problems = [finding.name for finding in findings if finding.state == "problem"]
     if problems:
         raise ResourceError(f"{', '.join(problems)}: see above for causes and remedies.")
+    if not as_json:
+        show_next(("distil", "demo"), ("init", "DIR", "--corpus", "PATH"))
 
 
-for _part in (runs_app, service_app, bench_app, tools_app):
+for _part in (init_app, runs_app, service_app, bench_app, tools_app):
     app.add_typer(_part)  # without a name, so that its commands are top-level ones, in this order
 app.add_typer(corpus_app, name="corpus")

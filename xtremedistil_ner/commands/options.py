@@ -55,8 +55,11 @@ TakeFromOption = Annotated[
         "--from",
         exists=True,
         file_okay=False,
-        help="Another run folder; reuse its teacher and soft labels if they fit.",
+        help="Another run folder; reuse its teacher and soft labels. What does not fit is an error.",
     ),
+]
+RebuildOption = Annotated[
+    bool, typer.Option("--rebuild", help="Make the teacher or soft labels again if --from has none that fit.")
 ]
 ProtocolOption = Annotated[
     Protocol | None,

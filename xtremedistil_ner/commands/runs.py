@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from xtremedistil_ner.addresses import text_without_secrets, values_without_secrets
+from xtremedistil_ner.commands.next_steps import show_next, show_next_of_run, uses_of
 from xtremedistil_ner.commands.options import (
     DryRunOption,
     JsonOption,
@@ -20,6 +21,7 @@ from xtremedistil_ner.commands.options import (
     OverridesOption,
     ProcessesOption,
     ProtocolOption,
+    RebuildOption,
     RecipeName,
     TakeFromOption,
 )
@@ -45,6 +47,7 @@ def distil(
     overrides: OverridesOption = None,
     out: OutOption = None,
     take_from: TakeFromOption = None,
+    rebuild: RebuildOption = False,
     protocol: ProtocolOption = None,
     only: Annotated[Stage | None, typer.Option(help="Run this stage only.")] = None,
     until: Annotated[Stage | None, typer.Option(help="Stop after this stage.")] = None,
@@ -59,6 +62,8 @@ def distil(
     from xtremedistil_ner.commands.terminal import TerminalReporter, format_result
     from xtremedistil_ner.pipeline.run import run_pipeline
 
+    if rebuild and take_from is None:
+        raise UsageError("--rebuild is about --from, which is not given.")
     changes = list(overrides or [])
     if protocol is not None:
         changes.append(f"evaluate.protocol={protocol}")
@@ -71,12 +76,15 @@ def distil(
             only=only,
             until=until,
             take_from=take_from,
+            rebuild=rebuild,
             processes=processes,
             dry_run=dry_run,
             tell=tell,
         )
     if first:
         echo(_result_values(result, folder) if as_json else format_result(result, folder))
+    if first and not as_json:
+        show_next_of_run(result, folder, dry_run=dry_run)
 
 
 def _add_stage_command(stage: Stage, sentence: str) -> None:
@@ -89,6 +97,7 @@ def _add_stage_command(stage: Stage, sentence: str) -> None:
         overrides: OverridesOption = None,
         out: OutOption = None,
         take_from: TakeFromOption = None,
+        rebuild: RebuildOption = False,
         processes: ProcessesOption = None,
         dry_run: DryRunOption = False,
         as_json: JsonOption = False,
@@ -99,6 +108,7 @@ def _add_stage_command(stage: Stage, sentence: str) -> None:
             overrides,
             out,
             take_from,
+            rebuild,
             only=stage,
             processes=processes,
             dry_run=dry_run,
@@ -138,6 +148,7 @@ def export(
     overrides: OverridesOption = None,
     out: OutOption = None,
     take_from: TakeFromOption = None,
+    rebuild: RebuildOption = False,
     processes: ProcessesOption = None,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
@@ -169,6 +180,7 @@ def export(
         changes,
         out,
         take_from,
+        rebuild,
         only="export",
         processes=processes,
         dry_run=dry_run,
@@ -203,6 +215,8 @@ def show_report(
     write_text(RunFolder(run).report_markdown, text)
     write_text(RunFolder(run).report_html, format_page(report, speed))
     echo(report if as_json else text)
+    if not as_json:
+        show_next(("compare", run, "OTHER_RUN"), *uses_of(RunFolder(run).export), look_at=RunFolder(run).report_html)
 
 
 @runs_app.command()
@@ -219,6 +233,8 @@ def compare(
 
     compared = compare_runs(open_runs(runs))
     echo(compared if as_json else format_tables(comparison_tables(compared)))
+    if not as_json:
+        show_next(("report", "RUN"))
 
 
 @runs_app.command()
@@ -231,6 +247,7 @@ def recipes() -> None:
         first_line = path.read_text(encoding="utf-8").partition("\n")[0]
         rows.append((name, first_line.lstrip("# ") if first_line.startswith("#") else ""))
     echo(format_table(rows))
+    show_next(("distil", "RECIPE", "--dry-run"), ("init", "DIR", "--corpus", "PATH"))
 
 
 def read_recipe(source: str, langs: str | None, overrides: list[str] | None, out: Path | None) -> tuple[Recipe, Path]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from xtremedistil_ner.commands.next_steps import show_next
 from xtremedistil_ner.commands.options import ColumnsOption, ExportFolder, GraphOption
 from xtremedistil_ner.errors import CorpusError, UsageError, quoted
 from xtremedistil_ner.processes.cores import available_cores
+from xtremedistil_ner.run_folder.whole_files import temporary_of, whole_file
 from xtremedistil_ner.serve.limits import Limits
 from xtremedistil_ner.tagging.export_reader import find_export
 
@@ -41,9 +44,21 @@ def tag(
             "[default: by file name]",
         ),
     ] = None,
-    output: Annotated[
+    form: Annotated[
         Literal["jsonl", "conll", "brat", "terminal"] | None,
         typer.Option("--format", help="Output format. [default: terminal on a terminal, else jsonl]"),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", dir_okay=False, help="File to write, whole or not at all. [default: standard output]"
+        ),
+    ] = None,
+    min_score: Annotated[
+        float, typer.Option(metavar="SCORE", help="Leave out entities with a lower score, from 0 to 1.")
+    ] = 0.0,
+    types: Annotated[
+        str | None, typer.Option(metavar="TYPE,TYPE,…", help="Leave out entities of other types. [default: all types]")
     ] = None,
     columns: ColumnsOption = None,
     skip_bad: Annotated[
@@ -67,6 +82,7 @@ def tag(
     from xtremedistil_ner.commands.terminal import TaggingProgress
     from xtremedistil_ner.corpus.layout import SHOWN_BY_FILE, ColumnNumbers
     from xtremedistil_ner.tagging.documents import STANDARD_INPUT, format_of, read_documents
+    from xtremedistil_ner.tagging.entity_filter import EntityFilter
     from xtremedistil_ner.tagging.formats import LINE_FORMATS, tag_lines, writable
     from xtremedistil_ner.tagging.tagger import Tagger
     from xtremedistil_ner.tagging.workers import tag_in_processes
@@ -74,7 +90,11 @@ def tag(
     export, paths = find_export(export), files or []
     if not paths and sys.stdin is None:
         raise UsageError("Standard input is closed. Give a file.")
-    form = output or ("terminal" if sys.stdout.isatty() else "jsonl")
+    keep = EntityFilter(min_score, None if types is None else tuple(name.strip() for name in types.split(",")))
+    if output is not None:
+        _require_own_place(output, paths, export)
+    to_terminal = output is None and sys.stdout.isatty()
+    form = form or ("terminal" if to_terminal else "jsonl")
     if form == "brat" and len(paths) > 1:
         raise UsageError("--format brat: one .ann belongs to one text. Give one file at a time.")
     skipped = _Skipped()
@@ -92,22 +112,22 @@ def tag(
         workers = available_cores() if is_large and form in LINE_FORMATS else 1
     threads = threads or max(1, available_cores() // workers)
     one_by_one = not paths and sys.stdin.isatty()
-    with TaggingProgress(total) as progress:
+    with TaggingProgress(total, is_alone=not to_terminal) as progress, _writer(output) as write:
         if workers > 1:
-            tagged = tag_in_processes(export, documents, form, workers=workers, precision=precision, threads=threads)
+            tagged = tag_in_processes(
+                export, documents, form, workers=workers, precision=precision, threads=threads, keep=keep
+            )
         else:
             tagger = Tagger.from_pretrained(export, precision=precision, threads=threads)
-            colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-            tagged = tag_lines(tagger, documents, form, batch=1 if one_by_one else 1024, colours=colours)
+            colours = to_terminal and "NO_COLOR" not in os.environ
+            batch = 1 if one_by_one else 1024
+            tagged = tag_lines(tagger, documents, form, batch=batch, keep=keep, colours=colours)
         for document in tagged:
             progress.add(words=document.words, size=document.size)
-            sys.stdout.write(document.text)
+            write(document.text)
             if one_by_one:
                 sys.stdout.flush()
-    if skipped.count:
-        unit = "sentence" if forms == {"conll"} else "line" if "conll" not in forms else "line or sentence"
-        plural = "" if skipped.count == 1 else "s"
-        typer.echo(f"{skipped.count} bad {unit}{plural} passed over; the first: {skipped.first}", err=True)
+    skipped.tell("sentence" if forms == {"conll"} else "line" if "conll" not in forms else "line or sentence")
 
 
 @service_app.command()
@@ -163,6 +183,28 @@ def read_columns(text: str | None) -> dict[str, ColumnsSection]:
         raise UsageError(f"--columns {quoted(text)}: not two columns. Write for example word=1,tag=2.") from error
 
 
+def _require_own_place(output: Path, inputs: Sequence[Path], export: Path) -> None:
+    """Refuse an output that is an input, is no regular file, or would change the export. Raises: UsageError."""
+    if output.exists() and not output.is_file():
+        raise UsageError(f"--output {output}: no regular file. Leave --output out and redirect standard output.")
+    written = [path for path in (output, temporary_of(output)) if path.exists()]
+    if any(path.samefile(other) for path in inputs if path.exists() for other in written):
+        raise UsageError(f"--output {output}: this file is an input. Give another name.")
+    if export.resolve() in output.resolve().parents:
+        raise UsageError(f"--output {output}: an export with a foreign file is refused. Give a place outside {export}.")
+
+
+@contextmanager
+def _writer(output: Path | None) -> Iterator[Callable[[str], object]]:
+    """What writes text to standard output, or to a file that appears when it is complete."""
+    if output is None:
+        yield sys.stdout.write
+        return
+    with whole_file(output) as stream:
+        yield lambda text: stream.write(text.encode())
+    show_next(look_at=output)
+
+
 @dataclass
 class _Skipped:
     """The number of skipped lines or sentences, and the error of the first."""
@@ -173,6 +215,12 @@ class _Skipped:
     def __call__(self, error: CorpusError) -> None:
         self.first = self.first or str(error)
         self.count += 1
+
+    def tell(self, unit: str) -> None:
+        """Say on standard error how many there were, if any."""
+        if self.count:
+            plural = "" if self.count == 1 else "s"
+            typer.echo(f"{self.count} bad {unit}{plural} passed over; the first: {self.first}", err=True)
 
 
 def _total_bytes(paths: Sequence[Path]) -> int | None:

@@ -89,21 +89,22 @@ class TerminalReporter:
 
 
 class TaggingProgress:
-    """Progress of tagging: a bar if only standard error is a terminal, and a summary at the end.
+    """Progress of tagging: a bar if standard error is a terminal and shows no entities, and a summary at the end.
 
     Tagging of less than two seconds gets no summary.
 
     Units: `total` in bytes; None if unknown.
     """
 
-    def __init__(self, total: int | None) -> None:
+    def __init__(self, total: int | None, *, is_alone: bool = True) -> None:
         self._total = total
+        self._is_alone = is_alone
         self._bar: Progress | None = None
         self._documents = self._words = self._bytes = 0
         self._start = time.monotonic()
 
     def __enter__(self) -> TaggingProgress:
-        if sys.stderr.isatty() and not sys.stdout.isatty():
+        if sys.stderr.isatty() and self._is_alone:
             self._bar = _start_tagging_bar(self._total)
         return self
 

@@ -186,7 +186,8 @@ def _download(dataset_id: str, revision: str, patterns: tuple[str, ...] | None) 
         raise ResourceError(
             f"{dataset_id} at {revision}: not in the Hub's cache, and the Hub cannot be reached "
             f"({first_line(error)}).{_cached_commits(dataset_id)} Run once with network, or fetch it with "
-            f"`hf download {dataset_id} --repo-type dataset`."
+            f"`hf download {dataset_id} --repo-type dataset`. Without network, `xner distil demo` uses the built-in "
+            "corpus; for a folder of yours, give corpus.path, or transfer.path for raw text."
         ) from error
 
 

@@ -72,7 +72,8 @@ def _teacher_fingerprint(recipe: Recipe, corpus: LabelledCorpus, gold: object, t
         return _fingerprint("finetune", corpus.scheme.tags, section)
     has_own_pieces = shape is not None or recipe.teacher.vocabulary is not None
     reads_transfer = recipe.finetune.masked_language_model.updates or has_own_pieces
-    reads = [gold, transfer if reads_transfer else None, recipe.train.dev_sentences]
+    finetune.pop("dev_sentences", None)
+    reads = [gold, transfer if reads_transfer else None, recipe.finetune.dev_sentences]
     return _fingerprint("finetune", _seed(recipe), reads, section, finetune)
 
 

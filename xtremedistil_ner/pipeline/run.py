@@ -120,16 +120,19 @@ def run_pipeline(
     only: str | None = None,
     until: str | None = None,
     take_from: Path | None = None,
+    rebuild: bool = False,
     processes: int | None = None,
     dry_run: bool = False,
     tell: Reporter,
 ) -> PipelineResult:
     """Run what is missing or stale of a run folder, in order.
 
-    `take_from` is another run folder. Its teacher and soft labels are linked in if their fingerprints fit, and its
-    scores of the same models on the same sentences are not computed again.
+    `take_from` is another run folder. Its teacher and soft labels are linked in, and its scores of the same models on
+    the same sentences are not computed again. A teacher or soft labels that do not fit are made with `rebuild`, and
+    are an error without it.
 
-    Raises: XnerError of the stage that fails, Interrupted after SIGINT or SIGTERM; finished work stays and is reused.
+    Raises: UsageError for what does not fit; XnerError of the stage that fails; Interrupted after SIGINT or SIGTERM.
+    Finished work stays and is reused.
     """
     asked = _asked_stages(only, until)
     recipe = pin_revisions(recipe)
@@ -139,6 +142,7 @@ def run_pipeline(
     job = _Job(recipe, RunFolder(out), stage_fingerprints(recipe, corpus), asked, other, processes, tell)
     require_places(job.run)
     require_inputs_elsewhere(recipe, job.run)
+    _require_taken(job, may_make=rebuild or dry_run)
     if dry_run:
         steps = [_look_at(job, stage) for stage in STAGES]
         _require_own_files(job, steps)
@@ -187,6 +191,25 @@ def _look_at(job: _Job, stage: Stage) -> Step:
     if state is State.MISSING:
         return Step(stage, state, f"{artefact_of(job.run, stage)} is not there or not whole")
     return Step(stage, state, "its recipe fields, data or an earlier stage changed")
+
+
+def _require_taken(job: _Job, *, may_make: bool) -> None:
+    """Say what of the other run cannot be taken and would take hours to make again.
+
+    Raises: UsageError, unless it `may_make` it. Soft labels that the other run does not have are always made.
+    """
+    if job.take_from is None:
+        return
+    from xtremedistil_ner.pipeline.taking import explain_misfit
+
+    for stage in (stage for stage in STAGES if STAGE_TABLE[stage].is_taken and _look_at(job, stage).is_due):
+        reason = explain_misfit(job.recipe, job.take_from, stage)
+        is_there = current_fingerprint(job.take_from, stage) is not None
+        if not may_make and (is_there or stage == "finetune"):
+            raise UsageError(f"{reason}\nTake the same settings, or add --rebuild to make it again.")
+        job.tell(Event(stage, reason))
+        if stage == "finetune":
+            return  # soft labels of another teacher do not fit either
 
 
 def _with_precision(job: _Job, step: Step) -> Step:

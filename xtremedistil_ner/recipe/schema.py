@@ -48,6 +48,7 @@ class FinetuneSection(Section):
     weight_decay: float = Field(0.01, ge=0, description="of AdamW")
     sampling_temperature: float = SAMPLING_TEMPERATURE
     evaluations_per_epoch: int = Field(1, gt=0, description="evaluations on dev per epoch")
+    dev_sentences: int = Field(2000, gt=0, description="most dev sentences per language that select the teacher")
     precision: Precision = "auto"
     masked_language_model: MaskedLanguageModelSection = MaskedLanguageModelSection()
 
@@ -98,7 +99,7 @@ class TrainSection(Section):
     micro_batch_pieces: int = Field(65_536, gt=0, description="most pieces in one forward pass of one process")
     evaluate_every: int = Field(250, gt=0, description="updates between evaluations on dev")
     dev_sentences: int = Field(
-        2000, gt=0, description="most dev sentences per language for selection; the report uses all"
+        2000, gt=0, description="most dev sentences per language that select the student; the report uses all"
     )
     patience: int = Field(6, gt=0, description="evaluations on dev without improvement after which a phase ends")
     teacher_layer: int | None = Field(

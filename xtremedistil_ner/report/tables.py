@@ -344,8 +344,8 @@ def size_change(compression: float) -> str:
 
 
 def named(code: str) -> str:
-    """A language as tables show it: its code and its name."""
-    return f"{code} {language_name(code)}" if language_name(code) != code else code
+    """A language as tables show it: its name and its code."""
+    return f"{language_name(code)} ({code})" if language_name(code) != code else code
 
 
 def percent(share: float | None) -> str:

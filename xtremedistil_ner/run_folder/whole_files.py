@@ -42,10 +42,15 @@ def write_text(path: Path, text: str) -> None:
         stream.write(text.encode("utf-8"))
 
 
+def temporary_of(path: Path) -> Path:
+    """The name that a file has until it is complete."""
+    return path.with_name(path.name + ".tmp")
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Give a file to write into, under a temporary name; it is then synced and renamed to `path`."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = temporary_of(path)
     try:
         with temporary.open("wb") as stream:
             yield stream

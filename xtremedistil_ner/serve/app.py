@@ -20,6 +20,7 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from starlette.requests import ClientDisconnect
 
 from xtremedistil_ner import __version__
+from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.serve import PAGE
 from xtremedistil_ner.serve.batching import MicroBatcher
 from xtremedistil_ner.serve.limits import Limits, RefusedError
@@ -27,6 +28,7 @@ from xtremedistil_ner.serve.messages import Id, ModelInfo, Problem, TagRequest, 
 from xtremedistil_ner.serve.metrics import CONTENT_TYPE, Metrics
 from xtremedistil_ner.serve.middleware import RETRY_AFTER_S, Admission, Watch
 from xtremedistil_ner.serve.reading import read_request
+from xtremedistil_ner.tagging.entity_filter import EntityFilter
 from xtremedistil_ner.tagging.export_reader import language_scores
 from xtremedistil_ner.tagging.tagger import Entity, Tagger
 
@@ -69,8 +71,9 @@ class Service:
         start = time.monotonic()
         body = await self._read_in_time(request, start)
         asked = read_request(body, self.limits)
+        keep = self._filter(asked)
         self._require_room(asked)
-        tagged = await self._tag_in_time(request, asked.texts, start)
+        tagged = [keep.of_entities(entities) for entities in await self._tag_in_time(request, asked.texts, start)]
         self.metrics.texts.inc(len(asked.texts))
         self.metrics.characters.inc(sum(map(len, asked.texts)))
         for entity_type, count in Counter(entity.type for entities in tagged for entity in entities).items():
@@ -82,6 +85,14 @@ class Service:
                 for name, entities in zip(names, tagged, strict=True)
             ]
         }
+
+    def _filter(self, asked: TagRequest) -> EntityFilter:
+        keep = EntityFilter(asked.min_score, None if asked.types is None else tuple(asked.types))
+        try:
+            keep.require_known(self.model.types)
+        except UsageError as error:  # its message repeats what the client sent
+            raise RefusedError(422, f"types: name some of {', '.join(self.model.types)}.") from error
+        return keep
 
     async def _read_in_time(self, request: Request, start: float) -> bytes:
         try:

@@ -17,6 +17,8 @@ class TagRequest(BaseModel):
 
     texts: list[str] = Field(description="texts in Unicode, each tagged by itself", examples=[["Ada was in Paris."]])
     ids: list[Id] | None = Field(None, description="one for each text, given back with its entities")
+    min_score: float = Field(0.0, ge=0, le=1, description="entities with a lower score are left out")
+    types: list[str] | None = Field(None, min_length=1, description="entities of other types are left out")
 
 
 class TaggedEntity(BaseModel):

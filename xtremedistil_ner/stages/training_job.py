@@ -65,7 +65,8 @@ class TrainingJob:
 
     def dev_sentences(self) -> dict[str, Sequence[Sentence]]:
         """The dev sentences that select, by language; read anew at each call."""
-        limit = self.recipe.train.dev_sentences
+        section = self.recipe.finetune if self.stage == "finetune" else self.recipe.train
+        limit = section.dev_sentences
         return {language: self.corpus.sentences(language, "dev")[:limit] for language in self.corpus.languages}
 
     def dev_set(self, sentences: Mapping[str, Sequence[Sentence]], encoder: PieceEncoder) -> DevSet:

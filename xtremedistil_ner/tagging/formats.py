@@ -12,6 +12,7 @@ from typing import Any, Literal
 from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.errors import CorpusError, UsageError, quoted
 from xtremedistil_ner.tagging.documents import Document, OnBadLine
+from xtremedistil_ner.tagging.entity_filter import KEEP_ALL, EntityFilter
 from xtremedistil_ner.tagging.tag_documents import TaggedDocument, tag_documents
 from xtremedistil_ner.tagging.tagger import Tagger
 
@@ -48,13 +49,22 @@ def writable(documents: Iterable[Document], form: OutputFormat, *, on_bad_line: 
 
 
 def tag_lines(
-    tagger: Tagger, documents: Iterable[Document], form: OutputFormat, *, batch: int, colours: bool = False
+    tagger: Tagger,
+    documents: Iterable[Document],
+    form: OutputFormat,
+    *,
+    batch: int,
+    keep: EntityFilter = KEEP_ALL,
+    colours: bool = False,
 ) -> Iterator[TaggedLines]:
-    """Tag and format documents in order; at most `batch` are held at a time. Raises: as `format_tagged`."""
+    """Tag and format documents in order; at most `batch` are held at a time.
+
+    Raises: as `tag_documents` and `format_tagged`.
+    """
     sizes: deque[tuple[int, int]] = deque()
 
     def noted() -> Iterator[TaggedDocument]:
-        for tagged in tag_documents(tagger, documents, batch=batch):
+        for tagged in tag_documents(tagger, documents, batch=batch, keep=keep):
             sizes.append((len(tagged.words), tagged.document.size))
             yield tagged
 

@@ -9,6 +9,7 @@ from itertools import islice
 from xtremedistil_ner.corpus.words import split_words
 from xtremedistil_ner.errors import UsageError, quoted
 from xtremedistil_ner.tagging.documents import Document
+from xtremedistil_ner.tagging.entity_filter import KEEP_ALL, EntityFilter
 from xtremedistil_ner.tagging.tagger import MOST_HELD, Entity, Tagger, require_count
 
 
@@ -25,16 +26,19 @@ class TaggedDocument:
     entities: tuple[Entity, ...] = ()
 
 
-def tag_documents(tagger: Tagger, documents: Iterable[Document], *, batch: int = 1024) -> Iterator[TaggedDocument]:
+def tag_documents(
+    tagger: Tagger, documents: Iterable[Document], *, batch: int = 1024, keep: EntityFilter = KEEP_ALL
+) -> Iterator[TaggedDocument]:
     """Tag documents in order; at most `batch` are held at a time. Words that are given are taken as they are.
 
-    Raises: UsageError for what is no document, and for a `batch` that is no such number.
+    Raises: UsageError for what is no document, for a `batch` that is no such number, and for unknown types to `keep`.
     """
     require_count(batch, "batch", MOST_HELD)
+    keep.require_known(tagger.scheme.types)
     rest = iter(documents)
     while chunk := list(islice(rest, batch)):
         places = [_places(document) for document in chunk]
-        word_tags = tagger.tag_ids([[word for word, _, _ in words] for words in places])
+        word_tags = keep.of_words(tagger.tag_ids([[word for word, _, _ in words] for words in places]), tagger.scheme)
         entities = tagger.entities([document.text or "" for document in chunk], places, word_tags)
         for document, words, tags, of_text in zip(chunk, places, word_tags.names(tagger.scheme), entities, strict=True):
             yield TaggedDocument(document, words, tags, tuple(of_text) if document.text is not None else ())

@@ -19,6 +19,7 @@ from pathlib import Path
 from xtremedistil_ner.errors import ResourceError, UsageError
 from xtremedistil_ner.processes.stop_signals import without_interrupts
 from xtremedistil_ner.tagging.documents import Document
+from xtremedistil_ner.tagging.entity_filter import KEEP_ALL, EntityFilter
 from xtremedistil_ner.tagging.export_reader import GraphPrecision, choose_graph, find_export, verify_export
 from xtremedistil_ner.tagging.formats import LINE_FORMATS, OutputFormat, TaggedLines, tag_lines
 from xtremedistil_ner.tagging.tagger import MOST_HELD, MOST_THREADS, Tagger, require_count
@@ -37,6 +38,7 @@ def tag_in_processes(
     precision: GraphPrecision | None = None,
     threads: int = 1,
     batch: int = 1024,
+    keep: EntityFilter = KEEP_ALL,
 ) -> Iterator[TaggedLines]:
     """Tag and format documents in order, in `workers` processes.
 
@@ -61,7 +63,7 @@ def tag_in_processes(
         while True:
             while len(waiting) < _CHUNKS_AHEAD * workers and (chunk := list(islice(rest, batch))):
                 with without_interrupts():  # a terminal sends Ctrl-C to all; the main process ends the others
-                    waiting.append(pool.submit(_tag_chunk, chunk, form))
+                    waiting.append(pool.submit(_tag_chunk, chunk, form, keep))
             if not waiting:
                 return
             yield from waiting.popleft().result()
@@ -84,6 +86,6 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _tag_chunk(chunk: Sequence[Document], form: OutputFormat) -> list[TaggedLines]:
+def _tag_chunk(chunk: Sequence[Document], form: OutputFormat, keep: EntityFilter) -> list[TaggedLines]:
     assert _tagger is not None
-    return list(tag_lines(_tagger, chunk, form, batch=len(chunk)))
+    return list(tag_lines(_tagger, chunk, form, batch=len(chunk), keep=keep))

@@ -219,10 +219,11 @@ class _RunningPhase:
         job.processes.sum_tensor(self.loss)
         loss = float(self.loss) / max(self.updates_since_look, 1)
         self._require_finite("loss", loss)
+        metrics = {"loss": loss} if self.updates_since_look else {}
         self.loss, self.updates_since_look = torch.zeros_like(self.loss), 0
         numbers = self._score(self.phase.evaluate) if self.phase.evaluate else {}
         message = f"{self.phase.name}, update {self.state.update}"
-        job.tell(Event(job.settings.stage, message, metrics={"loss": loss, **numbers}))
+        job.tell(Event(job.settings.stage, message, metrics={**metrics, **numbers}))
 
     def _score(self, evaluate: Callable[[], Mapping[str, float]]) -> dict[str, float]:
         model, state = self.job.model, self.state
