@@ -94,6 +94,24 @@ class TrainSection(Section):
     weight_decay: float = Field(0.0, ge=0, description="of AdamW")
 
 
+class ShipSection(Section):
+    """The rule by which the report says whether the student may be shipped; judged on the 95 % intervals."""
+
+    retention: float | None = Field(
+        0.95, gt=0, description="least share of the teacher's F1 that the student keeps; empty: any"
+    )
+    min_f1: float | None = Field(None, gt=0, le=1, description="least F1 of the student; empty: any")
+    min_entities: int = Field(
+        50, ge=1, description="gold entities without which a language stays undecided; chosen, not measured"
+    )
+
+    @model_validator(mode="after")
+    def _some_bound(self) -> ShipSection:
+        if self.retention is None and self.min_f1 is None:
+            raise ValueError("set retention, min_f1 or both: without a bound there is nothing to judge")
+        return self
+
+
 class EvaluateSection(Section):
     """Scores of the report."""
 
@@ -107,6 +125,7 @@ class EvaluateSection(Section):
     baselines: bool = Field(
         False, description="also score two baselines: a look-up of training names, and contexts alone"
     )
+    ship: ShipSection = ShipSection()
 
     @model_validator(mode="after")
     def _some_split(self) -> EvaluateSection:

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from xtremedistil_ner.evaluation.bootstrap import Counts, retention_intervals
+from xtremedistil_ner.evaluation.bootstrap import Counts, macro_interval, retention_intervals
 from xtremedistil_ner.evaluation.calibration import calibration_entry
 from xtremedistil_ner.evaluation.confusions import KINDS, Confusion
 from xtremedistil_ner.evaluation.score_split import SplitScores
 from xtremedistil_ner.evaluation.scoring import LanguageScores, macro
+from xtremedistil_ner.report.verdict import judge
 
 SCHEMA = 1
 _MOST_COMMON = 50
@@ -35,6 +36,12 @@ def model_entry(parameters: int, scores: SplitScores) -> dict[str, Any]:
     if scores.paper:
         entry["paper_protocol"] = {**_means(scores.paper), "languages": _without_intervals(scores.paper)}
     return entry
+
+
+def macro_bounds(counts: Mapping[str, Counts], *, resamples: int, seed: int) -> dict[str, float | None]:
+    """The ends of the 95 % interval of a model's macro-F1, for its entry."""
+    low, high = macro_interval(counts, resamples=resamples, seed=seed) or (None, None)
+    return {"macro_low": low, "macro_high": high}
 
 
 def build_retention(
@@ -79,7 +86,7 @@ def build_report(
     run: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The whole report from its models' entries. `data` counts what was lost; `run` says how it was made."""
-    return {
+    report = {
         "schema": SCHEMA,
         "synthetic": synthetic,
         "models": {name: dict(entry) for name, entry in models.items()},
@@ -89,6 +96,7 @@ def build_report(
         "papers": papers,
         "run": dict(run),
     }
+    return {**report, "verdict": judge(report)}
 
 
 def _means(scores: Mapping[str, LanguageScores]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ A comparison reads less than tables and cards do: it takes reports of earlier ve
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast
 
@@ -163,6 +163,8 @@ class ModelForm(ComparedModel):
     paper_protocol: PaperProtocolForm | None = None
     calibration: CalibrationForm | None = None
     raw_text: RawTextForm | None = None
+    macro_low: Share = None
+    macro_high: Share = None
 
 
 class BoundsForm(_Form):
@@ -234,6 +236,30 @@ class MakingForm(ComparedMaking):
     versions: Keyed[str] = {}
 
 
+class RuleForm(_Form):
+    """The rule of a verdict."""
+
+    retention: Share
+    min_f1: Share
+    min_entities: int
+
+
+class JudgedForm(_Form):
+    """A verdict on one language or on the whole."""
+
+    verdict: Literal["ship", "undecided", "do not ship"]
+    reason: str
+
+
+class VerdictForm(_Form):
+    """Whether the student may be shipped."""
+
+    rule: RuleForm
+    whole: JudgedForm
+    languages: Keyed[JudgedForm]
+    act_on: Rows[str]
+
+
 class ReportForm(ComparedReport):
     """A whole report, as tables and cards read it."""
 
@@ -242,3 +268,4 @@ class ReportForm(ComparedReport):
     data: DataForm
     papers: PapersForm | None = None
     run: MakingForm
+    verdict: VerdictForm | None = None

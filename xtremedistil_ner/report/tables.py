@@ -14,11 +14,13 @@ from xtremedistil_ner.corpus.labelled import format_mapping
 from xtremedistil_ner.corpus.split import format_spans
 from xtremedistil_ner.languages import WIKIANN_LANGUAGES, count_languages, language_name
 from xtremedistil_ner.report.caveats import about_weak_student
+from xtremedistil_ner.report.verdict import has_intervals, verdict_of, worst_first
 
 SYNTHETIC = "Synthetic data: these numbers say that the pipeline works, and nothing about real text."
-_COMPARED = ("teacher", "student")
+COMPARED = ("teacher", "student")
 _MADE_BY = {"teacher": "finetune", "soft_labels": "pseudolabel", "student": "train"}
 _SHOWN_CONFUSIONS = 12
+_SHOWN_TO_ACT_ON = 10
 _RATIOS = {"precision": "precision", "recall": "recall", "f1": "F1"}
 """Keys of scores, and the heads of their columns."""
 
@@ -36,8 +38,11 @@ class Table:
 def protocol_note(report: Mapping[str, Any]) -> str:
     """What the scores of a report are."""
     run = report["run"]
-    resampled = run.get("recipe", {}).get("evaluate", {}).get("bootstrap", 1) > 0
-    intervals = "with 95 % bootstrap intervals" if resampled else "without resampling, so that intervals have no width"
+    intervals = (
+        "with 95 % bootstrap intervals"
+        if has_intervals(report)
+        else "without resampling, so that intervals have no width"
+    )
     return (
         f"Strict entity F1 in per cent on the {run['split']} split, whole sentences, {intervals}. "
         f"Strategy {run['strategy']}."
@@ -47,6 +52,7 @@ def protocol_note(report: Mapping[str, Any]) -> str:
 def report_tables(report: Mapping[str, Any]) -> list[Table]:
     """All tables of a report, in order; those that would be empty are left out."""
     tables = [
+        _act_on(report),
         _headline(report),
         _languages(report),
         _types(report),
@@ -60,8 +66,39 @@ def report_tables(report: Mapping[str, Any]) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
+def _act_on(report: Mapping[str, Any]) -> Table:
+    """The languages that are not fit, the worst first."""
+    verdict = verdict_of(report)
+    codes = verdict["act_on"]
+    rows = [
+        (
+            named(code),
+            verdict["languages"][code]["verdict"].upper(),
+            verdict["languages"][code]["reason"],
+            _most_lost(*(report["models"][name]["languages"].get(code, {}).get("types", {}) for name in COMPARED)),
+        )
+        for code in codes[:_SHOWN_TO_ACT_ON]
+    ]
+    more = len(codes) - len(rows)
+    note = f"The worst first; {count_languages(more)} more below." if more > 0 else "The worst first."
+    return Table("Languages to act on", ("language", "verdict", "why", "F1 lost most"), tuple(rows), note)
+
+
+def _most_lost(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> str:
+    """The type with the largest fall of F1 from teacher to student, if there is one."""
+    falls = {
+        kind: (teacher[kind]["f1"] or 0.0) - (scores["f1"] or 0.0)
+        for kind, scores in student.items()
+        if scores["support"] and kind in teacher
+    }
+    worst = max(falls, key=lambda kind: falls[kind], default="")
+    if not worst or falls[worst] <= 0:
+        return "–"
+    return f"{worst}: {percent(teacher[worst]['f1'])} to {percent(student[worst]['f1'])}"
+
+
 def _headline(report: Mapping[str, Any]) -> Table:
-    teacher, student = (report["models"][name] for name in _COMPARED)
+    teacher, student = (report["models"][name] for name in COMPARED)
     retention = report["retention"]
     rows = [
         (
@@ -85,7 +122,7 @@ def _headline(report: Mapping[str, Any]) -> Table:
             cells = (percent(entry[split]["macro_f1"]) for entry in (teacher, student))
             rows.insert(1, (f"macro-F1 on {split}", *cells, ""))
     notes = (about_weak_student(report["models"]), about_means(report["models"]))
-    return Table("", ("", *_COMPARED, "student / teacher"), tuple(rows), " ".join(filter(None, notes)))
+    return Table("In short", ("", *COMPARED, "student / teacher"), tuple(rows), " ".join(filter(None, notes)))
 
 
 def models_table(report: Mapping[str, Any], names: Collection[str]) -> Table:
@@ -169,30 +206,44 @@ def _about_unequal_languages(models: Mapping[str, Any]) -> str:
     )
 
 
+def languages_worst_first(report: Mapping[str, Any]) -> list[str]:
+    """The languages of the student, the worst first, then those that only the teacher knows."""
+    judged = verdict_of(report)["languages"]
+    teacher = report["models"]["teacher"]["languages"]
+    return [*worst_first(report, judged), *(code for code in teacher if code not in judged)]
+
+
 def _languages(report: Mapping[str, Any]) -> Table:
-    teacher, student = (report["models"][name]["languages"] for name in _COMPARED)
-    retention = report["retention"]
+    """Every language, the worst first; baselines have a column each."""
+    baselines = [name for name in report["models"] if name not in COMPARED]
+    models = {name: report["models"][name]["languages"] for name in (*COMPARED, *baselines)}
+    teacher, student = (models[name] for name in COMPARED)
+    retention, judged = report["retention"], verdict_of(report)["languages"]
     rows = []
-    for code in {**teacher, **student}:
-        scores = [entry.get(code) for entry in (teacher, student)]
+    for code in languages_worst_first(report):
+        scores = {name: languages.get(code) for name, languages in models.items()}
         bounds = retention.get("intervals", {}).get(code, {})
         rows.append(
             (
                 named(code),
-                next(f"{of_model['support']:,}" for of_model in scores if of_model),
-                *(_with_interval(of_model) for of_model in scores),
+                judged[code]["verdict"].upper() if code in judged else "–",
+                next(f"{of_model['support']:,}" for of_model in scores.values() if of_model),
+                *map(_with_interval, scores.values()),
                 _bounded(retention["languages"].get(code), bounds.get("low"), bounds.get("high")),
-                *(str(of_model["words_lost"]) if of_model else "–" for of_model in scores),
+                *(
+                    str(of_model["words_lost"]) if of_model else "–"
+                    for of_model in (teacher.get(code), student.get(code))
+                ),
             )
         )
-    head = ("language", "entities", *_COMPARED, "retention %", "no piece (teacher)", "no piece (student)")
-    note = "The last columns count words for which a model's vocabulary has no piece."
+    head = ("language", "verdict", "entities", *models, "retention %", "no piece (teacher)", "no piece (student)")
+    note = "The worst first. The last columns count words for which a model's vocabulary has no piece."
     return Table("Languages", head, tuple(rows), note)
 
 
 def _types(report: Mapping[str, Any]) -> Table:
     """Mean F1 of each type over the languages that have it."""
-    models = [report["models"][name]["languages"].values() for name in _COMPARED]
+    models = [report["models"][name]["languages"].values() for name in COMPARED]
     kinds = sorted({kind for languages in models for scores in languages for kind in scores["types"]})
     rows = []
     for kind in kinds:
@@ -201,12 +252,12 @@ def _types(report: Mapping[str, Any]) -> Table:
             for languages in models
         ]
         rows.append((kind, *(percent(sum(values) / len(values)) if values else "–" for values in f1)))
-    return Table("Types", ("type", *_COMPARED), tuple(rows), "Mean F1 over the languages that have the type.")
+    return Table("Types", ("type", *COMPARED), tuple(rows), "Mean F1 over the languages that have the type.")
 
 
 def _confusions(report: Mapping[str, Any]) -> Table:
     """The student's most common confusions and how often the teacher has them; all languages added up."""
-    models = [report["models"][name] for name in _COMPARED]
+    models = [report["models"][name] for name in COMPARED]
     counted = [{(c["gold"], c["predicted"], c["kind"]): c["count"] for c in m.get("confusions", ())} for m in models]
     teacher, student = counted
     unlisted = sum(models[0].get("errors", {}).values()) - sum(teacher.values())  # rarer than those in the report
@@ -226,7 +277,7 @@ def _confusions(report: Mapping[str, Any]) -> Table:
         if "errors" in models[0]
     ]
     note = "Entities that are not right: what the corpus says → what the model says."
-    return Table("Confusions", ("gold → predicted", "kind", *_COMPARED), (*sums, *rows), note)
+    return Table("Confusions", ("gold → predicted", "kind", *COMPARED), (*sums, *rows), note)
 
 
 def _baselines(report: Mapping[str, Any]) -> Table:
@@ -268,14 +319,14 @@ def _mean_f1(entry: Mapping[str, Any], codes: Iterable[str]) -> float | None:
 
 
 def _ours_by_protocol(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    models = {name: report["models"][name] for name in _COMPARED}
+    models = {name: report["models"][name] for name in COMPARED}
     strict = {f"{name}, strict": entry for name, entry in models.items()}
     papers = {f"{name}, papers' protocol": e["paper_protocol"] for name, e in models.items() if "paper_protocol" in e}
     return {**strict, **papers}
 
 
 def _paper_protocol(report: Mapping[str, Any]) -> Table:
-    entries = {name: report["models"][name].get("paper_protocol") for name in _COMPARED}
+    entries = {name: report["models"][name].get("paper_protocol") for name in COMPARED}
     if report.get("papers") or not all(entries.values()):
         return Table("", (), ())
     rows = [
@@ -284,7 +335,7 @@ def _paper_protocol(report: Mapping[str, Any]) -> Table:
     ]
     rows.append(("mean", *(percent(entry["macro_f1"]) for entry in entries.values())))
     note = "The papers' way of scoring: sentences cut at 32 pieces, conlleval's spans. Not comparable with the rest."
-    return Table("The papers' protocol", ("language", *_COMPARED), tuple(rows), note)
+    return Table("The papers' protocol", ("language", *COMPARED), tuple(rows), note)
 
 
 def _data(data: Mapping[str, Any]) -> Table:

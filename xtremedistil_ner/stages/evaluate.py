@@ -34,7 +34,7 @@ from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.recipe.data_sections import ColumnsSection, CorpusSection
 from xtremedistil_ner.recipe.reader import load_recipe, recipe_values
 from xtremedistil_ner.recipe.schema import EvaluateSection, Recipe
-from xtremedistil_ner.report.build import build_report, build_retention, model_entry
+from xtremedistil_ner.report.build import build_report, build_retention, macro_bounds, model_entry
 from xtremedistil_ner.report.html import format_page
 from xtremedistil_ner.report.markdown import format_report
 from xtremedistil_ner.report.paper import papers_beside
@@ -70,7 +70,8 @@ def evaluate_run(
             entry, entry_counts = _score_model(recipe, corpus, folder, name, split, tell)
         else:
             tell(Event(STAGE, f"{name}: scored before", metrics=_macro(entry)))
-        models[name], counts[name] = {**entry, "identity": entry_fingerprint}, entry_counts
+        bounds = macro_bounds(entry_counts.get(split, {}), resamples=recipe.evaluate.bootstrap, seed=recipe.seed)
+        models[name], counts[name] = {**entry, **bounds, "identity": entry_fingerprint}, entry_counts
     if recipe.evaluate.baselines:
         models |= _baselines(recipe, corpus, split, earlier)
     value = build_report(
