@@ -125,6 +125,12 @@ class EvaluateSection(Section):
     baselines: bool = Field(
         False, description="also score two baselines: a look-up of training names, and contexts alone"
     )
+    examples: int = Field(
+        6,
+        ge=0,
+        le=20,
+        description="most sentences that the report quotes of each of its worst cells; 0 if text must not be copied",
+    )
     ship: ShipSection = ShipSection()
 
     @model_validator(mode="after")

@@ -6,13 +6,16 @@ F1 values lie between 0 and 1; nothing is NaN; keys may be added, never changed,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
+
+import numpy as np
 
 from xtremedistil_ner.evaluation.bootstrap import Counts, macro_interval, retention_intervals
 from xtremedistil_ner.evaluation.calibration import calibration_entry
 from xtremedistil_ner.evaluation.confusions import KINDS, Confusion
+from xtremedistil_ner.evaluation.operating_points import operating_points
 from xtremedistil_ner.evaluation.score_split import SplitScores
 from xtremedistil_ner.evaluation.scoring import LanguageScores, macro
 from xtremedistil_ner.report.verdict import judge
@@ -31,6 +34,7 @@ def model_entry(parameters: int, scores: SplitScores) -> dict[str, Any]:
     ]
     if scores.calibration.any():
         entry["calibration"] = calibration_entry(scores.calibration)
+        entry["operating_points"] = _operating_points(scores)
     if scores.raw_text:
         entry["raw_text"] = {"macro_f1": _mean(scores), "languages": dict(scores.raw_text)}
     if scores.paper:
@@ -84,6 +88,8 @@ def build_report(
     data: Mapping[str, Any],
     papers: Mapping[str, Any] | None,
     run: Mapping[str, Any],
+    slices: Sequence[Mapping[str, Any]] = (),
+    examples: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The whole report from its models' entries. `data` counts what was lost; `run` says how it was made."""
     report = {
@@ -95,8 +101,20 @@ def build_report(
         "data": dict(data),
         "papers": papers,
         "run": dict(run),
+        "slices": list(slices),
+        "examples": list(examples),
     }
     return {**report, "verdict": judge(report)}
+
+
+def _operating_points(scores: SplitScores) -> dict[str, Any]:
+    """By type, over all languages."""
+    points = {}
+    for kind, parts in scores.scored.items():
+        values, is_right = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        gold = sum(of_language.types[kind].support for of_language in scores.languages.values())
+        points[kind] = operating_points(values, is_right, gold)
+    return points
 
 
 def _means(scores: Mapping[str, LanguageScores]) -> dict[str, Any]:
