@@ -93,7 +93,55 @@ def _has_ends(scores: Mapping[str, Any]) -> bool:
     return None not in (scores["f1"], scores["f1_low"], scores["f1_high"])
 
 
-def line_chart(
+def reliability_chart(report: Mapping[str, Any]) -> Chart | None:
+    """The share of right entities by their score; a calibrated model lies on the diagonal. None without scores."""
+    lines = {
+        name: [
+            (row["score"], row["precision"], f"{name}: score {row['score']:.2f}, {percent(row['precision'])} % right")
+            for row in report["models"][name].get("calibration", {}).get("bins", ())
+        ]
+        for name in COMPARED
+    }
+    if not any(lines.values()):
+        return None
+    ticks = {share / 5: f"{share * 20} %" for share in range(6)}
+    return _line_chart(
+        lines,
+        x_label="score of the entity",
+        y_label="right",
+        x_range=(0.0, 1.0),
+        y_range=(0.0, 1.0),
+        x_ticks=ticks,
+        y_ticks=ticks,
+        diagonal=True,
+    )
+
+
+def dev_curves(report: Mapping[str, Any]) -> list[tuple[str, Chart]]:
+    """The score on dev over the updates, a chart per model."""
+    charts = []
+    for name, looks in report["run"].get("training", {}).items():
+        last = max((look["total"] for look in looks), default=0)
+        if len(looks) < 2 or not last:
+            continue
+        phases: dict[str, list[tuple[float, float, str]]] = {}
+        for look in looks:
+            text = f"{look['phase']}, update {look['total']:,}: {percent(look['score'])}"
+            phases.setdefault(look["phase"], []).append((look["total"], look["score"], text))
+        chart = _line_chart(
+            phases,
+            x_label="updates",
+            y_label="F1 on dev",
+            x_range=(0.0, last),
+            y_range=(0.0, 1.0),
+            x_ticks={last * part / 4: f"{last * part // 4:,}" for part in range(5)},
+            y_ticks={share / 5: str(share * 20) for share in range(6)},
+        )
+        charts.append((name, chart))
+    return charts
+
+
+def _line_chart(
     lines: Mapping[str, Sequence[tuple[float, float, str]]],
     *,
     x_label: str,

@@ -17,9 +17,17 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from xtremedistil_ner.languages import count_languages
-from xtremedistil_ner.report.charts import STRIP_HEIGHT, STRIP_WIDTH, language_strips
+from xtremedistil_ner.report.charts import (
+    STRIP_HEIGHT,
+    STRIP_WIDTH,
+    dev_curves,
+    language_strips,
+    reliability_chart,
+)
+from xtremedistil_ner.report.example_text import example_cells
 from xtremedistil_ner.report.tables import (
     COMPARED,
+    LANGUAGES_AND_TYPES,
     SYNTHETIC,
     Table,
     align_right,
@@ -57,6 +65,11 @@ def format_page(report: Mapping[str, Any], more: Sequence[Table] = ()) -> str:
         headline=_headline(report),
         strips=language_strips(report),
         strip_size=(STRIP_WIDTH, STRIP_HEIGHT),
+        folded=LANGUAGES_AND_TYPES,
+        cells=example_cells(report),
+        reliability=reliability_chart(report),
+        curves=dev_curves(report),
+        seed=report["run"].get("seed", ""),
         tables=[(table, align_right(table)) for table in (*report_tables(report), *more)],
         recipe=json.dumps(report["run"].get("recipe", {}), indent=2, ensure_ascii=False),
         versions=report["run"].get("versions", {}),

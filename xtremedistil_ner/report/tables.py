@@ -14,11 +14,13 @@ from xtremedistil_ner.corpus.labelled import format_mapping
 from xtremedistil_ner.corpus.split import format_spans
 from xtremedistil_ner.languages import WIKIANN_LANGUAGES, count_languages, language_name
 from xtremedistil_ner.report.caveats import about_weak_student
+from xtremedistil_ner.report.paper import WIKIANN
 from xtremedistil_ner.report.verdict import has_intervals, verdict_of, worst_first
 
 SYNTHETIC = "Synthetic data: these numbers say that the pipeline works, and nothing about real text."
 COMPARED = ("teacher", "student")
 _MADE_BY = {"teacher": "finetune", "soft_labels": "pseudolabel", "student": "train"}
+LANGUAGES_AND_TYPES = "Languages and types"
 _SHOWN_CONFUSIONS = 12
 _SHOWN_TO_ACT_ON = 10
 _RATIOS = {"precision": "precision", "recall": "recall", "f1": "F1"}
@@ -55,8 +57,12 @@ def report_tables(report: Mapping[str, Any]) -> list[Table]:
         _act_on(report),
         _headline(report),
         _languages(report),
-        _types(report),
+        _error_kinds(report),
         _confusions(report),
+        _types(report),
+        _cells(report),
+        _slices(report),
+        _operating_points(report),
         _baselines(report),
         _papers(report),
         _paper_protocol(report),
@@ -271,13 +277,66 @@ def _confusions(report: Mapping[str, Any]) -> Table:
         for key, count in list(student.items())[:_SHOWN_CONFUSIONS]
         for gold, predicted, kind in (key,)
     ]
-    sums = [
-        ("all", kind, *(f"{m['errors'].get(kind, 0):,}" for m in models))
-        for kind in models[1].get("errors", {})
-        if "errors" in models[0]
+    note = "The student's most frequent ones: what the corpus says → what the model says."
+    return Table("Confusions", ("gold → predicted", "kind", *COMPARED), tuple(rows), note)
+
+
+def _error_kinds(report: Mapping[str, Any]) -> Table:
+    """How many entities are wrong in which way."""
+    teacher, student = (report["models"][name].get("errors", {}) for name in COMPARED)
+    rows = [(kind, f"{teacher.get(kind, 0):,}", f"{count:,}") for kind, count in student.items() if teacher]
+    return Table("Kinds of error", ("kind", *COMPARED), tuple(rows), "Entities that are not right, of all languages.")
+
+
+def _cells(report: Mapping[str, Any]) -> Table:
+    """Precision and recall of every language and type."""
+    teacher, student = (report["models"][name]["languages"] for name in COMPARED)
+    rows = []
+    for code in languages_worst_first(report):
+        for kind, scores in student.get(code, {}).get("types", {}).items():
+            if scores["support"] and "precision" in scores:
+                whole = teacher.get(code, {}).get("types", {}).get(kind)
+                cells = (percent(scores[name]) for name in _RATIOS)
+                rows.append(
+                    (f"{code} {kind}", f"{scores['support']:,}", *cells, percent(whole["f1"]) if whole else "–")
+                )
+    head = ("language and type", "entities", *(f"student's {name}" for name in _RATIOS.values()), "teacher's F1")
+    return Table(LANGUAGES_AND_TYPES, head, tuple(rows))
+
+
+def _slices(report: Mapping[str, Any]) -> Table:
+    """F1 of both models on entities that have something in common."""
+    rows = [
+        (
+            entry["slice"],
+            f"{entry['student']['gold']:,}",
+            *(percent(entry[name]["f1"]) if entry[name]["gold"] else "–" for name in COMPARED),
+        )
+        for entry in report.get("slices", ())
     ]
-    note = "Entities that are not right: what the corpus says → what the model says."
-    return Table("Confusions", ("gold → predicted", "kind", *COMPARED), (*sums, *rows), note)
+    note = (
+        "Entities of all languages together. Seen in training: the same words are an entity of the training text. The "
+        "slices of entities, of capitals and of sentence lengths each add up to all entities."
+    )
+    return Table("Slices", ("entities", "number", *COMPARED), tuple(rows), note)
+
+
+def _operating_points(report: Mapping[str, Any]) -> Table:
+    """Thresholds of the student's scores, from dev where it was scored."""
+    student = report["models"]["student"]
+    split = "dev" if student.get("dev") else report["run"]["split"]
+    points = (student.get("dev") or student).get("operating_points", {})
+    rows = [
+        (kind, *_point(of_type["precision_95"], "recall"), *_point(of_type["recall_95"], "precision"))
+        for kind, of_type in points.items()
+    ]
+    note = f"Measured on {split}: keep the student's entities with at least this score. A dash: no score reaches it."
+    head = ("type", "score for 95 % precision", "recall there", "score for 95 % recall", "precision there")
+    return Table("Thresholds", head, tuple(rows), note)
+
+
+def _point(point: Mapping[str, float] | None, other: str) -> tuple[str, str]:
+    return (f"{point['threshold']:.3f}", percent(point[other])) if point else ("–", "–")
 
 
 def _baselines(report: Mapping[str, Any]) -> Table:
@@ -364,7 +423,7 @@ def _about_languages(data: Mapping[str, Any]) -> list[str]:
     lacking, unscored = data.get("languages_lacking", ()), data.get("languages_not_scored", ())
     papers = [code for code in lacking if code in WIKIANN_LANGUAGES]
     others = [code for code in lacking if code not in WIKIANN_LANGUAGES]
-    if papers:
+    if papers and data.get("corpus", {}).get("hub") in WIKIANN:
         notes.append(f"Of the papers' 41 languages the corpus lacks {len(papers)}: {', '.join(papers)}.")
     if others:
         notes.append(f"Of the recipe's other languages it lacks {', '.join(others)}.")
