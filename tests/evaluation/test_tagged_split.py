@@ -79,7 +79,9 @@ def test_an_entity_is_in_the_slice_of_its_words_and_its_sentence():
 
 
 def test_examples_are_sorted_by_who_is_right_and_mark_all_entities():
-    split = tagged(("Ada", "1", "1", "0"), ("Bob", "1", "0", "1"), ("in Rome", "03", "00", "01"), ("Eve", "1", "0", "3"))
+    split = tagged(
+        ("Ada", "1", "1", "0"), ("Bob", "1", "0", "1"), ("in Rome", "03", "00", "01"), ("Eve", "1", "0", "3")
+    )
     found = cell_examples(split, "PER", 20)
     assert found["outcomes"] == {"both": 0, "teacher alone": 1, "student alone": 1, "neither": 1}
     assert [(one["outcome"], one["words"]) for one in found["examples"]] == [
