@@ -11,6 +11,7 @@ from importlib.resources import files
 import pytest
 from support.tiny_report import RUN, build, entry, rows_of
 
+from xtremedistil_ner.report.charts import dev_curves, reliability_chart
 from xtremedistil_ner.report.html import format_page
 
 
@@ -113,3 +114,51 @@ def test_the_page_opens_with_the_verdict_and_the_worst_language_comes_first():
     strips = page[page.index("<h2>Languages</h2>") :]
     rows = re.findall(r'<tr class="([a-z-]+)">\s*<th scope="row">(.*?)</th>', strips)
     assert rows == [("do-not-ship", "no Norwegian"), ("ship", "en English")]
+
+
+def example(outcome, words, **spans):
+    found = {name: spans.get(name, []) for name in ("gold", "teacher", "student")}
+    return {"outcome": outcome, "words": words, **found}
+
+
+def page_with(*examples):
+    model = entry(10, en=[[1, 2, 2], [1, 2, 2]])
+    report = build(model, model)
+    outcomes = {"both": 0, "teacher alone": 1, "student alone": 0, "neither": 0}
+    cell = {"language": "he", "type": "PER", "outcomes": outcomes, "examples": list(examples)}
+    return format_page({**report, "examples": [cell]})
+
+
+def test_an_example_marks_what_each_says_and_lays_its_direction_out_by_the_text():
+    span = {"start": 1, "stop": 3, "type": "PER"}
+    page = page_with(example("teacher alone", ["פגש", "אורי", "יצחק", "."], gold=[span], teacher=[span]))
+    assert Page(page).open == []
+    lines = re.findall(r'<span class="who">(.*?)</span><bdi dir="auto" class="sentence">(.*?)</bdi>', page)
+    assert lines == [
+        ("corpus, teacher", "פגש <mark>אורי יצחק <small>PER</small></mark>."),
+        ("student", "פגש אורי יצחק."),
+    ]
+
+
+def test_words_and_types_of_an_example_are_escaped():
+    hostile = "<script>alert(1)</script>"
+    page = page_with(example("neither", [hostile, "x"], gold=[{"start": 0, "stop": 1, "type": "<img>"}]))
+    assert page.count("<script") == 1
+    assert "img" not in Page(page).tags
+    assert hostile in " ".join(Page(page).text)
+
+
+def test_scores_and_looks_are_drawn_in_the_axes():
+    model = entry(10, en=[[1, 2, 2], [1, 2, 2]])
+    rows = [{"low": 0.9, "high": 1.0, "entities": 4, "score": 1.0, "precision": 0.5}]
+    model["calibration"] = {"error": 0.5, "bins": rows}
+    looks = [{"phase": "labels", "total": total, "score": total / 40} for total in (0, 10, 20)]
+    report = build(model, model, run={**RUN, "training": {"student": looks}})
+    chart = reliability_chart(report)
+    (x, y), *_ = chart.lines[0].points
+    assert (x, y) == (chart.right, (chart.top + chart.bottom) / 2)
+    ((name, curve),) = dev_curves(report)
+    assert (name, curve.lines[0].name) == ("student", "labels")
+    assert curve.lines[0].points[0] == (curve.left, curve.bottom)
+    assert curve.lines[0].points[2] == (curve.right, (curve.top + curve.bottom) / 2)
+    assert format_page(report).count("<polyline") == 3, "two models, one student"

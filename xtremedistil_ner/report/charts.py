@@ -10,7 +10,7 @@ from xtremedistil_ner.report.tables import COMPARED, is_scored, languages_worst_
 
 STRIP_WIDTH, STRIP_HEIGHT = 260, 22
 _STRIP_MARGIN = 6
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 420, 260, 46, 34, 10, 12
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP, _RIGHT = 420, 260, 46, 34, 10, 24
 
 
 @dataclass(frozen=True, slots=True)
