@@ -81,6 +81,7 @@ def test_the_manifest_lists_every_other_file_with_its_size_and_sha256(student, t
         "macro_f1": 0.7,
         "languages": {"en": 0.75, "no": 0.75},
         "retention": 0.7778,
+        "operating_points": {},
     }
     assert verify_export(target) == manifest
 

@@ -27,6 +27,7 @@ from xtremedistil_ner.report.charts import (
 from xtremedistil_ner.report.example_text import example_cells
 from xtremedistil_ner.report.tables import (
     COMPARED,
+    DATA,
     LANGUAGES_AND_TYPES,
     SYNTHETIC,
     Table,
@@ -65,7 +66,7 @@ def format_page(report: Mapping[str, Any], more: Sequence[Table] = ()) -> str:
         headline=_headline(report),
         strips=language_strips(report),
         strip_size=(STRIP_WIDTH, STRIP_HEIGHT),
-        folded=LANGUAGES_AND_TYPES,
+        folded=(LANGUAGES_AND_TYPES, DATA),
         cells=example_cells(report),
         reliability=reliability_chart(report),
         curves=dev_curves(report),

@@ -20,7 +20,7 @@ from xtremedistil_ner.report.verdict import has_intervals, verdict_of, worst_fir
 SYNTHETIC = "Synthetic data: these numbers say that the pipeline works, and nothing about real text."
 COMPARED = ("teacher", "student")
 _MADE_BY = {"teacher": "finetune", "soft_labels": "pseudolabel", "student": "train"}
-LANGUAGES_AND_TYPES = "Languages and types"
+LANGUAGES_AND_TYPES, DATA = "Languages and types", "Data"
 _SHOWN_CONFUSIONS = 12
 _SHOWN_TO_ACT_ON = 10
 _RATIOS = {"precision": "precision", "recall": "recall", "f1": "F1"}
@@ -407,7 +407,7 @@ def _data(data: Mapping[str, Any]) -> Table:
         rows.append((named(code), *cells, *(f"{of_file[code]:,}" if code in of_file else "–" for of_file in of_files)))
     head = ("transfer set", "read", "duplicates", "in dev or test", "kept", "words", "words lost")
     repairs = ("tags repaired", "lines skipped")[: len(of_files)]
-    return Table("Data", (*head, *repairs), tuple(rows), " ".join(_about_languages(data)))
+    return Table(DATA, (*head, *repairs), tuple(rows), " ".join(_about_languages(data)))
 
 
 def _about_languages(data: Mapping[str, Any]) -> list[str]:
