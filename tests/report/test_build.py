@@ -286,3 +286,11 @@ def test_a_run_on_the_demo_corpus_is_marked_synthetic(finished_run, tmp_path):
     evaluate_run(recipe, run, "other", silent)
     assert json.loads(run.report.read_text(encoding="utf-8"))["synthetic"] is True
     assert "Synthetic" in run.report_markdown.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("corpus", "is_said"), [({"path": "demo"}, False), ({"hub": "unimelb-nlp/wikiann"}, True)])
+def test_the_papers_languages_are_missed_only_in_the_papers_corpus(corpus, is_said):
+    model = entry(1000, en=[[1, 2, 2], [1, 2, 2]])
+    report = build(model, model)
+    report["data"] |= {"corpus": corpus, "languages_lacking": ["af", "ar"], "repaired_tags": {"en": 1}}
+    assert ("Of the papers' 41 languages the corpus lacks 2" in format_report(report)) is is_said

@@ -59,6 +59,7 @@ def test_few_entities_and_no_resamples_leave_it_undecided():
     few = judged(low={"en": 0.1}, high={"en": 0.2}, support=49)
     assert outcomes(few) == {"en": "undecided"}
     assert "49 entities, and the rule asks for 50" in few["languages"]["en"]["reason"]
+    assert few["whole"]["verdict"] == "undecided", "whatever its mean"
     without = judged(low={"en": 0.97}, high={"en": 0.97}, bootstrap=0)
     assert outcomes(without) == {"en": "undecided"}
     assert without["whole"]["verdict"] == "undecided"

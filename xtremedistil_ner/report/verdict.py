@@ -114,6 +114,9 @@ def _judge_whole(
     retention, student = report["retention"], report["models"]["student"]
     if not has_intervals(report) or student["macro_f1"] is None:
         return _undecided("there is no interval to judge by")
+    entities = sum(scores["support"] for scores in student["languages"].values())
+    if entities < rule["min_entities"]:
+        return _undecided(f"{entities} entities in all, and the rule asks for {rule['min_entities']}")
     of_mean = _judge(
         (
             "mean retention",
