@@ -38,7 +38,7 @@ def compare_with_baseline(
         "after": report["models"]["student"]["parameters"],
     }
     rates = _common_rates(baseline_speed, speed)
-    worse = [f"no scores of {code}" for code in lost]
+    worse = [f"no scores of {', '.join(lost)}"] if lost else []
     worse += [
         f"{cell['language']}: recall of {cell['type']} fell from {percent(cell['before'])} to {percent(cell['after'])}"
         for cell in cells
