@@ -117,6 +117,12 @@ class ResourceError(XnerError):
     exit_code = 5
 
 
+class CheckFailed(XnerError):
+    """`xner report --check`: the student may not be shipped, it is undecided, or it is worse than the baseline."""
+
+    exit_code = 6
+
+
 class Interrupted(XnerError):
     """Stopped by SIGINT or SIGTERM; the state of a run was saved, and the same command continues it."""
 

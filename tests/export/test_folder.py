@@ -81,6 +81,7 @@ def test_the_manifest_lists_every_other_file_with_its_size_and_sha256(student, t
         "macro_f1": 0.7,
         "languages": {"en": 0.75, "no": 0.75},
         "retention": 0.7778,
+        "operating_points": {},
     }
     assert verify_export(target) == manifest
 
@@ -277,3 +278,11 @@ def test_no_folder_of_an_export_takes_the_place_of_a_package(student, tmp_path):
     snippets = re.findall(r"```python\n(.*?)```", (target / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
     for snippet in snippets:
         subprocess.run([sys.executable, "-c", snippet], cwd=target, check=True, capture_output=True)
+
+
+def test_the_card_has_the_verdict_of_a_report(student, tmp_path):
+    judged = {"verdict": "do not ship", "reason": "the student falls short in no"}
+    rule = {"retention": 0.95, "min_f1": None, "min_entities": 50}
+    verdict = {"rule": rule, "whole": judged, "languages": {}, "act_on": []}
+    text = (export(student, tmp_path / "export", report={**REPORT, "verdict": verdict}) / "README.md").read_text()
+    assert "**DO NOT SHIP: the student falls short in no.** The rule" in text

@@ -32,6 +32,25 @@ def test_counts_per_sentence_add_up_to_the_scores(report, finished_run):
                 assert 2 * correct / (predicted + gold) == pytest.approx(scores["languages"][language]["f1"])
 
 
+def test_slices_of_each_group_add_up_to_the_counts(report, finished_run):
+    for name in ("teacher", "student"):
+        counts = find_counts([RunFolder(finished_run / "run")], name, report["models"][name]["identity"])["test"]
+        whole = sum(of_language.sum(axis=0) for of_language in counts.values()).tolist()
+        for group in ("surface", "case", "length"):
+            rows = [entry[name] for entry in report["slices"] if entry["group"] == group]
+            assert [sum(row[key] for row in rows) for key in ("correct", "predicted", "gold")] == whole
+
+
+def test_examples_quote_the_corpus_unless_the_recipe_forbids_it(report, finished_run, tmp_path):
+    assert 0 < len(report["examples"]) <= 3
+    assert all(0 < len(cell["examples"]) <= 6 for cell in report["examples"])
+    run = changed_run(finished_run, tmp_path)
+    found, said = evaluate_again(finished_run, run, "evaluate.examples=0")
+    assert found["examples"] == []
+    assert said == ["teacher: scored before", "student: scored before"]
+    assert found["slices"] == report["slices"], "from stored tags"
+
+
 def test_counts_of_another_model_and_broken_ones_are_not_taken(report, finished_run, tmp_path):
     path = RunFolder(finished_run / "run").scores("teacher")
     identity = report["models"]["teacher"]["identity"]

@@ -25,7 +25,7 @@ from xtremedistil_ner.training.loop import step_gradients, train_phases
 from xtremedistil_ner.training.phases import LoopSettings, Phase, Source
 from xtremedistil_ner.training.sampling import BatchPlan
 
-COUNTS = (2, 3, 4)
+COUNTS = (2, *(pytest.param(count, marks=pytest.mark.slow) for count in (3, 4)))
 N_ROWS, PIECES, UPDATES = 13, 700, 8
 LENGTHS = np.random.default_rng(3).integers(1, 9, N_ROWS)
 """Pieces of each row, one word each."""

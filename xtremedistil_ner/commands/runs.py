@@ -25,7 +25,7 @@ from xtremedistil_ner.commands.options import (
     RecipeName,
     TakeFromOption,
 )
-from xtremedistil_ner.errors import UsageError, quoted
+from xtremedistil_ner.errors import CheckFailed, UsageError, quoted
 from xtremedistil_ner.names import LANGUAGE_RULE, is_language
 from xtremedistil_ner.run_folder.files import RunFolder
 from xtremedistil_ner.run_folder.stage_table import Stage
@@ -198,25 +198,50 @@ def export(
 @runs_app.command("report")
 def show_report(
     run: Annotated[Path, typer.Argument(metavar="RUN", exists=True, file_okay=False, help="Folder of a finished run.")],
+    check: Annotated[
+        bool, typer.Option("--check", help="End with 6 unless the verdict is SHIP and no baseline was better.")
+    ] = False,
+    baseline: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", exists=True, help="The run that was shipped last, to compare recall, size, speed."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Rebuild and print the report of a run.
 
     report.md and report.html are written again from report.json and the run's benchmarks.
     """
+    from xtremedistil_ner.report.baseline import baseline_table, compare_with_baseline
     from xtremedistil_ner.report.html import format_page
     from xtremedistil_ner.report.markdown import format_report
-    from xtremedistil_ner.report.speed import read_speed
+    from xtremedistil_ner.report.speed import read_records, read_speed
     from xtremedistil_ner.report.stored import read_report
+    from xtremedistil_ner.report.verdict import format_whole, verdict_of
 
     report = read_report(run)
-    speed = read_speed(RunFolder(run))
-    text = format_report(report, speed)
+    verdict = verdict_of(report)
+    report = {**report, "verdict": verdict}
+    more, problems = read_speed(RunFolder(run)), []
+    if verdict["whole"]["verdict"] != "ship":
+        problems.append(format_whole(verdict))
+    if baseline is not None:
+        compared = compare_with_baseline(
+            report,
+            read_report(baseline),
+            speed=read_records(RunFolder(run)),
+            baseline_speed=read_records(RunFolder(baseline)),
+        )
+        more.append(baseline_table(compared))
+        problems += [f"{problem}." for problem in compared["worse"]]
+        report["baseline"] = compared
+    text = format_report(report, more)
     write_text(RunFolder(run).report_markdown, text)
-    write_text(RunFolder(run).report_html, format_page(report, speed))
+    write_text(RunFolder(run).report_html, format_page(report, more))
     echo(report if as_json else text)
     if not as_json:
         show_next(("compare", run, "OTHER_RUN"), *uses_of(RunFolder(run).export), look_at=RunFolder(run).report_html)
+    if check and problems:
+        raise CheckFailed("\n".join((f"{run}: the check failed.", *problems)))
 
 
 @runs_app.command()

@@ -244,10 +244,13 @@ def format_models(report: Mapping[str, Any]) -> str:
     """The models of a report beside each other, and what must be said before the student is used."""
     from xtremedistil_ner.report.caveats import about_weak_student  # pydantic is not needed to tag
     from xtremedistil_ner.report.tables import SYNTHETIC, models_table
+    from xtremedistil_ner.report.verdict import format_languages, format_whole
 
     models: Mapping[str, Any] = report["models"]
+    verdict = report.get("verdict")
+    judged = (format_whole(verdict), format_languages(verdict)) if verdict else ()
     warnings = (about_weak_student(models), SYNTHETIC if report["synthetic"] else "")
-    return "\n".join((format_tables([models_table(report, models)]), *filter(None, warnings)))
+    return "\n".join((format_tables([models_table(report, models)]), *filter(None, (*judged, *warnings))))
 
 
 def format_findings(findings: Sequence[Finding]) -> str:

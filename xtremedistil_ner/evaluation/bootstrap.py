@@ -87,6 +87,15 @@ def retention_intervals(
     return _ratio_interval(macro), {language: _ratio_interval(f1) for language, f1 in draws.items()}
 
 
+def macro_interval(counts: Mapping[str, Counts], *, resamples: int, seed: int) -> tuple[float, float] | None:
+    """The 95 % interval of macro-F1 over the languages with entities; None without any, or without resamples.
+
+    Shapes: counts per language (sentences, 3).
+    """
+    draws = _paired_draws(counts, counts, resamples=resamples, seed=seed)
+    return interval(np.mean(list(draws.values()), axis=0)[:, 0]) if draws else None
+
+
 def macro_difference(
     first: Mapping[str, Counts], second: Mapping[str, Counts], *, resamples: int, seed: int
 ) -> Difference:

@@ -41,21 +41,33 @@ def expected_error(bins: NDArray[np.float64]) -> float | None:
     return float(np.abs(bins[:, 1] - bins[:, 2]).sum() / entities) if entities else None
 
 
-def score_bins(
+def score_entities(
     logits: NDArray[np.float32], ids: TagIds, mapped: TagIds, gold: IdSequences, scheme: LabelScheme
-) -> NDArray[np.float64]:
-    """The binned scores of the entities of many sentences.
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
+    """Type, score and rightness of the entities of many sentences.
 
     `ids` are a model's tags, `mapped` what they are in `scheme`, whose types the gold tags have; an entity whose type
     that scheme lacks counts nowhere.
 
-    Shapes: logits (all words, tags of the model); ids, mapped (all words,); result (BINS, 3).
+    Shapes: logits (all words, tags of the model); ids, mapped (all words,); results (entities,).
     """
     begins, ends = legal_spans(ids)
     kept = mapped[begins] > 0
     begins, ends = begins[kept], ends[kept]
     scores = entity_scores(type_probabilities(logits, ids), begins, ends)
-    return bin_scores(scores, correct_starts(gold, mapped, scheme)[begins])
+    types = (mapped[begins].astype(np.int64) - 1) // 2
+    return types, scores, correct_starts(gold, mapped, scheme)[begins]
+
+
+def score_bins(
+    logits: NDArray[np.float32], ids: TagIds, mapped: TagIds, gold: IdSequences, scheme: LabelScheme
+) -> NDArray[np.float64]:
+    """The binned scores of the entities of many sentences; arguments as of `score_entities`.
+
+    Shapes: result (BINS, 3).
+    """
+    _, scores, is_right = score_entities(logits, ids, mapped, gold, scheme)
+    return bin_scores(scores, is_right)
 
 
 def log_losses(logits: NDArray[np.float32], ids: TagIds, gold: IdSequences, scheme: LabelScheme) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from xtremedistil_ner.corpus.labelled import LabelledCorpus
 from xtremedistil_ner.evaluation.bootstrap import Counts
-from xtremedistil_ner.evaluation.calibration import BINS, score_bins
+from xtremedistil_ner.evaluation.calibration import BINS, bin_scores, score_entities
 from xtremedistil_ner.evaluation.confusions import Confusion, count_confusions
 from xtremedistil_ner.evaluation.open_model import ScoredModel
 from xtremedistil_ner.evaluation.raw_text import raw_text_f1
@@ -31,16 +31,23 @@ PAPER_PIECES = 32
 class SplitScores:
     """What a model reached on a split, by language.
 
-    `counts` are the strict [correct, predicted, gold] of every sentence, from which intervals of retention and of
-    differences come; `calibration` are the entities of all languages by their scores, all zeros for a model without
-    scores; `paper` and `raw_text`, F1 of spans in running text, are empty unless they were asked for.
-    Shapes: counts per language (sentences, 3) int64; calibration (bins, 3), of `bin_scores`.
+    * `counts` are the strict [correct, predicted, gold] of every sentence, from which intervals of retention and of
+      differences come.
+    * `tags` are the ids of all words in the corpus's scheme.
+    * `calibration` are the entities of all languages by their scores, all zeros for a model without scores, and
+      `scored` the scores and rightness of the predicted entities of each type.
+    * `paper` and `raw_text`, F1 of spans in running text, are empty unless they were asked for.
+
+    Shapes: counts per language (sentences, 3) int64; tags per language (all words,); calibration (bins, 3), of
+    `bin_scores`; scored (entities,) twice per language.
     """
 
     languages: dict[str, LanguageScores]
     counts: dict[str, Counts] = field(default_factory=dict)
     confusions: Counter[Confusion] = field(default_factory=Counter)
     calibration: NDArray[np.float64] = field(default_factory=lambda: np.zeros((BINS, 3)))
+    scored: dict[str, list[tuple[NDArray[np.float64], NDArray[np.bool_]]]] = field(default_factory=dict)
+    tags: dict[str, TagIds] = field(default_factory=dict)
     paper: dict[str, LanguageScores] = field(default_factory=dict)
     raw_text: dict[str, float] = field(default_factory=dict)
 
@@ -92,7 +99,12 @@ def score_split(
         if raw_text:
             result.raw_text[language] = raw_text_f1(model, words, gold, corpus.scheme, mapped)
         result.counts[language] = counts.sum(axis=1)
-        result.calibration[:] += score_bins(word_logits.logits, ids, tags, gold, corpus.scheme)
+        result.tags[language] = tags
+        types, scores, is_right = score_entities(word_logits.logits, ids, tags, gold, corpus.scheme)
+        result.calibration[:] += bin_scores(scores, is_right)
+        for number, kind in enumerate(corpus.scheme.types):
+            of_type = types == number
+            result.scored.setdefault(kind, []).append((scores[of_type], is_right[of_type]))
         result.confusions.update(count_confusions(gold, predicted, corpus.scheme))
         if paper_protocol:
             paper = _paper_counts(model, words, gold, corpus.scheme, mapped)

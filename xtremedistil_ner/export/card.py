@@ -21,6 +21,7 @@ from xtremedistil_ner.names import escape_markdown
 from xtremedistil_ner.report.caveats import about_weak_student
 from xtremedistil_ner.report.markdown import format_table
 from xtremedistil_ner.report.tables import Table, models_table, named, percent
+from xtremedistil_ner.report.verdict import format_rule, format_whole
 from xtremedistil_ner.tagging.export_reader import GRAPH_FILES
 
 _TEMPLATE = "card.md.jinja"
@@ -46,6 +47,7 @@ def format_card(
     for_transformers = not kind.is_own
     library = "transformers" if for_transformers else "xtremedistil-ner"
     models = report["models"] if report else {}
+    judged = report.get("verdict") if report else None
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=False,  # it is Markdown; what comes from outside goes through `escaped`
@@ -62,6 +64,8 @@ def format_card(
         shape_text=kind.sentence.format(shape=shape),
         report=report,
         weak=about_weak_student(models) if report else "",
+        verdict=format_whole(judged) if judged else "",
+        rule=format_rule(judged["rule"]) if judged else "",
         split=_split(report) if report else "",
         scores=models_table(report, ("teacher", "student")) if report else None,
         decision=_format_decision(verdict) if verdict else "",

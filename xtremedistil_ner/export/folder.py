@@ -132,4 +132,5 @@ def _scores(report: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "macro_f1": student["macro_f1"],
         "languages": {code: scores["f1"] for code, scores in student["languages"].items() if scores["support"]},
         "retention": report.get("retention", {}).get("macro"),
+        "operating_points": (student.get("dev") or student).get("operating_points", {}),
     }

@@ -113,6 +113,24 @@ class TrainSection(Section):
     )
 
 
+class ShipSection(Section):
+    """The rule by which the report says whether the student may be shipped; judged on the 95 % intervals."""
+
+    retention: float | None = Field(
+        0.95, gt=0, description="least share of the teacher's F1 that the student keeps; empty: any"
+    )
+    min_f1: float | None = Field(None, gt=0, le=1, description="least F1 of the student; empty: any")
+    min_entities: int = Field(
+        50, ge=1, description="gold entities without which a language stays undecided; chosen, not measured"
+    )
+
+    @model_validator(mode="after")
+    def _some_bound(self) -> ShipSection:
+        if self.retention is None and self.min_f1 is None:
+            raise ValueError("set retention, min_f1 or both: without a bound there is nothing to judge")
+        return self
+
+
 class EvaluateSection(Section):
     """Scores of the report."""
 
@@ -126,6 +144,13 @@ class EvaluateSection(Section):
     baselines: bool = Field(
         False, description="also score two baselines: a look-up of training names, and contexts alone"
     )
+    examples: int = Field(
+        6,
+        ge=0,
+        le=20,
+        description="most sentences that the report quotes of each of its worst cells; 0 if text must not be copied",
+    )
+    ship: ShipSection = ShipSection()
 
     @model_validator(mode="after")
     def _some_split(self) -> EvaluateSection:

@@ -6,15 +6,19 @@ F1 values lie between 0 and 1; nothing is NaN; keys may be added, never changed,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from xtremedistil_ner.evaluation.bootstrap import Counts, retention_intervals
+import numpy as np
+
+from xtremedistil_ner.evaluation.bootstrap import Counts, macro_interval, retention_intervals
 from xtremedistil_ner.evaluation.calibration import calibration_entry
 from xtremedistil_ner.evaluation.confusions import KINDS, Confusion
+from xtremedistil_ner.evaluation.operating_points import operating_points
 from xtremedistil_ner.evaluation.score_split import SplitScores
 from xtremedistil_ner.evaluation.scoring import LanguageScores, macro
+from xtremedistil_ner.report.verdict import judge
 
 SCHEMA = 1
 _MOST_COMMON = 50
@@ -30,11 +34,18 @@ def model_entry(parameters: int, scores: SplitScores) -> dict[str, Any]:
     ]
     if scores.calibration.any():
         entry["calibration"] = calibration_entry(scores.calibration)
+        entry["operating_points"] = _operating_points(scores)
     if scores.raw_text:
         entry["raw_text"] = {"macro_f1": _mean(scores), "languages": dict(scores.raw_text)}
     if scores.paper:
         entry["paper_protocol"] = {**_means(scores.paper), "languages": _without_intervals(scores.paper)}
     return entry
+
+
+def macro_bounds(counts: Mapping[str, Counts], *, resamples: int, seed: int) -> dict[str, float | None]:
+    """The ends of the 95 % interval of a model's macro-F1, for its entry."""
+    low, high = macro_interval(counts, resamples=resamples, seed=seed) or (None, None)
+    return {"macro_low": low, "macro_high": high}
 
 
 def build_retention(
@@ -77,9 +88,11 @@ def build_report(
     data: Mapping[str, Any],
     papers: Mapping[str, Any] | None,
     run: Mapping[str, Any],
+    slices: Sequence[Mapping[str, Any]] = (),
+    examples: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The whole report from its models' entries. `data` counts what was lost; `run` says how it was made."""
-    return {
+    report = {
         "schema": SCHEMA,
         "synthetic": synthetic,
         "models": {name: dict(entry) for name, entry in models.items()},
@@ -88,7 +101,20 @@ def build_report(
         "data": dict(data),
         "papers": papers,
         "run": dict(run),
+        "slices": list(slices),
+        "examples": list(examples),
     }
+    return {**report, "verdict": judge(report)}
+
+
+def _operating_points(scores: SplitScores) -> dict[str, Any]:
+    """By type, over all languages."""
+    points = {}
+    for kind, parts in scores.scored.items():
+        values, is_right = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        gold = sum(of_language.types[kind].support for of_language in scores.languages.values())
+        points[kind] = operating_points(values, is_right, gold)
+    return points
 
 
 def _means(scores: Mapping[str, LanguageScores]) -> dict[str, Any]:

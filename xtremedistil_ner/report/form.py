@@ -6,9 +6,9 @@ A comparison reads less than tables and cards do: it takes reports of earlier ve
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 
 Share = float | None
 Value = TypeVar("Value")
@@ -147,6 +147,21 @@ class CalibrationForm(_Form):
     bins: Rows[ReliabilityForm]
 
 
+class PointForm(_Form):
+    """A threshold of scores, and what it reaches."""
+
+    threshold: float
+    precision: float
+    recall: float
+
+
+class OperatingPointsForm(_Form):
+    """The thresholds of a type."""
+
+    precision_95: PointForm | None
+    recall_95: PointForm | None
+
+
 class RawTextForm(_Form):
     """F1 in running text."""
 
@@ -163,6 +178,9 @@ class ModelForm(ComparedModel):
     paper_protocol: PaperProtocolForm | None = None
     calibration: CalibrationForm | None = None
     raw_text: RawTextForm | None = None
+    macro_low: Share = None
+    macro_high: Share = None
+    operating_points: Keyed[OperatingPointsForm] = {}
 
 
 class BoundsForm(_Form):
@@ -222,6 +240,14 @@ class StageForm(ComparedStage):
     processes: int
 
 
+class LookForm(_Form):
+    """A look at dev in training."""
+
+    phase: str
+    total: int
+    score: float
+
+
 class MakingForm(ComparedMaking):
     """How the report was made."""
 
@@ -230,8 +256,78 @@ class MakingForm(ComparedMaking):
     stages: Keyed[StageForm]
     fingerprint: str = ""
     bytes: Keyed[int] = {}
+    training: Keyed[Rows[LookForm]] = {}
     recipe: Keyed[Any] = {}
     versions: Keyed[str] = {}
+
+
+class CountedForm(_Form):
+    """Counts of a model's entities."""
+
+    correct: int
+    predicted: int
+    gold: int
+    f1: float
+
+
+class SliceForm(_Form):
+    """Entities that have something in common."""
+
+    group: str
+    slice: str
+    teacher: CountedForm
+    student: CountedForm
+
+
+class SpanForm(_Form):
+    """An entity of an example."""
+
+    start: Annotated[int, Field(ge=0)]
+    stop: Annotated[int, Field(ge=0)]
+    type: str
+
+
+class ExampleForm(_Form):
+    """A sentence with the entities of corpus and models."""
+
+    outcome: str
+    words: Rows[str]
+    gold: Rows[SpanForm]
+    teacher: Rows[SpanForm]
+    student: Rows[SpanForm]
+
+
+class CellForm(_Form):
+    """Examples of a language and type."""
+
+    language: str
+    type: str
+    outcomes: Keyed[int]
+    examples: Annotated[Rows[ExampleForm], Field(max_length=20)]
+
+
+class RuleForm(_Form):
+    """The rule of a verdict."""
+
+    retention: Share
+    min_f1: Share
+    min_entities: int
+
+
+class JudgedForm(_Form):
+    """A verdict on one language or on the whole."""
+
+    verdict: Literal["ship", "undecided", "do not ship"]
+    reason: str
+
+
+class VerdictForm(_Form):
+    """Whether the student may be shipped."""
+
+    rule: RuleForm
+    whole: JudgedForm
+    languages: Keyed[JudgedForm]
+    act_on: Rows[str]
 
 
 class ReportForm(ComparedReport):
@@ -242,3 +338,6 @@ class ReportForm(ComparedReport):
     data: DataForm
     papers: PapersForm | None = None
     run: MakingForm
+    verdict: VerdictForm | None = None
+    slices: Rows[SliceForm] = []
+    examples: Annotated[Rows[CellForm], Field(max_length=3)] = []

@@ -1,60 +1,47 @@
 """`report.html`: the report as one page that needs nothing else, light or dark as the reader's system is.
 
-Jinja escapes every value. The page loads nothing, runs no script, and its one picture is SVG inside it; the
-table of languages has the picture's numbers as well.
+Jinja escapes every value. The page loads nothing, and its content security policy lets nothing be loaded; its one
+script, named there by its hash, sorts a table when a heading is clicked, and everything can be read without it.
+Pictures are SVG inside the page; the tables have their numbers as well.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from xtremedistil_ner.languages import count_languages
+from xtremedistil_ner.report.charts import (
+    STRIP_HEIGHT,
+    STRIP_WIDTH,
+    dev_curves,
+    language_strips,
+    reliability_chart,
+)
+from xtremedistil_ner.report.example_text import example_cells
 from xtremedistil_ner.report.tables import (
+    COMPARED,
+    DATA,
+    LANGUAGES_AND_TYPES,
     SYNTHETIC,
     Table,
     align_right,
     between,
-    is_scored,
-    named,
     percent,
     protocol_note,
     report_tables,
     size_change,
 )
+from xtremedistil_ner.report.verdict import OUTCOMES, format_languages, format_rule, verdict_of
 
 _TEMPLATE = "page.html.jinja"
-_MODELS = ("teacher", "student")
-_LABELS_WIDTH, _PLOT_WIDTH, _ROW_HEIGHT, _TOP, _MARGIN = 150, 560, 22, 24, 16
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """One score of the plot. Units: pixels; `low` and `high` are the ends of its interval."""
-
-    model: str
-    text: str
-    low: float
-    x: float
-    high: float
-    y: float
-
-
-@dataclass(frozen=True, slots=True)
-class Plot:
-    """F1 and intervals of all languages. Units: pixels; `ticks` are (x, per cent), `rows` (y, language)."""
-
-    width: int
-    height: int
-    left: int
-    ticks: tuple[tuple[float, int], ...]
-    rows: tuple[tuple[float, str], ...]
-    marks: tuple[Mark, ...]
+_SCRIPT = "sort_tables.js"
 
 
 def format_page(report: Mapping[str, Any], more: Sequence[Table] = ()) -> str:
@@ -66,23 +53,36 @@ def format_page(report: Mapping[str, Any], more: Sequence[Table] = ()) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    tables = [*report_tables(report), *more]
+    verdict = verdict_of(report)
+    script = Path(__file__).with_name(_SCRIPT).read_text(encoding="utf-8")
     return environment.get_template(_TEMPLATE).render(
         name=report["run"]["name"],
         synthetic=SYNTHETIC if report["synthetic"] else "",
         note=protocol_note(report),
+        verdict=verdict["whole"],
+        for_languages=format_languages(verdict),
+        rule=format_rule(verdict["rule"]),
+        outcomes=[outcome.upper() for outcome in OUTCOMES],
         headline=_headline(report),
-        plot=_plot(report),
-        tables=[(table, align_right(table)) for table in tables],
+        strips=language_strips(report),
+        strip_size=(STRIP_WIDTH, STRIP_HEIGHT),
+        folded=(LANGUAGES_AND_TYPES, DATA),
+        cells=example_cells(report),
+        reliability=reliability_chart(report),
+        curves=dev_curves(report),
+        seed=report["run"].get("seed", ""),
+        tables=[(table, align_right(table)) for table in (*report_tables(report), *more)],
         recipe=json.dumps(report["run"].get("recipe", {}), indent=2, ensure_ascii=False),
         versions=report["run"].get("versions", {}),
         fingerprint=report["run"].get("fingerprint", ""),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
 def _headline(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Number, what it is, and what qualifies it."""
-    teacher, student = (report["models"][name] for name in _MODELS)
+    teacher, student = (report["models"][name] for name in COMPARED)
     retention = report["retention"]
     bounds = retention.get("macro_low"), retention.get("macro_high")
     interval = f"95 % interval {between(*bounds)}" if None not in bounds else ""
@@ -92,36 +92,3 @@ def _headline(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         (f"{percent(retention['macro'])} %", "retention of the teacher's F1", interval),
         (size_change(report["compression"]), "parameters", count_languages(len(student["languages"]))),
     ]
-
-
-def _plot(report: Mapping[str, Any]) -> Plot:
-    scores = {
-        name: {
-            code: reached
-            for code, reached in report["models"][name]["languages"].items()
-            if is_scored(reached) and None not in (reached["f1"], reached["f1_low"], reached["f1_high"])
-        }
-        for name in _MODELS
-    }
-    codes = list(dict.fromkeys(code for languages in scores.values() for code in languages))
-    lows = [reached["f1_low"] for languages in scores.values() for reached in languages.values()]
-    start = int(10 * min(9, int(10 * min(lows, default=0.0))))
-
-    def x(share: float) -> float:
-        return round(_LABELS_WIDTH + _PLOT_WIDTH * (100 * share - start) / (100 - start), 1)
-
-    marks = []
-    for row, code in enumerate(codes):
-        for shift, (model, languages) in zip((-4, 4), scores.items(), strict=True):
-            if code in languages:
-                low, f1, high = (languages[code][key] for key in ("f1_low", "f1", "f1_high"))
-                y = _TOP + _ROW_HEIGHT * (row + 0.5) + shift
-                marks.append(Mark(model, f"{named(code)}, {model}: {percent(f1)}", x(low), x(f1), x(high), y))
-    return Plot(
-        width=_LABELS_WIDTH + _PLOT_WIDTH + _MARGIN,
-        height=_TOP + _ROW_HEIGHT * len(codes) + 4,
-        left=_LABELS_WIDTH,
-        ticks=tuple((x(tick / 100), tick) for tick in range(start, 101, 10)),
-        rows=tuple((_TOP + _ROW_HEIGHT * (row + 0.5), named(code)) for row, code in enumerate(codes)),
-        marks=tuple(marks),
-    )

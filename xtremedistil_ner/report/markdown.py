@@ -7,6 +7,7 @@ from typing import Any
 
 from xtremedistil_ner.names import escape_markdown
 from xtremedistil_ner.report.tables import SYNTHETIC, Table, align_right, protocol_note, report_tables
+from xtremedistil_ner.report.verdict import format_languages, format_rule, format_whole, verdict_of
 
 
 def format_report(report: Mapping[str, Any], more: Sequence[Table] = ()) -> str:
@@ -14,7 +15,9 @@ def format_report(report: Mapping[str, Any], more: Sequence[Table] = ()) -> str:
     lines = [f"# {escape_markdown(report['run']['name'])}: teacher and student", ""]
     if report["synthetic"]:
         lines += [f"**{SYNTHETIC}**", ""]
-    lines += [escape_markdown(protocol_note(report)), ""]
+    verdict = verdict_of(report)
+    lines += [f"**{escape_markdown(format_whole(verdict))}**", "", escape_markdown(format_languages(verdict)), ""]
+    lines += [escape_markdown(format_rule(verdict["rule"])), "", escape_markdown(protocol_note(report)), ""]
     for table in (*report_tables(report), *more):
         if table.title:
             lines += [f"## {escape_markdown(table.title)}", ""]

@@ -2,7 +2,8 @@
 
 An entry of `models` carries an `identity`, the fingerprint of all that decides it: the bytes of the model, the
 sentences and how they were scored. `scores/<model>.npz` carries the same, so that counts never pass for those of
-another model. They take 1.3 bytes a sentence (measured on 50,000 drawn at random).
+another model. They take 1.3 bytes a sentence (measured on 50,000 drawn at random). Beside them are the model's tags of
+every word, from which slices and examples come without scoring it again.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from xtremedistil_ner.errors import ArtefactError
 from xtremedistil_ner.evaluation.bootstrap import Counts
+from xtremedistil_ner.labels import TagIds
 from xtremedistil_ner.report.form import ComparedReport, ReportForm
 from xtremedistil_ner.run_folder.artefacts import require_seal
 from xtremedistil_ner.run_folder.files import RunFolder
@@ -26,7 +28,11 @@ from xtremedistil_ner.run_folder.whole_files import read_json, whole_file
 SplitCounts = Mapping[str, Mapping[str, Counts]]
 """Counts (sentences, 3) by split and language."""
 
+SplitTags = Mapping[str, Mapping[str, TagIds]]
+"""Tag ids (all words,) by split and language."""
+
 _IDENTITY = "identity"
+_TAGS = "tags"
 _GIVE = "Give the folder of a finished run, or its report.json."
 _AGAIN = "If it is damaged, remove it: `xner distil` on the run makes it again."
 
@@ -65,12 +71,23 @@ def find_counts(runs: Iterable[RunFolder], name: str, identity: str) -> SplitCou
     return next((counts for counts in stored if counts is not None), None)
 
 
-def save_counts(path: Path, identity: str, counts: SplitCounts) -> None:
-    """Write the counts of a model as one whole file."""
+def find_tags(runs: Iterable[RunFolder], name: str, identity: str) -> SplitTags | None:
+    """The tags that one of the runs has of a model."""
+    stored = (load_tags(run.scores(name), identity) for run in runs)
+    return next((tags for tags in stored if tags), None)
+
+
+def save_counts(path: Path, identity: str, counts: SplitCounts, tags: SplitTags | None = None) -> None:
+    """Write the counts of a model, and its tags, as one whole file."""
     arrays = {
         f"{split}/{language}": of_sentences.astype(np.int32)
         for split, languages in counts.items()
         for language, of_sentences in languages.items()
+    }
+    arrays |= {
+        f"{split}/{language}/{_TAGS}": ids.astype(np.int32)
+        for split, languages in (tags or {}).items()
+        for language, ids in languages.items()
     }
     path.parent.mkdir(exist_ok=True)
     with whole_file(path) as stream:
@@ -78,16 +95,29 @@ def save_counts(path: Path, identity: str, counts: SplitCounts) -> None:
 
 
 def load_counts(path: Path, identity: str) -> SplitCounts | None:
-    """What `save_counts` wrote under this identity; None if it is missing, broken or another model's."""
-    counts: dict[str, dict[str, Counts]] = {}
+    """The counts that `save_counts` wrote under this identity; None if it is missing, broken or another model's."""
+    return _load(path, identity, tags=False)
+
+
+def load_tags(path: Path, identity: str) -> SplitTags | None:
+    """The tags that `save_counts` wrote, as `load_counts` reads counts."""
+    found = _load(path, identity, tags=True)
+    if found is None:
+        return None
+    return {split: {code: ids.astype(np.int16) for code, ids in tags.items()} for split, tags in found.items()}
+
+
+def _load(path: Path, identity: str, *, tags: bool) -> dict[str, dict[str, Counts]] | None:
+    found: dict[str, dict[str, Counts]] = {}
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             if str(arrays[_IDENTITY]) != identity:
                 return None
             for key in arrays.files:
-                split, _, language = key.partition("/")
-                if language:
-                    counts.setdefault(split, {})[language] = arrays[key].astype(np.int64)
+                split, _, rest = key.partition("/")
+                language, _, what = rest.partition("/")
+                if language and (what == _TAGS) == tags:
+                    found.setdefault(split, {})[language] = arrays[key].astype(np.int64)
     except (OSError, ValueError, LookupError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error):
         return None
-    return counts
+    return found

@@ -14,11 +14,15 @@ from xtremedistil_ner.corpus.labelled import format_mapping
 from xtremedistil_ner.corpus.split import format_spans
 from xtremedistil_ner.languages import WIKIANN_LANGUAGES, count_languages, language_name
 from xtremedistil_ner.report.caveats import about_weak_student
+from xtremedistil_ner.report.paper import WIKIANN
+from xtremedistil_ner.report.verdict import has_intervals, verdict_of, worst_first
 
 SYNTHETIC = "Synthetic data: these numbers say that the pipeline works, and nothing about real text."
-_COMPARED = ("teacher", "student")
+COMPARED = ("teacher", "student")
 _MADE_BY = {"teacher": "finetune", "soft_labels": "pseudolabel", "student": "train"}
+LANGUAGES_AND_TYPES, DATA = "Languages and types", "Data"
 _SHOWN_CONFUSIONS = 12
+_SHOWN_TO_ACT_ON = 10
 _RATIOS = {"precision": "precision", "recall": "recall", "f1": "F1"}
 """Keys of scores, and the heads of their columns."""
 
@@ -36,8 +40,11 @@ class Table:
 def protocol_note(report: Mapping[str, Any]) -> str:
     """What the scores of a report are."""
     run = report["run"]
-    resampled = run.get("recipe", {}).get("evaluate", {}).get("bootstrap", 1) > 0
-    intervals = "with 95 % bootstrap intervals" if resampled else "without resampling, so that intervals have no width"
+    intervals = (
+        "with 95 % bootstrap intervals"
+        if has_intervals(report)
+        else "without resampling, so that intervals have no width"
+    )
     return (
         f"Strict entity F1 in per cent on the {run['split']} split, whole sentences, {intervals}. "
         f"Strategy {run['strategy']}."
@@ -47,10 +54,15 @@ def protocol_note(report: Mapping[str, Any]) -> str:
 def report_tables(report: Mapping[str, Any]) -> list[Table]:
     """All tables of a report, in order; those that would be empty are left out."""
     tables = [
+        _act_on(report),
         _headline(report),
         _languages(report),
-        _types(report),
+        _error_kinds(report),
         _confusions(report),
+        _types(report),
+        _cells(report),
+        _slices(report),
+        _operating_points(report),
         _baselines(report),
         _papers(report),
         _paper_protocol(report),
@@ -60,8 +72,39 @@ def report_tables(report: Mapping[str, Any]) -> list[Table]:
     return [table for table in tables if table.rows]
 
 
+def _act_on(report: Mapping[str, Any]) -> Table:
+    """The languages that are not fit, the worst first."""
+    verdict = verdict_of(report)
+    codes = verdict["act_on"]
+    rows = [
+        (
+            named(code),
+            verdict["languages"][code]["verdict"].upper(),
+            verdict["languages"][code]["reason"],
+            _most_lost(*(report["models"][name]["languages"].get(code, {}).get("types", {}) for name in COMPARED)),
+        )
+        for code in codes[:_SHOWN_TO_ACT_ON]
+    ]
+    more = len(codes) - len(rows)
+    note = f"The worst first; {count_languages(more)} more below." if more > 0 else "The worst first."
+    return Table("Languages to act on", ("language", "verdict", "why", "F1 lost most"), tuple(rows), note)
+
+
+def _most_lost(teacher: Mapping[str, Any], student: Mapping[str, Any]) -> str:
+    """The type with the largest fall of F1 from teacher to student, if there is one."""
+    falls = {
+        kind: (teacher[kind]["f1"] or 0.0) - (scores["f1"] or 0.0)
+        for kind, scores in student.items()
+        if scores["support"] and kind in teacher
+    }
+    worst = max(falls, key=lambda kind: falls[kind], default="")
+    if not worst or falls[worst] <= 0:
+        return "–"
+    return f"{worst}: {percent(teacher[worst]['f1'])} to {percent(student[worst]['f1'])}"
+
+
 def _headline(report: Mapping[str, Any]) -> Table:
-    teacher, student = (report["models"][name] for name in _COMPARED)
+    teacher, student = (report["models"][name] for name in COMPARED)
     retention = report["retention"]
     rows = [
         (
@@ -85,7 +128,7 @@ def _headline(report: Mapping[str, Any]) -> Table:
             cells = (percent(entry[split]["macro_f1"]) for entry in (teacher, student))
             rows.insert(1, (f"macro-F1 on {split}", *cells, ""))
     notes = (about_weak_student(report["models"]), about_means(report["models"]))
-    return Table("", ("", *_COMPARED, "student / teacher"), tuple(rows), " ".join(filter(None, notes)))
+    return Table("In short", ("", *COMPARED, "student / teacher"), tuple(rows), " ".join(filter(None, notes)))
 
 
 def models_table(report: Mapping[str, Any], names: Collection[str]) -> Table:
@@ -169,30 +212,44 @@ def _about_unequal_languages(models: Mapping[str, Any]) -> str:
     )
 
 
+def languages_worst_first(report: Mapping[str, Any]) -> list[str]:
+    """The languages of the student, the worst first, then those that only the teacher knows."""
+    judged = verdict_of(report)["languages"]
+    teacher = report["models"]["teacher"]["languages"]
+    return [*worst_first(report, judged), *(code for code in teacher if code not in judged)]
+
+
 def _languages(report: Mapping[str, Any]) -> Table:
-    teacher, student = (report["models"][name]["languages"] for name in _COMPARED)
-    retention = report["retention"]
+    """Every language, the worst first; baselines have a column each."""
+    baselines = [name for name in report["models"] if name not in COMPARED]
+    models = {name: report["models"][name]["languages"] for name in (*COMPARED, *baselines)}
+    teacher, student = (models[name] for name in COMPARED)
+    retention, judged = report["retention"], verdict_of(report)["languages"]
     rows = []
-    for code in {**teacher, **student}:
-        scores = [entry.get(code) for entry in (teacher, student)]
+    for code in languages_worst_first(report):
+        scores = {name: languages.get(code) for name, languages in models.items()}
         bounds = retention.get("intervals", {}).get(code, {})
         rows.append(
             (
                 named(code),
-                next(f"{of_model['support']:,}" for of_model in scores if of_model),
-                *(_with_interval(of_model) for of_model in scores),
+                judged[code]["verdict"].upper() if code in judged else "–",
+                next(f"{of_model['support']:,}" for of_model in scores.values() if of_model),
+                *map(_with_interval, scores.values()),
                 _bounded(retention["languages"].get(code), bounds.get("low"), bounds.get("high")),
-                *(str(of_model["words_lost"]) if of_model else "–" for of_model in scores),
+                *(
+                    str(of_model["words_lost"]) if of_model else "–"
+                    for of_model in (teacher.get(code), student.get(code))
+                ),
             )
         )
-    head = ("language", "entities", *_COMPARED, "retention %", "no piece (teacher)", "no piece (student)")
-    note = "The last columns count words for which a model's vocabulary has no piece."
+    head = ("language", "verdict", "entities", *models, "retention %", "no piece (teacher)", "no piece (student)")
+    note = "The worst first. The last columns count words for which a model's vocabulary has no piece."
     return Table("Languages", head, tuple(rows), note)
 
 
 def _types(report: Mapping[str, Any]) -> Table:
     """Mean F1 of each type over the languages that have it."""
-    models = [report["models"][name]["languages"].values() for name in _COMPARED]
+    models = [report["models"][name]["languages"].values() for name in COMPARED]
     kinds = sorted({kind for languages in models for scores in languages for kind in scores["types"]})
     rows = []
     for kind in kinds:
@@ -201,12 +258,12 @@ def _types(report: Mapping[str, Any]) -> Table:
             for languages in models
         ]
         rows.append((kind, *(percent(sum(values) / len(values)) if values else "–" for values in f1)))
-    return Table("Types", ("type", *_COMPARED), tuple(rows), "Mean F1 over the languages that have the type.")
+    return Table("Types", ("type", *COMPARED), tuple(rows), "Mean F1 over the languages that have the type.")
 
 
 def _confusions(report: Mapping[str, Any]) -> Table:
     """The student's most common confusions and how often the teacher has them; all languages added up."""
-    models = [report["models"][name] for name in _COMPARED]
+    models = [report["models"][name] for name in COMPARED]
     counted = [{(c["gold"], c["predicted"], c["kind"]): c["count"] for c in m.get("confusions", ())} for m in models]
     teacher, student = counted
     unlisted = sum(models[0].get("errors", {}).values()) - sum(teacher.values())  # rarer than those in the report
@@ -220,13 +277,66 @@ def _confusions(report: Mapping[str, Any]) -> Table:
         for key, count in list(student.items())[:_SHOWN_CONFUSIONS]
         for gold, predicted, kind in (key,)
     ]
-    sums = [
-        ("all", kind, *(f"{m['errors'].get(kind, 0):,}" for m in models))
-        for kind in models[1].get("errors", {})
-        if "errors" in models[0]
+    note = "The student's most frequent ones: what the corpus says → what the model says."
+    return Table("Confusions", ("gold → predicted", "kind", *COMPARED), tuple(rows), note)
+
+
+def _error_kinds(report: Mapping[str, Any]) -> Table:
+    """How many entities are wrong in which way."""
+    teacher, student = (report["models"][name].get("errors", {}) for name in COMPARED)
+    rows = [(kind, f"{teacher.get(kind, 0):,}", f"{count:,}") for kind, count in student.items() if teacher]
+    return Table("Kinds of error", ("kind", *COMPARED), tuple(rows), "Entities that are not right, of all languages.")
+
+
+def _cells(report: Mapping[str, Any]) -> Table:
+    """Precision and recall of every language and type."""
+    teacher, student = (report["models"][name]["languages"] for name in COMPARED)
+    rows = []
+    for code in languages_worst_first(report):
+        for kind, scores in student.get(code, {}).get("types", {}).items():
+            if scores["support"] and "precision" in scores:
+                whole = teacher.get(code, {}).get("types", {}).get(kind)
+                cells = (percent(scores[name]) for name in _RATIOS)
+                rows.append(
+                    (f"{code} {kind}", f"{scores['support']:,}", *cells, percent(whole["f1"]) if whole else "–")
+                )
+    head = ("language and type", "entities", *(f"student's {name}" for name in _RATIOS.values()), "teacher's F1")
+    return Table(LANGUAGES_AND_TYPES, head, tuple(rows))
+
+
+def _slices(report: Mapping[str, Any]) -> Table:
+    """F1 of both models on entities that have something in common."""
+    rows = [
+        (
+            entry["slice"],
+            f"{entry['student']['gold']:,}",
+            *(percent(entry[name]["f1"]) if entry[name]["gold"] else "–" for name in COMPARED),
+        )
+        for entry in report.get("slices", ())
     ]
-    note = "Entities that are not right: what the corpus says → what the model says."
-    return Table("Confusions", ("gold → predicted", "kind", *_COMPARED), (*sums, *rows), note)
+    note = (
+        "Entities of all languages together. Seen in training: the same words are an entity of the training text. The "
+        "slices of entities, of capitals and of sentence lengths each add up to all entities."
+    )
+    return Table("Slices", ("entities", "number", *COMPARED), tuple(rows), note)
+
+
+def _operating_points(report: Mapping[str, Any]) -> Table:
+    """Thresholds of the student's scores, from dev where it was scored."""
+    student = report["models"]["student"]
+    split = "dev" if student.get("dev") else report["run"]["split"]
+    points = (student.get("dev") or student).get("operating_points", {})
+    rows = [
+        (kind, *_point(of_type["precision_95"], "recall"), *_point(of_type["recall_95"], "precision"))
+        for kind, of_type in points.items()
+    ]
+    note = f"Measured on {split}: keep the student's entities with at least this score. A dash: no score reaches it."
+    head = ("type", "score for 95 % precision", "recall there", "score for 95 % recall", "precision there")
+    return Table("Thresholds", head, tuple(rows), note)
+
+
+def _point(point: Mapping[str, float] | None, other: str) -> tuple[str, str]:
+    return (f"{point['threshold']:.3f}", percent(point[other])) if point else ("–", "–")
 
 
 def _baselines(report: Mapping[str, Any]) -> Table:
@@ -268,14 +378,14 @@ def _mean_f1(entry: Mapping[str, Any], codes: Iterable[str]) -> float | None:
 
 
 def _ours_by_protocol(report: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    models = {name: report["models"][name] for name in _COMPARED}
+    models = {name: report["models"][name] for name in COMPARED}
     strict = {f"{name}, strict": entry for name, entry in models.items()}
     papers = {f"{name}, papers' protocol": e["paper_protocol"] for name, e in models.items() if "paper_protocol" in e}
     return {**strict, **papers}
 
 
 def _paper_protocol(report: Mapping[str, Any]) -> Table:
-    entries = {name: report["models"][name].get("paper_protocol") for name in _COMPARED}
+    entries = {name: report["models"][name].get("paper_protocol") for name in COMPARED}
     if report.get("papers") or not all(entries.values()):
         return Table("", (), ())
     rows = [
@@ -284,7 +394,7 @@ def _paper_protocol(report: Mapping[str, Any]) -> Table:
     ]
     rows.append(("mean", *(percent(entry["macro_f1"]) for entry in entries.values())))
     note = "The papers' way of scoring: sentences cut at 32 pieces, conlleval's spans. Not comparable with the rest."
-    return Table("The papers' protocol", ("language", *_COMPARED), tuple(rows), note)
+    return Table("The papers' protocol", ("language", *COMPARED), tuple(rows), note)
 
 
 def _data(data: Mapping[str, Any]) -> Table:
@@ -297,7 +407,7 @@ def _data(data: Mapping[str, Any]) -> Table:
         rows.append((named(code), *cells, *(f"{of_file[code]:,}" if code in of_file else "–" for of_file in of_files)))
     head = ("transfer set", "read", "duplicates", "in dev or test", "kept", "words", "words lost")
     repairs = ("tags repaired", "lines skipped")[: len(of_files)]
-    return Table("Data", (*head, *repairs), tuple(rows), " ".join(_about_languages(data)))
+    return Table(DATA, (*head, *repairs), tuple(rows), " ".join(_about_languages(data)))
 
 
 def _about_languages(data: Mapping[str, Any]) -> list[str]:
@@ -313,7 +423,7 @@ def _about_languages(data: Mapping[str, Any]) -> list[str]:
     lacking, unscored = data.get("languages_lacking", ()), data.get("languages_not_scored", ())
     papers = [code for code in lacking if code in WIKIANN_LANGUAGES]
     others = [code for code in lacking if code not in WIKIANN_LANGUAGES]
-    if papers:
+    if papers and data.get("corpus", {}).get("hub") in WIKIANN:
         notes.append(f"Of the papers' 41 languages the corpus lacks {len(papers)}: {', '.join(papers)}.")
     if others:
         notes.append(f"Of the recipe's other languages it lacks {', '.join(others)}.")

@@ -9,18 +9,29 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xtremedistil_ner import __version__
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, format_mapping, open_corpus
-from xtremedistil_ner.errors import CorpusError, UsageError
+from xtremedistil_ner.errors import ArtefactError, CorpusError, UsageError
 from xtremedistil_ner.evaluation.baselines import baseline_scores
 from xtremedistil_ner.evaluation.open_model import open_models
 from xtremedistil_ner.evaluation.score_split import SplitScores, score_split, scored_scheme
-from xtremedistil_ner.labels import TypeMapping
+from xtremedistil_ner.evaluation.tagged_split import (
+    Surface,
+    TaggedSplit,
+    cell_examples,
+    count_slices,
+    slice_entries,
+    worst_cells,
+)
+from xtremedistil_ner.labels import TagIds, TypeMapping, spans_of
 from xtremedistil_ner.languages import WIKIANN_LANGUAGES, count_languages
 from xtremedistil_ner.processes.precision import (
     Computed,
@@ -34,20 +45,22 @@ from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.recipe.data_sections import ColumnsSection, CorpusSection
 from xtremedistil_ner.recipe.reader import load_recipe, recipe_values
 from xtremedistil_ner.recipe.schema import EvaluateSection, Recipe
-from xtremedistil_ner.report.build import build_report, build_retention, model_entry
+from xtremedistil_ner.report.build import build_report, build_retention, macro_bounds, model_entry
 from xtremedistil_ner.report.html import format_page
 from xtremedistil_ner.report.markdown import format_report
 from xtremedistil_ner.report.paper import papers_beside
-from xtremedistil_ner.report.stored import SplitCounts, find_counts, find_entry, save_counts
+from xtremedistil_ner.report.stored import SplitCounts, SplitTags, find_counts, find_entry, find_tags, save_counts
 from xtremedistil_ner.run_folder.artefacts import sealed, verify
-from xtremedistil_ner.run_folder.files import RunFolder, read_timings
+from xtremedistil_ner.run_folder.files import RunFolder, read_timings, student_folders
 from xtremedistil_ner.run_folder.soft_labels import open_store
-from xtremedistil_ner.run_folder.whole_files import make_fingerprint, write_json, write_text
+from xtremedistil_ner.run_folder.whole_files import make_fingerprint, read_json, write_json, write_text
 from xtremedistil_ner.tagging.export_reader import GraphPrecision
 
 STAGE = "evaluate"
-_SCORING = 2
+_SCORING = 3
 """Raised when the same model on the same sentences begins to get other scores, so that old ones are not reused."""
+_WORST_CELLS = 3
+_MOST_LOOKS = 200
 
 
 def evaluate_run(
@@ -62,15 +75,19 @@ def evaluate_run(
     earlier = [run] if take_from is None else [run, take_from]
     models: dict[str, dict[str, Any]] = {}
     counts: dict[str, SplitCounts] = {}
+    tags: dict[str, SplitTags] = {}
     for name, folder in (("teacher", run.teacher), ("student", run.student)):
         entry_fingerprint = _entry_fingerprint(recipe, corpus, folder)
         entry = find_entry(earlier, name, entry_fingerprint)
         entry_counts = find_counts(earlier, name, entry_fingerprint)
-        if entry is None or entry_counts is None:
-            entry, entry_counts = _score_model(recipe, corpus, folder, name, split, tell)
+        entry_tags = find_tags(earlier, name, entry_fingerprint)
+        if entry is None or entry_counts is None or entry_tags is None:
+            entry, entry_counts, entry_tags = _score_model(recipe, corpus, folder, name, split, tell)
         else:
             tell(Event(STAGE, f"{name}: scored before", metrics=_macro(entry)))
-        models[name], counts[name] = {**entry, "identity": entry_fingerprint}, entry_counts
+        bounds = macro_bounds(entry_counts.get(split, {}), resamples=recipe.evaluate.bootstrap, seed=recipe.seed)
+        models[name] = {**entry, **bounds, "identity": entry_fingerprint}
+        counts[name], tags[name] = entry_counts, entry_tags
     if recipe.evaluate.baselines:
         models |= _baselines(recipe, corpus, split, earlier)
     value = build_report(
@@ -86,9 +103,10 @@ def evaluate_run(
         data=_data_counts(recipe, run, corpus, models["teacher"]),
         papers=papers_beside(corpus.source, models["teacher"]["languages"]),
         run=_how_it_was_made(recipe, run, fingerprint, split),
+        **_slices_and_examples(recipe, corpus, split, models, {name: tags[name].get(split, {}) for name in tags}),
     )
     for name, entry_counts in counts.items():
-        save_counts(run.scores(name), models[name]["identity"], entry_counts)
+        save_counts(run.scores(name), models[name]["identity"], entry_counts, tags[name])
     write_report(run, value)
 
 
@@ -188,7 +206,7 @@ def _as_in_its_run(model: Path) -> dict[str, Any]:
 
 def _score_model(
     recipe: Recipe, corpus: LabelledCorpus, folder: Path, name: str, split: str, tell: Reporter
-) -> tuple[dict[str, Any], SplitCounts]:
+) -> tuple[dict[str, Any], SplitCounts, SplitTags]:
     models = open_models(
         folder,
         precision=recipe.pseudolabel.precision,
@@ -209,7 +227,47 @@ def _score_model(
         )
         tell(Event(STAGE, f"{name} on {part}", metrics=_macro(model_entry(parameters, scores[part]))))
     entry = _entry_of_splits(split, {part: model_entry(parameters, of_part) for part, of_part in scores.items()})
-    return entry, {part: of_part.counts for part, of_part in scores.items()}
+    counts = {part: of_part.counts for part, of_part in scores.items()}
+    return entry, counts, {part: of_part.tags for part, of_part in scores.items()}
+
+
+def _slices_and_examples(
+    recipe: Recipe,
+    corpus: LabelledCorpus,
+    split: str,
+    models: Mapping[str, Mapping[str, Any]],
+    tags: Mapping[str, Mapping[str, TagIds]],
+) -> dict[str, Any]:
+    """What the tags of both models say beyond scores: F1 of slices, and sentences of the worst languages and types."""
+    count = recipe.evaluate.examples
+    cells = worst_cells(models["teacher"], models["student"], _WORST_CELLS) if count else []
+    seen = _training_surfaces(corpus)
+    slices, examples = [], {}
+    for code in tags["student"]:
+        if code not in tags["teacher"]:
+            continue
+        sentences = corpus.sentences(code, split)
+        tagged = TaggedSplit(
+            [sentence.words for sentence in sentences],
+            corpus.scheme,
+            np.concatenate([corpus.scheme.encode(sentence.tags or ()) for sentence in sentences]),
+            tags["teacher"][code],
+            tags["student"][code],
+        )
+        slices.append(count_slices(tagged, seen))
+        for cell in cells:
+            if cell[0] == code:
+                examples[cell] = {"language": code, "type": cell[1], **cell_examples(tagged, cell[1], count)}
+    return {"slices": slice_entries(slices), "examples": [examples[cell] for cell in cells if cell in examples]}
+
+
+def _training_surfaces(corpus: LabelledCorpus) -> set[Surface]:
+    """The words of every entity of the training text, of all languages: the teacher learns from them together."""
+    seen: set[Surface] = set()
+    for code in corpus.languages:
+        for sentence in corpus.sentences(code, "train"):
+            seen |= {sentence.words[span.start : span.stop] for span in spans_of(sentence.tags or ())}
+    return seen
 
 
 def _macro(entry: Mapping[str, Any]) -> dict[str, float]:
@@ -289,8 +347,21 @@ def _how_it_was_made(recipe: Recipe, run: RunFolder, fingerprint: str, split: st
         "versions": _versions(),
         "precision": _precision_of_stages(recipe, run),
         "stages": read_timings(run),
+        "training": _training(run),
         "bytes": {part.name: _bytes_of(part) for part in (run.teacher, run.soft_labels, run.student)},
     }
+
+
+def _training(run: RunFolder) -> dict[str, list[dict[str, Any]]]:
+    """The looks at dev of teacher and student, a student of one language under `student <language>`; at most 200."""
+    folders = {"teacher": run.teacher}
+    folders |= {f"student {code}".rstrip(): folder for code, folder in student_folders(run.student).items()}
+    training = {}
+    for name, folder in folders.items():
+        with suppress(ArtefactError):  # a checkpoint that was not trained here has none
+            looks = read_json(folder / "training.json").get("looks") or []
+            training[name] = looks[:: -(-len(looks) // _MOST_LOOKS) or 1]
+    return training
 
 
 def _scoring_precision(recipe: Recipe) -> Computed:

@@ -14,6 +14,7 @@ from xtremedistil_ner.export.int8_verdict import Int8Verdict, judge_int8
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.report.stored import read_report
+from xtremedistil_ner.report.verdict import verdict_of
 from xtremedistil_ner.run_folder.artefacts import publish, verify
 from xtremedistil_ner.run_folder.files import RunFolder, student_folders
 
@@ -73,4 +74,7 @@ def _of_language(report: Mapping[str, Any], language: str) -> dict[str, Any] | N
         return None
     kept = {code: value for code, value in report["retention"]["languages"].items() if code == language}
     retention = {"languages": kept, "macro": kept.get(language)}
-    return {**report, "models": models, "retention": retention, "compression": None}
+    verdict = verdict_of(report)
+    judged = verdict["languages"][language]
+    verdict |= {"whole": judged, "languages": {language: judged}}
+    return {**report, "models": models, "retention": retention, "compression": None, "verdict": verdict}
