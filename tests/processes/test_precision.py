@@ -184,7 +184,7 @@ def test_shards_labelled_in_float32_are_kept_by_a_run_that_leaves_precision_to_t
 ):
     run = RunFolder(tmp_path / "run")
     recipe = tiny_recipe("corpus.languages=[en]", "pseudolabel.precision=float32")
-    pipeline(recipe, run.path, take_from=finished_run / "run", until="pseudolabel")
+    pipeline(recipe, run.path, until="pseudolabel")
     begun_in("float32", recipe, run, "pseudolabel")
     shard = run.soft_labels / "en-00000"
     before = shard.stat().st_ino

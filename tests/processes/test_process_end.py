@@ -44,7 +44,7 @@ def run(*arguments, shell="", **options):
         ("<&- >&-", 5, "xner: Standard output is closed. Give a file, or /dev/null.\n"),
         ("> /dev/full", 5, "xner: standard output: No space left on device. "),
         ("2>&-", 0, ""),
-        ("<&-", 0, ""),
+        ("<&-", 0, "Next: xner distil demo --langs "),
         ("2> /dev/full > /dev/full", 5, ""),
         ("| true", 0, ""),
     ],

@@ -6,18 +6,22 @@ run's value alone: a field that then changes the fingerprint is a reason.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
 
 from xtremedistil_ner.corpus.labelled import open_corpus
-from xtremedistil_ner.errors import XnerError, quoted
+from xtremedistil_ner.errors import XnerError
 from xtremedistil_ner.pipeline.fingerprints import stage_fingerprints
 from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.run_folder.files import RunFolder
 from xtremedistil_ner.run_folder.stage_table import Stage, artefact_of, current_fingerprint
+
+_MOST_SHOWN = 80
+"""Characters of a setting."""
 
 
 def explain_misfit(recipe: Recipe, other: RunFolder, stage: Stage) -> str:
@@ -65,4 +69,7 @@ def _with_value(section: Any, names: list[str], value: Any) -> Any:  # noqa: ANN
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401 - any setting
-    return quoted(value.model_dump(mode="json", exclude_defaults=True) if isinstance(value, BaseModel) else value)
+    """A setting as a recipe has it: `null`, a list in brackets."""
+    plain = value.model_dump(mode="json", exclude_defaults=True) if isinstance(value, BaseModel) else value
+    text = json.dumps(plain, ensure_ascii=False, default=str)
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 1]}…"

@@ -63,14 +63,14 @@ def open_streams() -> None:
             os.fstat(number)
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # takes the lowest number that is free
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: PTH123 - as long as the process
+    nowhere = sys.stderr is None  # whatever has its number by now, such as a file that an import reads, is not for it
     if sys.stdout is None:
         raise ResourceError("Standard output is closed. Give a file, or /dev/null.")
     if not isinstance(sys.stdout, _StandardOutput):
         sys.stdout = _StandardOutput(_bytes_of(1), *_UNICODE, line_buffering=bool(sys.stdout.line_buffering))
     if not isinstance(sys.stderr, _WithoutSecrets):
-        sys.stderr = _WithoutSecrets(_bytes_of(2), *_UNICODE, line_buffering=True)
+        errors = open(os.devnull, "wb") if nowhere else _bytes_of(2)  # noqa: PTH123 - as long as the process
+        sys.stderr = _WithoutSecrets(errors, *_UNICODE, line_buffering=True)
 
 
 def _bytes_of(number: int) -> BinaryIO:
