@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python benchmarks/scaling.py --model encoder --processes 1,2,4
 
 The training loop itself runs, over random text by Zipf's law, `--batch` sentences for each process; every process
-computes on one core. The model gets what one process measures: the seconds of an update alone, and in each group the
-bandwidth and latency of its sums. Processes beyond the cores share them.
+computes on one core. The model gets what each group measures: the seconds of an update whose gradients stay in the
+process, while the others compute one too (they share caches and memory), and bandwidth and latency of the group's sums.
 """
 
 from __future__ import annotations
@@ -106,23 +106,32 @@ def measure(workload: Workload, target: Path) -> None:
         logits = model(pieces)[pieces != 0]
         return functional.cross_entropy(logits, pieces[pieces != 0] % N_TAGS, reduction="sum")
 
-    plan = BatchPlan(lengths, batch=workload.batch * processes.count, seed=1, pool=16)
-    names = frozenset(name for name, _ in model.named_parameters())
-    updates = workload.updates + WARM_UP
-    phase = Phase("scaling", (Source("tags", plan, lengths, loss),), names, updates, 1e-4, None, updates + 1, 1)
-    ends: list[float] = []
+    def seconds_of(group: Processes, name: str) -> tuple[float, BatchPlan]:
+        plan = BatchPlan(lengths, batch=workload.batch * group.count, seed=1, pool=16)
+        names = frozenset(name for name, _ in model.named_parameters())
+        updates = workload.updates + WARM_UP
+        phase = Phase("scaling", (Source("tags", plan, lengths, loss),), names, updates, 1e-4, None, updates + 1, 1)
+        ends: list[float] = []
 
-    def note(event: Event) -> None:
-        if event.unit == "updates":
-            ends.append(time.perf_counter())
+        def note(event: Event) -> None:
+            if event.unit == "updates":
+                ends.append(time.perf_counter())
+
+        settings = LoopSettings("scaling", 1, torch.float32, 65_536, float("inf"))
+        checkpoints = CheckpointFolder(target.parent / "checkpoints" / name, fingerprint="scaling")
+        train_phases(model, [phase], settings=settings, processes=group, checkpoints=checkpoints, tell=note)
+        times = [after - before for before, after in zip(ends[WARM_UP - 1 :], ends[WARM_UP:], strict=False)]
+        return statistics.median(times), plan
 
     probe = probe_exchange(processes)
-    settings = LoopSettings("scaling", 1, torch.float32, 65_536, float("inf"))
-    checkpoints = CheckpointFolder(target.parent / "checkpoints" / str(processes.count), fingerprint="scaling")
-    train_phases(model, [phase], settings=settings, processes=processes, checkpoints=checkpoints, tell=note)
+    own_s, _ = seconds_of(Processes(0, 1, torch.device("cpu")), f"{processes.count}-{processes.rank}")
+    slowest = torch.tensor([own_s if rank == processes.rank else 0.0 for rank in range(processes.count)])
+    processes.sum_tensor(slowest)
+    own_s = float(slowest.max())
+    together_s, plan = (own_s, None) if processes.count == 1 else seconds_of(processes, f"{processes.count}")
     if processes.is_main:
-        seconds = [after - before for before, after in zip(ends[WARM_UP - 1 :], ends[WARM_UP:], strict=False)]
-        target.write_text(json.dumps({"seconds": statistics.median(seconds), **probe, **exchanged(model, plan, text)}))
+        shared = {"dense_bytes": 0.0, "row_bytes": 0.0} if plan is None else exchanged(model, plan, text)
+        target.write_text(json.dumps({"seconds": together_s, "own": own_s, **probe, **shared}))
 
 
 def workload_count() -> int:
@@ -159,14 +168,14 @@ def exchanged(model: nn.Module, plan: BatchPlan, text: list[np.ndarray]) -> dict
     return {"dense_bytes": dense, "row_bytes": touched * (4 * width + 8)}
 
 
-def predict(alone_s: float, count: int, cores: int, of: dict[str, Any]) -> float:
+def predict(count: int, of: dict[str, Any]) -> float:
     """Seconds of an update on `count` processes by the model of docs/scaling.md."""
     if count == 1:
-        return alone_s
+        return float(of["own"])
     messages = -(-of["dense_bytes"] // PROBE_BYTES) + 3
     rows = (count - 1) / (2 * (count - 1) / count) * of["row_bytes"]  # a gathered byte is sent once, a summed one twice
     exchange = (of["dense_bytes"] + rows) * of["per_byte"] + messages * of["latency"]
-    return alone_s * max(1.0, count / cores) + exchange
+    return float(of["own"] + exchange)
 
 
 def main() -> None:
@@ -181,8 +190,8 @@ def main() -> None:
     torch.set_num_threads(1)
     workload, cores = Workload(options.model, options.pieces, options.batch, options.updates), available_cores()
     say(f"{options.model}, {options.pieces:,} pieces, {options.batch} sentences for each process, {cores} cores\n")
-    say("| processes | s/update | predicted | measured / predicted | sentences/s | of linear | MB exchanged |")
-    say("|---:|---:|---:|---:|---:|---:|---:|")
+    say("| processes | s/update | without exchange | predicted | measured / predicted | sentences/s | of linear | MB |")
+    say("|---:|---:|---:|---:|---:|---:|---:|---:|")
     alone_s = 0.0
     with tempfile.TemporaryDirectory() as name:
         for count in map(int, options.processes.split(",")):
@@ -190,11 +199,12 @@ def main() -> None:
             launch(measure, (workload, target), count=count, run_folder=Path(name))
             found = json.loads(target.read_text())
             alone_s = alone_s or found["seconds"]
-            predicted = predict(alone_s, count, cores, found)
+            predicted = predict(count, found)
             per_s, linear = count * options.batch / found["seconds"], alone_s / found["seconds"]
             megabytes = (found["dense_bytes"] + found["row_bytes"] * count) / 1e6 if count > 1 else 0.0
             say(
-                f"| {count} | {found['seconds']:.3f} | {predicted:.3f} | {found['seconds'] / predicted:.2f} | "
+                f"| {count} | {found['seconds']:.3f} | {found['own']:.3f} | {predicted:.3f} | "
+                f"{found['seconds'] / predicted:.2f} | "
                 f"{per_s:.1f} | {linear:.2f} | {megabytes:.1f} |"
             )
 
