@@ -206,3 +206,25 @@ def test_a_check_names_texts_without_annotations_and_links_to_nothing(folder):
     (folder / "en" / "test" / "a.txt").write_text("x\n", encoding="utf-8")
     (folder / "fr.txt").symlink_to("/nowhere")
     assert {"en/test/a.txt", "fr.txt"} <= {*check_corpus(folder).unread}
+
+
+def test_words_of_training_sentences_are_those_of_the_tagger_where_it_is_asked(folder):
+    write(folder / "tr" / "train.tsv", "Bern'de/B-LOC bir/O U.S./B-ORG Co/I-ORG A-B/O")
+    write(folder / "tr" / "dev.tsv", "Bern'de/B-LOC")
+    corpus = opened(folder, languages=("tr",), split_words=True)
+    (sentence,) = corpus.sentences("tr", "train")
+    pairs = [f"{word}/{tag}" for word, tag in zip(sentence.words, sentence.tags, strict=True)]
+    assert " ".join(pairs) == ("Bern/B-LOC '/I-LOC de/I-LOC bir/O U/B-ORG ./I-ORG S/I-ORG ./I-ORG Co/I-ORG A/O -/O B/O")
+    assert corpus.training_text("tr")[0].words == sentence.words
+    assert corpus.sentences("tr", "dev")[0].words == ("Bern'de",)
+    plain = opened(folder, languages=("tr",), split_words=False)
+    assert plain.sentences("tr", "train")[0].words == ("Bern'de", "bir", "U.S.", "Co", "A-B")
+    assert plain.content_hash("tr", "train") != corpus.content_hash("tr", "train")
+    assert plain.content_hash("tr", "dev") == corpus.content_hash("tr", "dev")
+    assert plain.training_text_hash("tr") != corpus.training_text_hash("tr")
+
+
+def test_a_word_that_the_tagger_would_not_see_stays(folder):
+    write(folder / "tr" / "train.tsv", "\u200b/O Ann/B-PER")
+    corpus = opened(folder, languages=("tr",), split_words=True)
+    assert corpus.sentences("tr", "train")[0].words == ("\u200b", "Ann")
