@@ -145,7 +145,7 @@ def time_student(
 
 def labelled_run(place: Place) -> Path:
     """A run with soft labels of some sentences of real text, made once."""
-    settings = {**settings_of(place, languages=8 if place.on_gpu else 1), "pseudolabel.batch_pieces": 16_384}
+    settings = settings_of(place, languages=8 if place.on_gpu else 1)
     return run(place, settings, silent, until="pseudolabel", name=f"labelled-{place.device}", keep=True)
 
 
