@@ -82,7 +82,7 @@ def draft_recipe(
             _transfer_section(text),
             _teacher_sections(teacher, vocabulary, n_train=n_train, n_transfer=n_transfer),
             _student_section(student, teacher, vocabulary),
-            "train:\n  strategy: D4.2   # teacher's states, then its logits, then gold labels\n",
+            "train:\n  strategy: D3.1   # teacher's states, then its logits and gold labels together\n",
             f"  updates: {updates}   # about {updates * batch / max(n_transfer, 1):.0f} passes over the text\n",
             f"  learning_rate: 2e-3\n  batch_sentences: {batch}\n  micro_batch_pieces: 6144\n",
             f"  evaluate_every: {max(20, updates // 16)}\n  dev_sentences: 1000\n",
