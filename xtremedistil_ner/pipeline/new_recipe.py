@@ -133,7 +133,7 @@ def _teacher_sections(teacher: str, vocabulary: str | None, *, n_train: int, n_t
             f"finetune:\n{settings}  learning_rate: 3e-5   # for the size of BERT base; more for less\n"
         )
     masked = min(1200, _MASKED_PASSES * n_transfer // 128)
-    pieces = "" if vocabulary is None else f"    vocabulary: {_quoted(_file(vocabulary))}\n"
+    pieces = "" if vocabulary in (None, TRAINED) else f"    vocabulary: {_quoted(_file(vocabulary))}\n"
     return (
         "teacher:\n  shape:   # trained from scratch; a pretrained encoder (checkpoint: FOLDER_OR_HUB_ID) is better\n"
         f"    layers: 4\n    hidden_width: 256\n    heads: 4\n{pieces}"

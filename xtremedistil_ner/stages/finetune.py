@@ -164,7 +164,8 @@ def _train_classifier(job: TrainingJob, teacher: Teacher) -> list[dict[str, Any]
     sentences = job.gold_sentences()
     encoded = teacher.encoder.encode([sentence.words for sentence in sentences])
     gold = np.concatenate([scheme.encode(sentence.tags or ()) for sentence in sentences])
-    budget = job.budget(section, updates=section.epochs * -(-encoded.n_rows // section.batch_sentences))
+    per_epoch = -(-encoded.n_rows // section.batch_sentences)
+    budget = job.budget(section, updates=section.epochs * per_epoch, rows=encoded.n_rows)
     plan = BatchPlan(
         encoded.piece_lengths(),
         batch=budget.batch_sentences,
@@ -214,7 +215,7 @@ def _train_masked_language_model(job: TrainingJob, teacher: Teacher) -> None:
     model = masked_language_model(teacher, origin=origin, revision=recipe.teacher.revision, seed=recipe.seed)
     move(model, job.processes.device)
     frozen_updates = _frozen_updates(recipe)
-    budget = job.budget(section, updates=frozen_updates + section.updates)
+    budget = job.budget(section, updates=frozen_updates + section.updates, rows=encoded.n_rows)
     plan = BatchPlan(encoded.piece_lengths(), batch=budget.batch_sentences, seed=recipe.seed, pool=_POOL)
     source = masked_source(model, teacher, encoded, plan=plan, probability=section.mask_probability)
     every = frozenset(name for name, _ in model.named_parameters())

@@ -160,7 +160,7 @@ def _prepare(job: ReadingJob, language: str, number: int, sentences: tuple[tuple
 
 def _start(job: ReadingJob, shares: Sequence[Share]) -> subprocess.Popen[bytes]:
     reader = subprocess.Popen(
-        [sys.executable, "-c", _COMMAND],
+        [sys.executable, "-P", "-c", _COMMAND],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "CUDA_VISIBLE_DEVICES": ""},

@@ -154,7 +154,7 @@ def _train(student: _Student) -> None:
     job.say(f"student of {count_parameters(network):,} parameters, {tokenizer.get_vocab_size():,} pieces")
     sentences = job.dev_sentences()
     dev = job.dev_set(sentences, encoder)
-    budget = job.budget(recipe.train, updates=student.updates)
+    budget = job.budget(recipe.train, updates=student.updates, rows=len(job.gold_sentences()))
     distillation = _open_distillation(student, encoder, network, budget)
     phases = _phases(job, budget, distillation, _evaluations(job, distillation, sentences, dev))
     history = job.train(network, phases, checkpoints="checkpoints")

@@ -48,10 +48,12 @@ class TrainingJob:
         """Report a message."""
         self.tell(Event(self.stage, message))
 
-    def budget(self, section: FinetuneSection | MaskedLanguageModelSection | TrainSection, *, updates: int) -> Budget:
-        """Batch, updates and learning rate of a training that takes `updates` updates on one process."""
+    def budget(
+        self, section: FinetuneSection | MaskedLanguageModelSection | TrainSection, *, updates: int, rows: int
+    ) -> Budget:
+        """Batch, updates and learning rate of a training on `rows` that takes `updates` updates on one process."""
         alone = Budget(section.batch_sentences, updates, section.learning_rate)
-        budget = alone.for_processes(self.begun_with) if section.scale_batch else alone
+        budget = alone.for_processes(self.begun_with, rows=rows) if section.scale_batch else alone
         if budget.factor > 1:
             self.say(
                 f"begun with {self.begun_with} processes: {budget.factor} x {section.batch_sentences} sentences per "

@@ -34,9 +34,12 @@ class Budget:
     factor: int = 1
     """How many times larger the updates are than on one process."""
 
-    def for_processes(self, count: int) -> Budget:
-        """The same number of sentences in updates that are `count` times as large, or less, if few updates are left."""
-        factor = min(count, max(1, self.updates // LEAST_UPDATES))
+    def for_processes(self, count: int, *, rows: int) -> Budget:
+        """The same number of sentences in updates that are `count` times as large.
+
+        Less, if few updates are left, or if there are not as many `rows`: a batch ends with an epoch.
+        """
+        factor = min(count, max(1, self.updates // LEAST_UPDATES), max(1, rows // self.batch_sentences))
         return Budget(
             batch_sentences=self.batch_sentences * factor,
             updates=math.ceil(self.updates / factor),

@@ -14,7 +14,9 @@ backward pass has ended.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,6 +25,8 @@ from torch import Tensor, nn
 
 from xtremedistil_ner.processes.world import Processes
 
+_UNDER_WAY = 2
+"""Exchanges that may wait for their end: one is copied while another is sent, and no third one takes memory."""
 _BUCKET_BYTES = 25 * 2**20
 """As DistributedDataParallel's: large enough for the bandwidth of a network, small enough to overlap."""
 _LEAST_TABLE_ROWS = 256
@@ -50,9 +54,16 @@ class GradientSum:
         counts = self.processes.gather([failed, *map(len, touched), *(0 for _ in self.tables[len(touched) :])])
         if counts[:, 0].any():
             return True
-        exchanges = [self._start_table(*of_table) for of_table in zip(self.tables, touched, counts.T[1:], strict=True)]
-        exchanges += [self._start_bucket(bucket) for bucket in self.buckets]
-        for finish in exchanges:
+        tables = zip(self.tables, touched, counts.T[1:], strict=True)
+        exchanges: list[Callable[[], Callable[[], None]]]
+        exchanges = [partial(self._start_table, *of_table) for of_table in tables]
+        exchanges += [partial(self._start_bucket, bucket) for bucket in self.buckets]
+        under_way: deque[Callable[[], None]] = deque()
+        for start in exchanges:
+            under_way.append(start())
+            if len(under_way) > _UNDER_WAY:
+                under_way.popleft()()
+        for finish in under_way:
             finish()
         return False
 

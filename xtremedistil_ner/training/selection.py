@@ -18,6 +18,9 @@ from xtremedistil_ner.processes.world import Processes
 _LOSS_UNITS = 2**20
 """Parts of a nat in which processes add up their losses: whole numbers, whose sum does not hang on its order."""
 
+_LEAST_ENTITIES = 50
+"""Of fewer, all may be right by chance, and any score would seem too low."""
+
 
 class DevSet:
     """Dev sentences per language, encoded once; languages without any, or without an entity, do not count.
@@ -61,14 +64,16 @@ class DevSet:
     def temperature(self, predictor: Predictor, transitions: Transitions | None = None) -> float:
         """The temperature at which the scores of the entities that a model finds fit best whether they are right.
 
-        1 without any entity. Shapes: transitions (tags + 1, tags), a CRF's.
+        1 if there are too few entities to tell. Shapes: transitions (tags + 1, tags), a CRF's.
         """
-        losses = np.zeros(len(TEMPERATURES))
+        losses, n_entities = np.zeros(len(TEMPERATURES)), 0
         for names, word_logits, tags in self._tagged(predictor, transitions):
             gold = [ids for name in names for ids in self.gold[name]]
             losses += log_losses(word_logits.logits, tags, gold, self.scheme)
+            n_entities += int(np.count_nonzero(tags % 2))
         sums = self.processes.sum_array(np.rint(losses * _LOSS_UNITS).astype(np.int64))
-        return float(TEMPERATURES[sums.argmin()]) if sums.any() else 1.0
+        enough = self.processes.sum_array(np.array([n_entities]))[0] >= _LEAST_ENTITIES
+        return float(TEMPERATURES[sums.argmin()]) if enough else 1.0
 
     def _tagged(
         self, predictor: Predictor, transitions: Transitions | None
