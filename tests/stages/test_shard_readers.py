@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import errno
+import multiprocessing
+import os
 import signal
-import subprocess
-import sys
+import time
 from collections import Counter
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from support.tiny_run import write_corpus, write_recipe
 from support.tiny_student import VOCABULARY
 
 from xtremedistil_ner.corpus.labelled import open_corpus
-from xtremedistil_ner.errors import CorpusError, ResourceError
+from xtremedistil_ner.errors import CorpusError, ResourceError, lack_of_resource
 from xtremedistil_ner.pieces.encoder import PieceEncoder
 from xtremedistil_ner.pieces.vocabulary import wordpiece_tokenizer
 from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.run_folder.soft_labels import write_shard
-from xtremedistil_ner.stages import shard_readers
 from xtremedistil_ner.stages.shard_readers import (
     ReadingJob,
     Share,
@@ -106,31 +108,91 @@ def test_an_error_of_a_reader_is_the_error_of_all(job):
         list(read_in_processes(job, all_of(), count=3))
 
 
-def test_a_reader_that_is_killed_is_told(job, monkeypatch):
-    started = []
-    plain = shard_readers._start
+class Failing:
+    """An encoder of a reader that runs out of something."""
 
-    def start(*arguments):
-        started.append(plain(*arguments))
-        started[-1].send_signal(signal.SIGKILL)
-        return started[-1]
+    def __init__(self, error):
+        self.error = error
 
-    monkeypatch.setattr(shard_readers, "_start", start)
-    with pytest.raises(ResourceError, match="killed, or out of memory"):
-        list(read_in_processes(job, all_of(), count=2))
-    assert all(reader.poll() is not None for reader in started)
+    def encode(self, sentences):
+        raise self.error
 
 
-def test_readers_end_with_the_one_who_asked(job, monkeypatch):
-    started = []
-    plain = shard_readers._start
-    monkeypatch.setattr(shard_readers, "_start", lambda *given: started.append(plain(*given)) or started[-1])
-    with closing(read_in_processes(job, all_of(), count=3)) as found:
+class Ending:
+    """An encoder whose process ends while it encodes, as some libraries do."""
+
+    def encode(self, sentences):
+        os._exit(3)
+
+
+@pytest.mark.parametrize("error", [MemoryError("8 TiB"), OSError(errno.ENOSPC, "No space left", "cache/en.txt")])
+def test_a_lack_of_memory_or_disk_of_a_reader_is_told_as_the_parents_own(job, error):
+    with pytest.raises(ResourceError) as caught:
+        list(read_in_processes(replace(job, encoders=(Failing(error),)), all_of(), count=2))
+    assert str(caught.value) == str(lack_of_resource(error))
+
+
+def test_a_defect_of_a_reader_keeps_its_traceback(job):
+    with pytest.raises(RuntimeError, match=r"Traceback [\s\S]*in encode[\s\S]*ZeroDivisionError: of its own"):
+        list(read_in_processes(replace(job, encoders=(Failing(ZeroDivisionError("of its own")),)), all_of(), count=2))
+
+
+def test_a_reader_that_ends_by_itself_is_told_with_its_exit_code(job):
+    with pytest.raises(ResourceError, match=r"reads the transfer set ended with exit code 3\."):
+        list(read_in_processes(replace(job, encoders=(Ending(),)), all_of(), count=2))
+
+
+def with_large_shards(job):
+    """Shards of so many rows that none fits into a pipe: readers wait until they are received."""
+    return replace(job, encoders=job.encoders * 200)
+
+
+def readers_of(process):
+    return [child for child in process.children() if "spawn_main" in " ".join(child.cmdline())]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_reader_that_is_killed_is_told_with_the_signal(job, number):
+    found = read_in_processes(with_large_shards(job), all_of(), count=3)
+    next(found)
+    readers = readers_of(psutil.Process())
+    assert len(readers) == 3
+    readers[0].send_signal(number)
+    with pytest.raises(ResourceError, match=rf"reads the transfer set was ended by signal {int(number)}\b"):
+        list(found)
+    assert not any(map(psutil.Process.is_running, readers))
+
+
+def test_readers_end_with_the_one_who_asked_and_loaded_no_torch(job):
+    with closing(read_in_processes(with_large_shards(job), all_of(), count=3)) as found:
         next(found)
-        assert len(started) == 3
-    assert all(reader.poll() is not None for reader in started)
+        readers = readers_of(psutil.Process())
+        loaded = [Path(f"/proc/{reader.pid}/maps").read_text() for reader in readers]
+    assert len(readers) == 3 and not any(map(psutil.Process.is_running, readers))
+    assert all("tokenizers" in files and "libtorch" not in files for files in loaded)
 
 
-def test_a_reader_loads_no_torch():
-    code = "import sys, xtremedistil_ner.stages.shard_readers as _; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+def read_a_shard_and_sleep(job, note):
+    found = read_in_processes(job, all_of(), count=3)
+    next(found)
+    note.send([reader.pid for reader in readers_of(psutil.Process())])
+    time.sleep(600)
+
+
+def test_readers_end_with_a_parent_that_is_killed(job):
+    """The parent is a process of `multiprocessing` itself, as each of several labelling processes is."""
+    context = multiprocessing.get_context("spawn")
+    note, sender = context.Pipe(duplex=False)
+    parent = context.Process(target=read_a_shard_and_sleep, args=(with_large_shards(job), sender))
+    parent.start()
+    sender.close()
+    readers = [psutil.Process(number) for number in note.recv()]
+    assert len(readers) == 3 and all(map(psutil.Process.is_running, readers))
+    parent.kill()
+    parent.join()
+    assert psutil.wait_procs(readers, timeout=60)[1] == []
+
+
+def test_of_one_language_are_no_more_than_four_readers():
+    assert [len(divide([Share("en", 0, 1)], count)) for count in (1, 3, 4, 5, 15)] == [1, 3, 4, 4, 4]
+    assert len(divide(all_of(), 15)) == 12

@@ -3,38 +3,39 @@
 One core reads, tokenises and hashes some 300,000 pieces a second; an H100 with mBERT labels 2.3 million (computed;
 `docs/log.md`). Threads would not help enough: more than half of that work holds Python's lock, which the thread that
 feeds the device needs as well. So each reader is a process that has some of the languages, or a share of the shards of
-one. It holds no model, loads no torch, and waits when it is two shards ahead.
-
-Readers are started as commands, because a worker of `training/launch.py` may have no children by `multiprocessing`.
-A reader ends with its pipe: when its parent ends, however that happens, its next shard has nowhere to go.
+one. It holds no model, loads no torch, and waits with its next shard until the last one was taken.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-import pickle
-import subprocess
-import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.corpus.transfer import TransferCounts, iter_transfer
-from xtremedistil_ner.errors import ResourceError, XnerError
+from xtremedistil_ner.errors import ResourceError, XnerError, lack_of_resource
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.pieces.encoder import EncodedCorpus, PieceEncoder
+from xtremedistil_ner.processes.children import end_with_parent, how_it_ended
+from xtremedistil_ner.processes.stop_signals import without_interrupts
 from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.run_folder.artefacts import published_fingerprint
 from xtremedistil_ner.run_folder.soft_labels import shard_name, shard_place
 from xtremedistil_ner.run_folder.whole_files import make_fingerprint
 
-_COMMAND: Final = "from xtremedistil_ner.stages.shard_readers import answer; answer()"
+_MOST_OF_ONE: Final = 4
+"""Readers of one language. Each reads all of its text and holds the keys of all its sentences, 90 bytes each; only the
+rest of the work is divided. A shard takes 0.28 s + 0.84 s / readers (`docs/log.md`): a fifth would save 9 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,56 +99,38 @@ def read_shards(job: ReadingJob, shares: Sequence[Share]) -> Iterator[Read]:
 
 
 def read_in_processes(job: ReadingJob, shares: Sequence[Share], *, count: int) -> Iterator[Read]:
-    """As `read_shards`, in about `count` processes: shards come in any order.
+    """As `read_shards`, in at most `count` processes: shards come in any order.
 
-    Raises: what a reader raises, if that is an XnerError; ResourceError when one was killed.
+    Each is received in a thread while the one before it is labelled.
+
+    Raises: what a reader raises, if that is an XnerError; ResourceError when its memory or disk ran out, or it ended.
     """
+    parts = divide(shares, count)
     with ExitStack() as stack:
-        readers = [stack.enter_context(_start(job, part)) for part in divide(shares, count)]
-        threads = stack.enter_context(ThreadPoolExecutor(len(readers)))
-        for reader in readers:
-            stack.callback(reader.kill)  # first of all at the end: a thread waits until its reader sends or ends
-        waiting = {threads.submit(_receive, reader): reader for reader in readers}
-        while waiting:
-            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                reader = waiting.pop(future)
-                if (found := _result(future)) is not None:
-                    waiting[threads.submit(_receive, reader)] = reader
-                    yield found
+        readers = dict(stack.enter_context(_started()) for _ in parts)
+        for reader, part in zip(readers, parts, strict=True):
+            with suppress(OSError):  # of a reader that has ended, `_receive` tells
+                reader.send((job, part))
+        thread = stack.enter_context(ThreadPoolExecutor(1))
+        for process in readers.values():
+            stack.callback(process.kill)  # before the thread ends: it waits until a reader sends or ends
+        received = _receive(readers)
+        following = thread.submit(next, received, None)
+        while (found := following.result()) is not None:
+            following = thread.submit(next, received, None)
+            yield found
 
 
 def divide(shares: Sequence[Share], count: int) -> list[list[Share]]:
     """Shares for some `count` readers: several languages for each, or for each language several readers."""
     if len(shares) >= count:
         return [list(shares[start::count]) for start in range(count)]
-    each = max(1, count // len(shares))
+    each = min(count // len(shares), _MOST_OF_ONE)
     return [
         [replace(share, first=share.first + place * share.count, count=share.count * each)]
         for share in shares
         for place in range(each)
     ]
-
-
-def answer() -> None:
-    """Be a reader: a job and its shares come on standard input, what was read goes to standard output."""
-    job, shares = pickle.load(sys.stdin.buffer)
-    with os.fdopen(os.dup(1), "wb") as parent:
-        os.dup2(2, 1)  # whatever a library prints
-
-        def send(value: object) -> None:
-            pickle.dump(value, parent, protocol=pickle.HIGHEST_PROTOCOL)
-            parent.flush()
-
-        try:
-            for found in read_shards(job, shares):
-                send(found)
-            send(None)
-        except BrokenPipeError:
-            os._exit(1)
-        except XnerError as error:
-            send(type(error)(str(error)))
-        except Exception:
-            send(RuntimeError(f"A reader of the transfer set:\n{traceback.format_exc()}"))
 
 
 def _prepare(job: ReadingJob, language: str, number: int, sentences: tuple[tuple[str, ...], ...]) -> ReadyShard:
@@ -158,30 +141,55 @@ def _prepare(job: ReadingJob, language: str, number: int, sentences: tuple[tuple
     return ReadyShard(name, language, sentences, fingerprint, encoded)
 
 
-def _start(job: ReadingJob, shares: Sequence[Share]) -> subprocess.Popen[bytes]:
-    reader = subprocess.Popen(
-        [sys.executable, "-P", "-c", _COMMAND],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "CUDA_VISIBLE_DEVICES": ""},
-        start_new_session=True,  # a terminal's Ctrl-C goes to the parent alone, which ends its readers
-    )
-    assert reader.stdin is not None
-    with suppress(BrokenPipeError), reader.stdin:  # of a reader that ended, `_result` tells
-        pickle.dump((job, list(shares)), reader.stdin, protocol=pickle.HIGHEST_PROTOCOL)
-    return reader
+@contextmanager
+def _started() -> Iterator[tuple[Connection, SpawnProcess]]:
+    """A reader that waits for its job; it ends with the block."""
+    context = multiprocessing.get_context("spawn")  # a copy of a process with threads may hang
+    own, its = context.Pipe()
+    process = context.Process(target=_read_for_parent, args=(its,), daemon=True)
+    with own:
+        with its, without_interrupts():  # a terminal sends Ctrl-C to all; this process ends the others
+            process.start()
+        try:
+            yield own, process
+        finally:
+            process.kill()
+            process.join()
 
 
-def _receive(reader: subprocess.Popen[bytes]) -> Any:  # noqa: ANN401 - what `send` had
-    assert reader.stdout is not None
-    return pickle.load(reader.stdout)
-
-
-def _result(future: Future[Any]) -> Read | None:
+def _read_for_parent(parent: Connection) -> None:
+    """Be a reader: receive a job and its shares, send what was read, or an error."""
+    end_with_parent()
+    job, shares = parent.recv()
     try:
-        found: Read | Exception | None = future.result()
-    except (EOFError, pickle.UnpicklingError) as error:
-        raise ResourceError("A process that reads the transfer set ended: killed, or out of memory.") from error
-    if isinstance(found, Exception):
-        raise found
-    return found
+        for found in read_shards(job, shares):
+            parent.send(found)
+    except BrokenPipeError:
+        os._exit(1)  # the parent has ended
+    except XnerError as error:
+        parent.send(error)
+    except Exception as error:
+        defect = RuntimeError(f"A reader of the transfer set:\n{traceback.format_exc()}")
+        parent.send(lack_of_resource(error) or defect)
+
+
+def _receive(readers: Mapping[Connection, SpawnProcess]) -> Iterator[Read]:
+    """What readers send, as it comes, until all have ended well."""
+    left = dict(readers)
+    while left:
+        ready = wait(list(left))
+        for reader in [one for one in left if one in ready]:
+            try:
+                found = reader.recv()
+            except (EOFError, OSError) as error:
+                process = left.pop(reader)
+                process.join()
+                if process.exitcode:
+                    raise ResourceError(
+                        f"A process that reads the transfer set {how_it_ended(process.exitcode)}. The same command "
+                        "labels only what is missing."
+                    ) from error
+                continue
+            if isinstance(found, Exception):
+                raise found
+            yield found

@@ -7,8 +7,6 @@ most three chunks a process are held at a time.
 from __future__ import annotations
 
 import multiprocessing
-import os
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -17,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from xtremedistil_ner.errors import ResourceError, UsageError
+from xtremedistil_ner.processes.children import end_with_parent
 from xtremedistil_ner.processes.stop_signals import without_interrupts
 from xtremedistil_ner.tagging.documents import Document
 from xtremedistil_ner.tagging.entity_filter import KEEP_ALL, EntityFilter
@@ -75,15 +74,8 @@ def tag_in_processes(
 
 def _start(export: Path, precision: GraphPrecision | None, threads: int) -> None:
     global _tagger
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     _tagger = Tagger.from_pretrained(export, precision=precision, threads=threads)
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def _tag_chunk(chunk: Sequence[Document], form: OutputFormat, keep: EntityFilter) -> list[TaggedLines]:

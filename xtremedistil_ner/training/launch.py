@@ -5,16 +5,14 @@ in one ends all of them and comes back through a pipe, so that the user reads on
 restart processes and span machines, which is not needed here. It also takes over the signals of this process, and
 gives workers 30 seconds to save, which one update may exceed.
 
-A signal goes to this process alone, which passes it on as SIGTERM. Workers end with this process; if it is killed, the
-kernel kills them. A kill at any moment leaves a usable checkpoint.
+A signal goes to this process alone, which passes it on as SIGTERM. Workers end with this process, even if it is killed.
+A kill at any moment leaves a usable checkpoint. Workers are no daemons: one that labels starts processes that read.
 """
 
 from __future__ import annotations
 
-import ctypes
 import multiprocessing
 import os
-import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +27,7 @@ from accelerate.utils import patch_environment
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from xtremedistil_ner.errors import Interrupted, ResourceError, UsageError, XnerError, lack_of_resource
+from xtremedistil_ner.processes.children import end_with_parent, how_it_ended
 from xtremedistil_ner.processes.cores import available_cores
 from xtremedistil_ner.processes.determinism import deterministic_algorithms
 from xtremedistil_ner.processes.process_end import open_streams
@@ -36,7 +35,6 @@ from xtremedistil_ner.processes.stop_signals import STOPPED, deferred, signals_h
 from xtremedistil_ner.processes.world import leave_group
 from xtremedistil_ner.run_folder.lock import hold_as_worker
 
-_PR_SET_PDEATHSIG = 1  # Linux, <sys/prctl.h>
 _LOOPBACK = "127.0.0.1"
 _POLL_S = 0.1
 _LAST_WORDS_S = 1.0
@@ -144,7 +142,7 @@ def _start(rank: int, count: int, port: int, call: _Call) -> _Worker:
     environment = {name: str(value) for name, value in group.items()}
     if call.on_cpu:
         environment["CUDA_VISIBLE_DEVICES"] = ""
-    process = context.Process(target=_work, args=(call, environment, sender, os.getpid()), daemon=True)
+    process = context.Process(target=_work, args=(call, environment, sender))
     with without_interrupts():
         process.start()
     sender.close()
@@ -182,10 +180,9 @@ def _reason(workers: Sequence[_Worker], stopped: bool) -> Exception:
         return Interrupted(STOPPED)
     for rank, worker in enumerate(workers):
         if (code := worker.process.exitcode) is not None and code < 0:
-            perhaps = ", perhaps because memory ran out" if -code == signal.SIGKILL else ""
             return ResourceError(
-                f"Process {rank} of {len(workers)} was ended by signal {-code}{perhaps}. The same command goes on from "
-                "the last saved state; fewer --processes and smaller batches take less memory."
+                f"Process {rank} of {len(workers)} {how_it_ended(code)}. The same command goes on from the last saved "
+                "state; fewer --processes and smaller batches take less memory."
             )
     return errors[0] if errors else RuntimeError("A process ended without a word.")
 
@@ -198,8 +195,8 @@ def _received(worker: _Worker) -> Exception | None:
     return error
 
 
-def _work(call: _Call, environment: dict[str, str], errors: connection.Connection, launcher: int) -> None:
-    _end_with(launcher)
+def _work(call: _Call, environment: dict[str, str], errors: connection.Connection) -> None:
+    end_with_parent()
     open_streams()
     os.environ.update(environment)
     release = hold_as_worker(call.run_folder)
@@ -217,13 +214,6 @@ def _work(call: _Call, environment: dict[str, str], errors: connection.Connectio
         raise SystemExit(1) from error
     finally:
         release()
-
-
-def _end_with(launcher: int) -> None:
-    """Have the kernel kill this process when the launcher ends; end now if it has ended already."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != launcher:
-        raise SystemExit(1)
 
 
 @contextmanager
