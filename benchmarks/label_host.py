@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import pickle
 import shutil
 import statistics
 import tempfile
@@ -23,6 +22,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import numpy as np
@@ -87,9 +87,9 @@ def one_round(text: Path, wanted: int, encoder: PieceEncoder, seconds: dict[str,
     with timed("tokenise"):
         encoded = encoder.encode(sentences)
     with timed("send"):
-        sent = pickle.dumps(ReadyShard("mixed", "mixed", tuple(sentences), fingerprint, (encoded,)), protocol=5)
+        sent = ForkingPickler.dumps(ReadyShard("mixed", "mixed", tuple(sentences), fingerprint, (encoded,)))
     with timed("receive"):
-        shard: ReadyShard = pickle.loads(sent)
+        shard: ReadyShard = ForkingPickler.loads(sent)
     with timed("batch"):
         words = compute_encoded_logits(zeros, encoder, shard.encoded[0], n_tags=N_TAGS, batch_pieces=GPU_BATCH_PIECES)
     folder = Path(tempfile.mkdtemp())

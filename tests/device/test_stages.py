@@ -7,8 +7,10 @@ from contextlib import nullcontext
 from unittest.mock import patch
 
 import pytest
+import torch
 from support.pretended_device import pretended_device
 from support.tiny_run import write_recipe
+from transformers import ModernBertForTokenClassification
 
 from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
@@ -74,6 +76,28 @@ def test_shards_that_other_processes_read_have_the_cpus_bytes(made, tmp_path):
         labels = tmp_path / name / "soft_labels"
         stores.append({path.relative_to(labels): path.read_bytes() for path in labels.rglob("*") if path.is_file()})
     assert stores[0] == stores[1]
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_where_memory_runs_out_a_run_with_repeatable_bytes_ends(made, tmp_path, monkeypatch, deterministic):
+    """Others go on in smaller batches. Memory holds 40 pieces."""
+    folder, recipe, *_ = made
+    shutil.copytree(folder / "teacher", tmp_path / "teacher")
+    plain, events = ModernBertForTokenClassification.forward, []
+
+    def forward(self, input_ids, **more):
+        if input_ids.numel() > 40:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return plain(self, input_ids=input_ids, **more)
+
+    monkeypatch.setattr(ModernBertForTokenClassification, "forward", forward)
+    recipe = recipe.model_copy(update={"deterministic": deterministic})
+    ends = pytest.raises(torch.OutOfMemoryError) if deterministic else nullcontext()
+    with ends:
+        pseudolabel_transfer_set(recipe, RunFolder(tmp_path), "labels", events.append)
+    said = [event.message for event in events if "memory ran out" in event.message]
+    assert bool(said) != deterministic
+    assert (tmp_path / "soft_labels" / "manifest.json").exists() != deterministic
 
 
 def test_one_process_is_taken_for_one_device(made):

@@ -10,7 +10,7 @@ from support.tiny_student import VOCABULARY
 
 from xtremedistil_ner.errors import ModelError, is_lack_of_memory
 from xtremedistil_ner.pieces.encoder import PieceEncoder
-from xtremedistil_ner.pieces.predictor import QueuedPredictor, compute_word_logits
+from xtremedistil_ner.pieces.predictor import QueuedPredictor, compute_encoded_logits, compute_word_logits
 from xtremedistil_ner.pieces.vocabulary import wordpiece_tokenizer
 
 TEXT = [["a"] * n for n in (3, 1, 7, 7, 2, 5, 7, 4, 1, 6)]  # a word is a piece
@@ -81,7 +81,7 @@ def test_where_memory_runs_out_the_rows_that_are_left_go_on_in_halves_and_nothin
     assert predictor.most_pieces == 15, "of 70 pieces, ten rows of seven, then of 30 in the largest batch of 35 at most"
     assert max(size for kind, size in filter(lambda note: note != "free", device.notes) if kind == "take") <= 16
     assert device.notes.count("free") == 2
-    assert device.said == ["memory ran out: goes on with batches of 35 pieces, or fewer"], "once"
+    assert device.said == [f"memory ran out: batches of at most {most} pieces from here on" for most in (35, 15)]
 
 
 def test_the_smaller_batches_are_remembered_for_the_next_text(encoder):
@@ -90,7 +90,15 @@ def test_the_smaller_batches_are_remembered_for_the_next_text(encoder):
     score(predictor, encoder, 1000)
     device.notes.clear()
     score(predictor, encoder, 1000)
-    assert "free" not in device.notes and len(device.said) == 1
+    assert "free" not in device.notes and len(device.said) == 2
+
+
+def test_where_batches_may_not_be_halved_a_lack_of_memory_is_the_error(encoder):
+    device = Device(holds=16, error=MemoryError("of the device"))
+    options = {"n_tags": 2, "batch_pieces": 1000, "may_halve": False}
+    with pytest.raises(MemoryError, match="of the device"):
+        compute_encoded_logits(device.predictor(), encoder, encoder.encode(TEXT), **options)
+    assert device.notes == [("begin", 70)] and device.said == []
 
 
 def test_a_row_that_does_not_fit_by_itself_is_the_error(encoder):

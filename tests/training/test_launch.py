@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -95,6 +96,10 @@ def write_gradients(folder):
     torch.save(gradients(processes), folder / f"gradients-{processes.rank}.pt")
     total = processes.sum_array(np.array([processes.rank + 1, 10], dtype=np.int64))
     (folder / f"sum-{processes.rank}").write_text(f"{total.tolist()} of {processes.count}")
+    child = multiprocessing.get_context("spawn").Process(target=os.getpid)
+    child.start()
+    child.join()
+    (folder / f"child-{processes.rank}").write_text(str(child.exitcode))
     processes.barrier()
     Finalize(None, note_group, (folder / f"group-{processes.rank}",), exitpriority=0)  # no atexit in these processes
 
@@ -197,6 +202,10 @@ def test_two_processes_add_up_to_the_gradient_of_one(two_processes):
     for ours, other in zip(found[0], [*expected, torch.zeros(3)], strict=True):
         assert torch.allclose(ours, other, rtol=1e-5)
     assert [(two_processes / f"sum-{rank}").read_text() for rank in range(2)] == ["[3, 20] of 2"] * 2
+
+
+def test_a_process_may_start_processes(two_processes):
+    assert [(two_processes / f"child-{rank}").read_text() for rank in range(2)] == ["0"] * 2
 
 
 def test_a_process_has_left_its_group_when_it_ends(two_processes):

@@ -69,7 +69,12 @@ def encode_for(votes: Sequence[Vote], sentences: Sequence[Sequence[str]]) -> tup
 
 
 def vote_on_rows(
-    votes: Sequence[Vote], encoded: Sequence[EncodedCorpus], *, predictors: Sequence[Predictor], batch_pieces: int
+    votes: Sequence[Vote],
+    encoded: Sequence[EncodedCorpus],
+    *,
+    predictors: Sequence[Predictor],
+    batch_pieces: int,
+    may_halve: bool = True,
 ) -> WordLogits:
     """Logits of every word by all teachers; a word is left to those whose tokenizers cover it.
 
@@ -77,13 +82,20 @@ def vote_on_rows(
     has the logits of `O`; a word that one covers is covered.
 
     `encoded` has the same sentences as each teacher's rows; `predictors` compute, one for each teacher.
+
+    Raises: as `compute_encoded_logits`.
     """
     n_tags = len(votes[0].teacher.scheme.tags)
 
     def logits_of(number: int) -> WordLogits:
         teacher = votes[number].teacher
         words = compute_encoded_logits(
-            predictors[number], teacher.encoder, encoded[number], n_tags=n_tags, batch_pieces=batch_pieces
+            predictors[number],
+            teacher.encoder,
+            encoded[number],
+            n_tags=n_tags,
+            batch_pieces=batch_pieces,
+            may_halve=may_halve,
         )
         if teacher.tag_format == "IOB1":
             return replace(words, logits=logits_to_iob2(words.logits, words.offsets))

@@ -1,7 +1,7 @@
 """Rows in, logits of every word out: batches by length for any model that reads pieces.
 
-While a GPU computes a batch, the host collates the next one and takes the logits of the last one. Where memory runs
-out, the rows that are left go on in batches of half the size.
+While a GPU computes a batch, the host collates the next one and takes the logits of the last one. If memory runs out,
+the remaining rows are computed in batches of half the size, unless a caller forbids it.
 
 Numpy only: the tagging path imports this module and must not pay for torch.
 """
@@ -34,10 +34,10 @@ def unheard(_: str) -> None:
 
 @dataclass(slots=True)
 class QueuedPredictor:
-    """A predictor whose batches are begun, and taken later: a GPU computes one while the host prepares the next.
+    """A predictor that begins a batch and gives its logits later: a GPU computes while the host prepares the next.
 
-    `begin` gives the function that waits for a batch's logits; `free` gives back memory that nothing uses any more.
-    `most_pieces` is what a batch may have, padding included, since memory ran out; `say` is told so.
+    `begin` returns the function that waits for a batch's logits; `free` gives unused memory back to the device. After
+    memory ran out, `most_pieces` limits the pieces of a batch, padding included; `say` is told each new limit.
     """
 
     begin: Callable[[PieceBatch], Callable[[], Logits]]
@@ -49,11 +49,10 @@ class QueuedPredictor:
         """A batch's logits, waited for."""
         return self.begin(batch)()
 
-    def lower(self, pieces: int) -> None:
-        """Take batches of so many pieces at most from now on."""
+    def limit(self, pieces: int) -> None:
+        """Free memory, and give later batches `pieces` pieces at most."""
         self.free()
-        if self.most_pieces is None:
-            self.say(f"memory ran out: goes on with batches of {pieces:,} pieces, or fewer")
+        self.say(f"memory ran out: batches of at most {pieces:,} pieces from here on")
         self.most_pieces = pieces
 
 
@@ -97,16 +96,23 @@ def compute_word_logits(
 
 
 def compute_encoded_logits(
-    predictor: Predictor, encoder: PieceEncoder, encoded: EncodedCorpus, *, n_tags: int, batch_pieces: int
+    predictor: Predictor,
+    encoder: PieceEncoder,
+    encoded: EncodedCorpus,
+    *,
+    n_tags: int,
+    batch_pieces: int,
+    may_halve: bool = True,
 ) -> WordLogits:
     """Logits of every word of an encoded corpus, in batches of rows of similar length.
 
-    Raises: ModelError for logits that are not finite.
+    Raises: ModelError for logits that are not finite; the error of a lack of memory if the longest row does not fit, or
+    if batches may not be halved.
     """
     logits = np.full((encoded.n_words, n_tags), NEVER, dtype=np.float32)
     logits[:, 0] = 0.0
     covered = np.zeros(encoded.n_words, dtype=np.bool_)
-    for batch, padded_logits in _score_rows(predictor, encoder, encoded, batch_pieces):
+    for batch, padded_logits in _score_rows(predictor, encoder, encoded, batch_pieces, may_halve):
         positions = encoded.predicted_positions(batch)
         batch_logits = padded_logits[batch.word_mask]
         if not np.isfinite(batch_logits).all():
@@ -117,12 +123,9 @@ def compute_encoded_logits(
 
 
 def _score_rows(
-    predictor: Predictor, encoder: PieceEncoder, encoded: EncodedCorpus, batch_pieces: int
+    predictor: Predictor, encoder: PieceEncoder, encoded: EncodedCorpus, batch_pieces: int, may_halve: bool
 ) -> Iterator[tuple[PieceBatch, Logits]]:
-    """All rows in batches, and their logits; in smaller batches from the moment on at which memory runs out.
-
-    Raises: the error of a lack of memory when the longest row alone does not fit.
-    """
+    """All rows in batches, and their logits; after memory ran out in smaller batches."""
     queued = (
         predictor if isinstance(predictor, QueuedPredictor) else QueuedPredictor(lambda rows: partial(predictor, rows))
     )
@@ -139,11 +142,10 @@ def _score_rows(
             continue
         except Exception as error:
             largest, longest = max(len(part) * int(lengths[part[-1]]) for part in batches), int(lengths[rows].max())
-            if not is_lack_of_memory(error) or largest <= longest:
+            if not may_halve or not is_lack_of_memory(error) or largest <= longest:
                 raise
-        queued.lower(
-            max(largest // 2, longest)
-        )  # outside of `except`: the error holds what the failed batch has computed
+        # here, because inside `except` the error still holds what the failed batch has computed
+        queued.limit(max(largest // 2, longest))
 
 
 def _one_ahead(queued: QueuedPredictor, batches: Iterator[PieceBatch]) -> Iterator[tuple[PieceBatch, Logits]]:
