@@ -13,7 +13,7 @@ from support.tiny_run import write_corpus, write_recipe
 from transformers.utils import logging as transformers_logging
 
 from xtremedistil_ner import __main__ as command_line
-from xtremedistil_ner.report.tables import SYNTHETIC
+from xtremedistil_ner.report.caveats import SYNTHETIC
 from xtremedistil_ner.run_folder.artefacts import sealed
 from xtremedistil_ner.run_folder.lock import run_lock
 from xtremedistil_ner.run_folder.soft_labels import open_store

@@ -80,7 +80,7 @@ def evaluate(
     """Score a model per language by strict entity F1."""
     codes, options, mapping = read_languages(langs), read_columns(columns), _read_types(types)
     from xtremedistil_ner.commands.terminal import TerminalReporter, format_tables
-    from xtremedistil_ner.report.tables import model_tables
+    from xtremedistil_ner.report.model_tables import model_tables
     from xtremedistil_ner.stages.evaluate import evaluate_model
 
     with TerminalReporter(quiet=as_json) as tell:

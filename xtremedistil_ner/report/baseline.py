@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from xtremedistil_ner.report.tables import Table, named, percent
+from xtremedistil_ner.report.cells import Table, named, percent
 
 MOST_LOST = 0.02
 MOST_GROWTH = 1.1
