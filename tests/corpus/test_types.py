@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from support.command_line import run_xner
 from support.hub_mirror import write_mirror, write_table
 from support.tiny_report import build, entry
 
@@ -133,12 +134,9 @@ def xner(monkeypatch, capfd):
     """Run the command line; give its standard output."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["xner", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ending:
-            command_line.main()
-        output = capfd.readouterr()
-        assert ending.value.code == 0, output.err
-        return output.out
+        code, output, errors = run_xner(monkeypatch, capfd, *arguments)
+        assert code == 0, errors
+        return output
 
     return run
 
