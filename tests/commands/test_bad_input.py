@@ -9,11 +9,12 @@ import sys
 
 import pytest
 from safetensors.numpy import load_file, save_file
+from support.command_line import run_xner
 from support.tiny_run import write_corpus, write_recipe
 from transformers.utils import logging as transformers_logging
 
 from xtremedistil_ner import __main__ as command_line
-from xtremedistil_ner.report.tables import SYNTHETIC
+from xtremedistil_ner.report.caveats import SYNTHETIC
 from xtremedistil_ner.run_folder.artefacts import sealed
 from xtremedistil_ner.run_folder.lock import run_lock
 from xtremedistil_ner.run_folder.soft_labels import open_store
@@ -27,17 +28,11 @@ def xner(monkeypatch, capfd):
     """
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["xner", *map(str, arguments)])
-        try:
-            command_line.main()
-            code = 0
-        except SystemExit as ending:
-            code = ending.code or 0
-        output = capfd.readouterr()
-        message = "".join(line for line in output.err.splitlines(keepends=True) if not line.startswith("20"))
-        assert "Traceback" not in output.err
+        code, output, errors = run_xner(monkeypatch, capfd, *arguments)
+        message = "".join(line for line in errors.splitlines(keepends=True) if not line.startswith("20"))
+        assert "Traceback" not in errors
         assert message.count("xner: ") == (code != 0), message
-        return code, output.out, message
+        return code, output, message
 
     return run
 
@@ -47,10 +42,8 @@ def xner_any(monkeypatch, capfd):
     """Run the command line on what typer may refuse by itself; give its exit code and standard error."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["xner", *arguments])
-        with pytest.raises(SystemExit) as ending:
-            command_line.main()
-        return ending.value.code, capfd.readouterr().err
+        code, _, errors = run_xner(monkeypatch, capfd, *arguments)
+        return code, errors
 
     return run
 
@@ -333,11 +326,10 @@ def test_a_split_that_no_language_has_is_refused_and_so_is_one_that_a_named_lang
 
 def test_languages_left_out_of_all_are_told(monkeypatch, capfd, place, finished_run):
     (place / "corpus" / "no" / "test.tsv").unlink()
-    command = ["xner", "evaluate", finished_run / "run" / "student", "--corpus", place / "corpus"]
-    monkeypatch.setattr(sys, "argv", [str(part) for part in command])
-    with pytest.raises(SystemExit, match="0"):
-        command_line.main()
-    assert "left out, having no test split or no model: no\n" in capfd.readouterr().err
+    options = (finished_run / "run" / "student", "--corpus", place / "corpus")
+    code, _, errors = run_xner(monkeypatch, capfd, "evaluate", *options)
+    assert code == 0
+    assert "left out, having no test split or no model: no\n" in errors
 
 
 def flip(path, place):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from support import tiny_teacher
+from support.command_line import run_xner
 from support.tiny_run import write_corpus
 
-from xtremedistil_ner import __main__ as command_line
 from xtremedistil_ner.pipeline import new_recipe
 from xtremedistil_ner.recipe.reader import load_recipe
 
@@ -19,15 +20,7 @@ from xtremedistil_ner.recipe.reader import load_recipe
 def xner(monkeypatch, capfd, tmp_path):
     """Run the command line in an empty folder; give its exit code, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["xner", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ending:
-            command_line.main()
-        output = capfd.readouterr()
-        return ending.value.code, output.out, output.err
-
-    return run
+    return partial(run_xner, monkeypatch, capfd)
 
 
 @pytest.fixture

@@ -7,9 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+from support.command_line import run_xner
 
 import xtremedistil_ner.corpus.check
 from xtremedistil_ner import __main__ as command_line
@@ -23,15 +25,7 @@ RECIPE = "# A tiny one.\nname: tiny\ncorpus: {languages: [fr]}\nteacher: {checkp
 @pytest.fixture
 def xner(monkeypatch, capfd):
     """Run the command line; give its exit code, standard output and standard error."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["xner", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ending:
-            command_line.main()
-        output = capfd.readouterr()
-        return ending.value.code, output.out, output.err
-
-    return run
+    return partial(run_xner, monkeypatch, capfd)
 
 
 @pytest.fixture

@@ -19,7 +19,9 @@ from xtremedistil_ner.commands.terminal import (
     format_tables,
 )
 from xtremedistil_ner.progress import Event
-from xtremedistil_ner.report.tables import SYNTHETIC, Table, model_tables
+from xtremedistil_ner.report.caveats import SYNTHETIC
+from xtremedistil_ner.report.cells import Table
+from xtremedistil_ner.report.model_tables import model_tables
 
 
 class Terminal(io.StringIO):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
-import sys
+from functools import partial
 
 import pytest
 import zstandard
+from support.command_line import run_xner
 
-from xtremedistil_ner import __main__ as command_line
 from xtremedistil_ner.corpus.check import check_corpus, corpus_stats
 from xtremedistil_ner.corpus.folder import find_split, read_split, split_of
 from xtremedistil_ner.corpus.labelled import open_corpus
@@ -212,16 +212,7 @@ def test_columns_that_a_recipe_names_are_read_and_decide_the_fingerprint(tmp_pat
 
 @pytest.fixture
 def xner(monkeypatch, capfd):
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["xner", *map(str, arguments)])
-        try:
-            command_line.main()
-            code = 0
-        except SystemExit as ending:
-            code = ending.code or 0
-        return code, *capfd.readouterr()
-
-    return run
+    return partial(run_xner, monkeypatch, capfd)
 
 
 def test_columns_are_an_option_and_numbered_words_are_shown(tmp_path, xner):

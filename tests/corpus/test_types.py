@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from support.command_line import run_xner
 from support.hub_mirror import write_mirror, write_table
 from support.tiny_report import build, entry
 
@@ -25,7 +26,7 @@ from xtremedistil_ner.recipe.data_sections import CorpusSection, HubCorpusSectio
 from xtremedistil_ner.recipe.reader import format_recipe, read_recipe
 from xtremedistil_ner.report.html import format_page
 from xtremedistil_ner.report.markdown import format_report
-from xtremedistil_ner.report.tables import model_tables
+from xtremedistil_ner.report.model_tables import model_tables
 from xtremedistil_ner.stages.evaluate import evaluate_model
 
 WORDS = ["Ada", "Byron", "in", "London", "Soho", "on", "Easter"]
@@ -133,12 +134,9 @@ def xner(monkeypatch, capfd):
     """Run the command line; give its standard output."""
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["xner", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ending:
-            command_line.main()
-        output = capfd.readouterr()
-        assert ending.value.code == 0, output.err
-        return output.out
+        code, output, errors = run_xner(monkeypatch, capfd, *arguments)
+        assert code == 0, errors
+        return output
 
     return run
 

@@ -12,7 +12,7 @@ from xtremedistil_ner.evaluation.calibration import (
     calibration_entry,
     expected_error,
     log_losses,
-    score_bins,
+    score_entities,
 )
 from xtremedistil_ner.labels import LabelScheme, decode_sentences
 
@@ -29,6 +29,12 @@ def sure_model(words, *, temperature, seed=0):
     gold = (random.random((words, 1)) > chances.cumsum(axis=1)).sum(axis=1)
     ids = decode_sentences(logits, np.arange(words + 1), SCHEME)
     return logits, ids, [np.array([tag], dtype=np.int16) for tag in gold]
+
+
+def binned(*arguments):
+    """As the report bins the entities of a language."""
+    _, scores, is_right = score_entities(*arguments)
+    return bin_scores(scores, is_right)
 
 
 def test_the_error_is_the_distance_of_score_and_precision_weighted_by_entities():
@@ -57,10 +63,10 @@ def test_the_temperature_that_made_the_labels_is_found_and_lowers_the_error(temp
     logits, ids, gold = sure_model(20_000, temperature=temperature)
     best = TEMPERATURES[log_losses(logits, ids, gold, SCHEME).argmin()]
     assert best == pytest.approx(temperature, rel=0.1)
-    error = expected_error(score_bins(logits / best, ids, ids, gold, SCHEME))
+    error = expected_error(binned(logits / best, ids, ids, gold, SCHEME))
     assert error < 0.02
     if temperature != 1:
-        assert error < expected_error(score_bins(logits, ids, ids, gold, SCHEME)) / 2
+        assert error < expected_error(binned(logits, ids, ids, gold, SCHEME)) / 2
 
 
 def test_an_entity_is_right_with_all_its_words_and_its_type_alone():
@@ -68,7 +74,7 @@ def test_an_entity_is_right_with_all_its_words_and_its_type_alone():
     gold = [np.array([1, 2, 0, 3]), np.array([1, 2])]
     ids = np.array([1, 2, 0, 1, 1, 0], dtype=np.int16)
     logits = np.where(np.arange(5) == ids[:, None], 20.0, 0.0).astype(np.float32)
-    bins = score_bins(logits, ids, ids, gold, SCHEME)
+    bins = binned(logits, ids, ids, gold, SCHEME)
     assert bins.sum(axis=0).tolist() == pytest.approx([3, 3, 1], abs=1e-6)
 
 
@@ -76,4 +82,4 @@ def test_an_entity_of_a_type_that_is_left_out_counts_nowhere():
     gold = [np.array([1, 0])]
     ids, mapped = np.array([1, 3], dtype=np.int16), np.array([1, 0], dtype=np.int16)
     logits = np.where(np.arange(5) == ids[:, None], 20.0, 0.0).astype(np.float32)
-    assert score_bins(logits, ids, mapped, gold, SCHEME)[:, 0].sum() == 1
+    assert binned(logits, ids, mapped, gold, SCHEME)[:, 0].sum() == 1

@@ -50,6 +50,19 @@ def test_lost_languages_and_growth_are_worse():
     ]
 
 
+def test_a_type_that_is_gone_or_cannot_be_scored_any_more_is_worse():
+    """A language that is gone is named once, not with its types."""
+    before, after = report_of(en=180, no=180), report_of(en=180, no=180)
+    languages = after["models"]["student"]["languages"]
+    del languages["en"]["types"]["PER"]
+    assert worse(before, after) == ["no scores of PER in en"]
+    languages["no"]["types"]["PER"]["support"] = 0
+    assert worse(before, after) == ["no scores of PER in en, PER in no"]
+    assert worse(report_of(en=180), before) == [], "a language more"
+    del languages["en"]
+    assert worse(before, after) == ["no scores of en", "no scores of PER in no"]
+
+
 def speed(name, median, *, processor="one"):
     return {
         "stage": "tag",

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.tiny_export import make_export
+from support.waiting import wait_until
 
 from xtremedistil_ner.commands.terminal import TaggingProgress
 from xtremedistil_ner.errors import CorpusError, ResourceError, UsageError
@@ -256,8 +258,17 @@ def test_documents_are_tagged_as_the_tagger_tags_them_and_only_as_many_are_held_
 
 
 def call(export, *arguments, given=None):
-    command = [Path(sys.executable).with_name("xner"), "tag", export, *map(str, arguments)]
-    return subprocess.run(command, input=given, capture_output=True, timeout=60)
+    return subprocess.run(command_of(export, *arguments), input=given, capture_output=True, timeout=60)
+
+
+def start(export, *arguments):
+    """A command that waits for its standard input."""
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen(command_of(export, *arguments), **pipes)
+
+
+def command_of(export, *arguments):
+    return [Path(sys.executable).with_name("xner"), "tag", export, *map(str, arguments)]
 
 
 def test_the_command_tags_files_and_standard_input_alike(export, tmp_path):
@@ -500,7 +511,8 @@ def test_what_fails_leaves_the_file_as_it_was(export, tmp_path):
         (("--min-score", "1.5"), "The least score is 1.5. Give a number from 0 to 1."),
         (("--min-score", "nan"), "The least score is nan."),
         (("--output", "a.txt"), "--output a.txt: this file is an input."),
-        (("--output", "a"), "--output a: this file is an input."),
+        (("--output", "link"), "--output link: this file is an input."),
+        (("--output", "circle"), "--output circle: no regular file."),
         (("--output", "export/out.jsonl"), "an export with a foreign file is refused."),
         (("--output", "/dev/null"), "--output /dev/null: no regular file."),
     ],
@@ -508,7 +520,43 @@ def test_what_fails_leaves_the_file_as_it_was(export, tmp_path):
 def test_what_cannot_be_meant_is_refused_with_its_reason(export, tmp_path, monkeypatch, options, message):
     monkeypatch.chdir(tmp_path)
     shutil.copytree(export, tmp_path / "export")
-    refused = call("export", write(tmp_path / "a.txt", "Abc\n"), write(tmp_path / "a.tmp", "Abc\n"), *options)
+    (tmp_path / "link").symlink_to("a.txt")
+    (tmp_path / "circle").symlink_to("circle")
+    refused = call("export", write(tmp_path / "a.txt", "Abc\n"), *options)
     assert (refused.returncode, refused.stdout) == (2, b"")
     assert message in refused.stderr.decode()
-    assert (tmp_path / "a.txt").read_text() == (tmp_path / "a.tmp").read_text() == "Abc\n"
+    assert (tmp_path / "a.txt").read_text() == "Abc\n"
+
+
+def test_an_output_takes_no_name_of_another_file_and_follows_a_link(export, tmp_path):
+    """As `out.tmp` is an input here, a temporary file of that name would be read and lost."""
+    other, path = write(tmp_path / "out.tmp", f"{TEXT}\n"), tmp_path / "out"
+    (tmp_path / "elsewhere").mkdir()
+    path.symlink_to("elsewhere/real")
+    done = call(export, "--input", "text", other, "--output", path)
+    assert (done.returncode, other.read_text()) == (0, f"{TEXT}\n")
+    assert path.is_symlink()
+    assert path.read_bytes() == call(export, "--input", "text", other).stdout
+    assert [file.name for file in (tmp_path / "elsewhere").iterdir()] == ["real"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["elsewhere", "out", "out.tmp"]
+
+
+def test_two_commands_write_one_output_without_mixing(export, tmp_path):
+    """Both have begun before either may end: each waits for its input to close."""
+    output = tmp_path / "out.jsonl"
+    begun = [start(export, "--output", output) for _ in range(2)]
+    wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
+    for number, process in enumerate(begun):
+        process.communicate(f"{TEXT} {number}\n".encode() * 100, timeout=60)
+        lines = output.read_text().splitlines()
+        assert [json.loads(line)["text"] for line in lines] == [f"{TEXT} {number}"] * 100
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_a_stopped_command_leaves_neither_its_output_nor_a_part_of_it(export, tmp_path):
+    process = start(export, "--output", tmp_path / "out.jsonl")
+    wait_until(lambda: any(tmp_path.iterdir()))
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert list(tmp_path.iterdir()) == []

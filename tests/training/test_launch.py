@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.waiting import wait_until
 from torch import distributed, nn
 
 from xtremedistil_ner.errors import Interrupted, ResourceError, StoreError, lack_of_resource
@@ -156,13 +157,6 @@ def start_waiting(folder):
     numbers = [folder / f"worker-{rank}" for rank in range(2)]
     wait_until(lambda: process.poll() is not None or all(file.exists() and file.read_text() for file in numbers))
     return process, [int(file.read_text()) for file in numbers]
-
-
-def wait_until(condition, timeout_s=60):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def lives(number):

@@ -30,7 +30,6 @@ from xtremedistil_ner.commands.options import (
 from xtremedistil_ner.commands.runs import echo, packaged_recipes, read_languages, runs_app
 from xtremedistil_ner.commands.service import read_columns, service_app
 from xtremedistil_ner.errors import CorpusError, ResourceError, UsageError, quoted
-from xtremedistil_ner.labels import OUTSIDE
 from xtremedistil_ner.processes.process_end import open_streams, require_unicode
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def evaluate(
     """Score a model per language by strict entity F1."""
     codes, options, mapping = read_languages(langs), read_columns(columns), _read_types(types)
     from xtremedistil_ner.commands.terminal import TerminalReporter, format_tables
-    from xtremedistil_ner.report.tables import model_tables
+    from xtremedistil_ner.report.model_tables import model_tables
     from xtremedistil_ner.stages.evaluate import evaluate_model
 
     with TerminalReporter(quiet=as_json) as tell:
@@ -134,6 +133,8 @@ def _init_of(corpus: str) -> Command:
 
 def _read_types(text: str) -> dict[str, str | None]:
     """Parse a `--types` value; None stands for a type that is left out."""
+    from xtremedistil_ner.labels import OUTSIDE  # numpy is heavy
+
     mapping: dict[str, str | None] = {}
     for part in filter(None, text.split(",")):
         old, equals, new = (piece.strip() for piece in part.partition("="))

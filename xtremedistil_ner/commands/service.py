@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
+from uuid import uuid4
 
 import typer
 
@@ -17,7 +18,7 @@ from xtremedistil_ner.commands.next_steps import show_next
 from xtremedistil_ner.commands.options import ColumnsOption, ExportFolder, GraphOption
 from xtremedistil_ner.errors import CorpusError, UsageError, quoted
 from xtremedistil_ner.processes.cores import available_cores
-from xtremedistil_ner.run_folder.whole_files import temporary_of, whole_file
+from xtremedistil_ner.run_folder.whole_files import whole_file
 from xtremedistil_ner.serve.limits import Limits
 from xtremedistil_ner.tagging.export_reader import find_export
 
@@ -91,8 +92,7 @@ def tag(
     if not paths and sys.stdin is None:
         raise UsageError("Standard input is closed. Give a file.")
     keep = EntityFilter(min_score, None if types is None else tuple(name.strip() for name in types.split(",")))
-    if output is not None:
-        _require_own_place(output, paths, export)
+    target = None if output is None else _own_place(output, paths, export)
     to_terminal = output is None and sys.stdout.isatty()
     form = form or ("terminal" if to_terminal else "jsonl")
     if form == "brat" and len(paths) > 1:
@@ -112,7 +112,7 @@ def tag(
         workers = available_cores() if is_large and form in LINE_FORMATS else 1
     threads = threads or max(1, available_cores() // workers)
     one_by_one = not paths and sys.stdin.isatty()
-    with TaggingProgress(total, is_alone=not to_terminal) as progress, _writer(output) as write:
+    with TaggingProgress(total, is_alone=not to_terminal) as progress, _writer(target) as write:
         if workers > 1:
             tagged = tag_in_processes(
                 export, documents, form, workers=workers, precision=precision, threads=threads, keep=keep
@@ -183,24 +183,28 @@ def read_columns(text: str | None) -> dict[str, ColumnsSection]:
         raise UsageError(f"--columns {quoted(text)}: not two columns. Write for example word=1,tag=2.") from error
 
 
-def _require_own_place(output: Path, inputs: Sequence[Path], export: Path) -> None:
-    """Refuse an output that is an input, is no regular file, or would change the export. Raises: UsageError."""
-    if output.exists() and not output.is_file():
+def _own_place(output: Path, inputs: Sequence[Path], export: Path) -> Path:
+    """The file that an output is or links to. Raises: UsageError if it is an input, not regular, or in the export."""
+    target = Path(os.path.realpath(output))
+    if os.path.lexists(target) and not target.is_file():
         raise UsageError(f"--output {output}: no regular file. Leave --output out and redirect standard output.")
-    written = [path for path in (output, temporary_of(output)) if path.exists()]
-    if any(path.samefile(other) for path in inputs if path.exists() for other in written):
+    if target.exists() and any(path.samefile(target) for path in inputs if path.exists()):
         raise UsageError(f"--output {output}: this file is an input. Give another name.")
-    if export.resolve() in output.resolve().parents:
+    if export.resolve() in target.parents:
         raise UsageError(f"--output {output}: an export with a foreign file is refused. Give a place outside {export}.")
+    return target
 
 
 @contextmanager
 def _writer(output: Path | None) -> Iterator[Callable[[str], object]]:
-    """What writes text to standard output, or to a file that appears when it is complete."""
+    """What writes text to standard output, or to a file that appears when it is complete.
+
+    Until then the file has a name of its own: two commands never share it, and no file of the user has it.
+    """
     if output is None:
         yield sys.stdout.write
         return
-    with whole_file(output) as stream:
+    with whole_file(output, temporary=output.with_name(f".xner-{uuid4().hex}.tmp")) as stream:
         yield lambda text: stream.write(text.encode())
     show_next(look_at=output)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from xtremedistil_ner.corpus.check import CorpusCheck, SplitStats
     from xtremedistil_ner.pipeline.run import PipelineResult
     from xtremedistil_ner.progress import Event
-    from xtremedistil_ner.report.tables import Table
+    from xtremedistil_ner.report.cells import Table
 
 LINE_INTERVAL_S = 10.0
 _QUIET_S = 2.0
@@ -242,9 +242,9 @@ def format_tables(tables: Sequence[Table]) -> str:
 
 def format_models(report: Mapping[str, Any]) -> str:
     """The models of a report beside each other, and what must be said before the student is used."""
-    from xtremedistil_ner.report.caveats import about_weak_student  # pydantic is not needed to tag
-    from xtremedistil_ner.report.tables import SYNTHETIC, models_table
-    from xtremedistil_ner.report.verdict import format_languages, format_whole
+    from xtremedistil_ner.report.caveats import SYNTHETIC, about_weak_student
+    from xtremedistil_ner.report.model_tables import models_table
+    from xtremedistil_ner.report.verdict import format_languages, format_whole  # pydantic is not needed to tag
 
     models: Mapping[str, Any] = report["models"]
     verdict = report.get("verdict")

@@ -59,17 +59,6 @@ def score_entities(
     return types, scores, correct_starts(gold, mapped, scheme)[begins]
 
 
-def score_bins(
-    logits: NDArray[np.float32], ids: TagIds, mapped: TagIds, gold: IdSequences, scheme: LabelScheme
-) -> NDArray[np.float64]:
-    """The binned scores of the entities of many sentences; arguments as of `score_entities`.
-
-    Shapes: result (BINS, 3).
-    """
-    _, scores, is_right = score_entities(logits, ids, mapped, gold, scheme)
-    return bin_scores(scores, is_right)
-
-
 def log_losses(logits: NDArray[np.float32], ids: TagIds, gold: IdSequences, scheme: LabelScheme) -> NDArray[np.float64]:
     """Log loss of the entities' scores as probabilities of being right, at each of `TEMPERATURES`.
 

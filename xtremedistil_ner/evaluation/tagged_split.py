@@ -68,12 +68,6 @@ def _entities(ids: TagIds) -> set[Entity]:
     return set(zip(begins.tolist(), ends.tolist(), types.tolist(), strict=True))
 
 
-def surfaces_of(words: Sequence[str], ids: TagIds) -> set[Surface]:
-    """The words of every entity. Shapes: ids (all words,), as many as words."""
-    begins, ends = legal_spans(ids)
-    return {tuple(words[begin:end]) for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)}
-
-
 def count_slices(split: TaggedSplit, seen: set[Surface]) -> dict[str, dict[str, Counts]]:
     """Strict counts of teacher and student by slice; those of a group add up to the counts of the language.
 

@@ -19,8 +19,9 @@ from xtremedistil_ner.models.kinds import StudentShape, kind_of
 from xtremedistil_ner.models.student import WEIGHTS_FILE
 from xtremedistil_ner.names import escape_markdown
 from xtremedistil_ner.report.caveats import about_weak_student
+from xtremedistil_ner.report.cells import Table, named, percent
 from xtremedistil_ner.report.markdown import format_table
-from xtremedistil_ner.report.tables import Table, models_table, named, percent
+from xtremedistil_ner.report.model_tables import models_table
 from xtremedistil_ner.report.verdict import format_rule, format_whole
 from xtremedistil_ner.tagging.export_reader import GRAPH_FILES
 

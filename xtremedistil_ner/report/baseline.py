@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from xtremedistil_ner.report.tables import Table, named, percent
+from xtremedistil_ner.report.cells import Table, named, percent
 
 MOST_LOST = 0.02
 MOST_GROWTH = 1.1
@@ -32,13 +32,12 @@ def compare_with_baseline(
     `speed` and `baseline_speed` are the runs' records of `xner bench`.
     """
     cells = list(_recall_cells(report, baseline))
-    lost = [code for code in _languages(baseline) if code not in _languages(report)]
     parameters = {
         "before": baseline["models"]["student"]["parameters"],
         "after": report["models"]["student"]["parameters"],
     }
     rates = _common_rates(baseline_speed, speed)
-    worse = [f"no scores of {', '.join(lost)}"] if lost else []
+    worse = [f"no scores of {', '.join(lost)}" for lost in _lost(report, baseline) if lost]
     worse += [
         f"{cell['language']}: recall of {cell['type']} fell from {percent(cell['before'])} to {percent(cell['after'])}"
         for cell in cells
@@ -63,6 +62,18 @@ def compare_with_baseline(
 def _languages(report: Mapping[str, Any]) -> Mapping[str, Any]:
     languages: Mapping[str, Any] = report["models"]["student"]["languages"]
     return languages
+
+
+def _lost(report: Mapping[str, Any], baseline: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """Languages that the baseline was scored on and the run was not; the same of types of the run's languages."""
+    after = _languages(report)
+    types = [
+        f"{kind} in {code}"
+        for code, scores in _languages(baseline).items()
+        for kind, before in scores["types"].items()
+        if before["support"] and code in after and not after[code]["types"].get(kind, {}).get("support")
+    ]
+    return [code for code in _languages(baseline) if code not in after], types
 
 
 def _recall_cells(report: Mapping[str, Any], baseline: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

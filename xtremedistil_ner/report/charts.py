@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from xtremedistil_ner.report.tables import COMPARED, is_scored, languages_worst_first, percent
+from xtremedistil_ner.report.cells import COMPARED, interval_cell, is_scored, percent
+from xtremedistil_ner.report.score_tables import languages_worst_first
 
 STRIP_WIDTH, STRIP_HEIGHT = 260, 22
 _STRIP_MARGIN = 6
@@ -79,8 +80,7 @@ def language_strips(report: Mapping[str, Any]) -> Strips:
         kind = name if name in COMPARED else "baseline"
         y = {"teacher": 7, "student": 15}.get(name, 11)
         low, f1, high = (x(scores[key]) for key in ("f1_low", "f1", "f1_high"))
-        interval = f"{percent(scores['f1_low'])}–{percent(scores['f1_high'])}"
-        return Mark(kind, f"{name} {percent(scores['f1'])} ({interval})", low, f1, high, y)
+        return Mark(kind, f"{name} {interval_cell(scores)}", low, f1, high, y)
 
     rows = [
         tuple(mark(name, languages[code]) for name, languages in scored.items() if code in languages)

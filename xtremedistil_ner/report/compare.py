@@ -13,9 +13,9 @@ from typing import Any
 
 from xtremedistil_ner.errors import UsageError
 from xtremedistil_ner.evaluation.bootstrap import has_entities, macro_difference
+from xtremedistil_ner.report.cells import Table, between, is_scored, named, percent
 from xtremedistil_ner.report.form import ComparedReport
 from xtremedistil_ner.report.stored import find_counts, read_report
-from xtremedistil_ner.report.tables import Table, between, is_scored, named, percent
 from xtremedistil_ner.run_folder.files import RunFolder
 
 _RESAMPLES = 2000

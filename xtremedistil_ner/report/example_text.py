@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xtremedistil_ner.corpus.joined_text import join_words
-from xtremedistil_ner.report.tables import named
+from xtremedistil_ner.report.cells import named
 
 _SAID_BY = {"gold": "corpus", "teacher": "teacher", "student": "student"}
 _OUTCOMES = {

@@ -17,6 +17,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from xtremedistil_ner.languages import count_languages
+from xtremedistil_ner.report.caveats import SYNTHETIC
+from xtremedistil_ner.report.cells import COMPARED, Table, align_right, between, percent, size_change
 from xtremedistil_ner.report.charts import (
     STRIP_HEIGHT,
     STRIP_WIDTH,
@@ -25,19 +27,9 @@ from xtremedistil_ner.report.charts import (
     reliability_chart,
 )
 from xtremedistil_ner.report.example_text import example_cells
-from xtremedistil_ner.report.tables import (
-    COMPARED,
-    DATA,
-    LANGUAGES_AND_TYPES,
-    SYNTHETIC,
-    Table,
-    align_right,
-    between,
-    percent,
-    protocol_note,
-    report_tables,
-    size_change,
-)
+from xtremedistil_ner.report.making_tables import DATA
+from xtremedistil_ner.report.score_tables import LANGUAGES_AND_TYPES
+from xtremedistil_ner.report.tables import protocol_note, report_tables
 from xtremedistil_ner.report.verdict import OUTCOMES, format_languages, format_rule, verdict_of
 
 _TEMPLATE = "page.html.jinja"

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xtremedistil_ner.names import escape_markdown
-from xtremedistil_ner.report.tables import SYNTHETIC, Table, align_right, protocol_note, report_tables
+from xtremedistil_ner.report.caveats import SYNTHETIC
+from xtremedistil_ner.report.cells import Table, align_right
+from xtremedistil_ner.report.tables import protocol_note, report_tables
 from xtremedistil_ner.report.verdict import format_languages, format_rule, format_whole, verdict_of
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from xtremedistil_ner.errors import ArtefactError
-from xtremedistil_ner.report.tables import Table
+from xtremedistil_ner.report.cells import Table
 from xtremedistil_ner.run_folder.artefacts import published_fingerprint
 from xtremedistil_ner.run_folder.files import RunFolder
 from xtremedistil_ner.run_folder.whole_files import read_json

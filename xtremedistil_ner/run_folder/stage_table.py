@@ -1,6 +1,6 @@
 """The stages of a run as one table: everything that differs from stage to stage, and nothing else.
 
-Functions are named, not imported: they load torch, and a dry run or `--help` must not pay for that.
+Functions are named, not imported: they load torch or numpy, and a dry run or `--help` must not pay for that.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any, Literal, get_args
 
 from xtremedistil_ner.run_folder.artefacts import export_fingerprint, published_fingerprint, report_fingerprint
 from xtremedistil_ner.run_folder.files import RunFolder
-from xtremedistil_ner.run_folder.soft_labels import store_fingerprint
 
 Stage = Literal["finetune", "pseudolabel", "train", "evaluate", "export"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -43,6 +42,12 @@ class StageFacts:
         return function
 
 
+def _store_fingerprint(folder: Path) -> str | None:
+    from xtremedistil_ner.run_folder.soft_labels import store_fingerprint
+
+    return store_fingerprint(folder)
+
+
 STAGE_TABLE: dict[Stage, StageFacts] = {
     "finetune": StageFacts(
         "finetune:finetune_teacher",
@@ -56,7 +61,7 @@ STAGE_TABLE: dict[Stage, StageFacts] = {
         "pseudolabel:pseudolabel_transfer_set",
         lambda run: run.soft_labels,
         format=1,
-        fingerprint_of=store_fingerprint,
+        fingerprint_of=_store_fingerprint,
         is_shared=True,
         takes_hours=True,
         is_taken=True,

@@ -42,15 +42,13 @@ def write_text(path: Path, text: str) -> None:
         stream.write(text.encode("utf-8"))
 
 
-def temporary_of(path: Path) -> Path:
-    """The name that a file has until it is complete."""
-    return path.with_name(path.name + ".tmp")
-
-
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Give a file to write into, under a temporary name; it is then synced and renamed to `path`."""
-    temporary = temporary_of(path)
+def whole_file(path: Path, *, temporary: Path | None = None) -> Iterator[BinaryIO]:
+    """Give a file to write into, under a temporary name; it is then synced and renamed to `path`.
+
+    Without `temporary` that name ends in `.tmp`, by which the next run finds what a killed one left in a run folder.
+    """
+    temporary = temporary or path.with_name(f"{path.name}.tmp")
     try:
         with temporary.open("wb") as stream:
             yield stream
@@ -59,6 +57,8 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(temporary):
+            error.filename = str(path)
         add_path(error, path)
         raise
     sync_folder(path.parent)

@@ -215,6 +215,7 @@ def _score_model(
     )
     parameters = sum(model.parameters for model in models.values())
     scores: dict[str, SplitScores] = {}
+    entries = {}
     for part in recipe.evaluate.splits:
         scores[part] = score_split(
             models,
@@ -225,10 +226,10 @@ def _score_model(
             paper_protocol=recipe.evaluate.protocol == "paper",
             raw_text=name == "student",
         )
-        tell(Event(STAGE, f"{name} on {part}", metrics=_macro(model_entry(parameters, scores[part]))))
-    entry = _entry_of_splits(split, {part: model_entry(parameters, of_part) for part, of_part in scores.items()})
+        entries[part] = model_entry(parameters, scores[part])
+        tell(Event(STAGE, f"{name} on {part}", metrics=_macro(entries[part])))
     counts = {part: of_part.counts for part, of_part in scores.items()}
-    return entry, counts, {part: of_part.tags for part, of_part in scores.items()}
+    return _entry_of_splits(split, entries), counts, {part: of_part.tags for part, of_part in scores.items()}
 
 
 def _slices_and_examples(
