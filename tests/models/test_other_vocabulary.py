@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from support.tiny_teacher import BERT_PIECES, MAX_PIECES, SCHEME, WIDTH, save_bert, save_xlm_roberta
+from transformers import BertConfig, BertForMaskedLM
 
 from xtremedistil_ner.distillation.masked_language_model import masked_language_model
 from xtremedistil_ner.errors import RecipeError
@@ -51,13 +52,37 @@ def test_layers_stay_and_the_whole_is_saved_and_loaded(folder, tmp_path):
 
 def test_its_masked_language_model_reads_the_new_pieces_and_shares_them(folder):
     _, teacher = moved(folder)
-    model = masked_language_model(teacher, origin=str(folder), revision=None, seed=0)
+    model = masked_language_model(teacher, origin=str(folder), revision=None, seed=0, has_new_pieces=True)
     logits = model(input_ids=torch.tensor([[5, 6, 7]])).logits
     assert logits.shape == (1, 3, len(PIECES))
     logits.sum().backward()
     shared = teacher.model.get_input_embeddings().weight
     assert model.get_output_embeddings().weight is shared
     assert shared.grad.shape == (len(PIECES), WIDTH)
+
+
+@pytest.mark.parametrize("is_tied", [True, False])
+@pytest.mark.parametrize("n_more", [0, 7])
+def test_the_output_layer_knows_nothing_of_the_old_pieces(tmp_path, is_tied, n_more):
+    """Neither their bias nor their rows, also where both vocabularies have the same size."""
+    config = BertConfig.from_pretrained(save_bert(tmp_path / "bert"), tie_word_embeddings=is_tied)
+    whole = BertForMaskedLM(config)
+    torch.nn.init.normal_(whole.cls.predictions.bias)
+    whole.save_pretrained(tmp_path / "bert")
+    n_pieces = len(BERT_PIECES) + n_more
+    pieces = (*PIECES, *map(str, range(n_pieces - len(PIECES))))
+    teacher = with_vocabulary(
+        start_teacher(tmp_path / "bert", SCHEME, max_pieces=MAX_PIECES, seed=0),
+        wordpiece_tokenizer(pieces, lowercase=False, special_rows=True),
+        max_pieces=MAX_PIECES,
+        seed=0,
+    )
+    model = masked_language_model(teacher, origin=str(tmp_path / "bert"), revision=None, seed=0, has_new_pieces=True)
+    decoder, head = model.get_output_embeddings(), model.cls.predictions.transform.dense
+    assert (decoder.weight is teacher.model.get_input_embeddings().weight) == is_tied
+    assert torch.equal(decoder.weight, piece_embeddings(teacher))
+    assert torch.equal(decoder.bias, torch.zeros(n_pieces))
+    assert torch.equal(head.weight, whole.cls.predictions.transform.dense.weight), "it knows no pieces"
 
 
 def test_a_family_that_counts_positions_from_its_padding_is_refused(tmp_path):

@@ -367,7 +367,7 @@ def test_a_stage_begun_with_two_processes_goes_on_with_their_batches(finished_ru
     def train_begun_with(processes):
         run = run_with(finished_run, tmp_path / f"{processes}")
         run.work("train").mkdir(parents=True)
-        note = {"fingerprint": "wanted", "processes": processes}
+        note = {"wanted": processes}
         run.begun_with("train").write_text(json.dumps(note), encoding="utf-8")
         events = []
         train(finished_run, run.path, "train.updates=400", "train.scale_batch=true", no_dev, tell=events.append)

@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 
+from xtremedistil_ner.errors import ArtefactError
 from xtremedistil_ner.processes.world import Processes
 from xtremedistil_ner.training.budget import LEAST_UPDATES, Budget, note_processes
 
@@ -31,11 +32,20 @@ def test_a_short_training_keeps_its_least_updates(updates, factor):
 
 
 def test_a_stage_keeps_the_number_of_processes_that_it_was_begun_with(tmp_path):
-    path = tmp_path / "work" / "processes.json"
-    assert note_processes(path, "job", Processes(0, 1, torch.device("cpu"))) == 1
-    path.write_text(json.dumps({"fingerprint": "job", "processes": 2}), encoding="utf-8")
-    assert note_processes(path, "job", Processes(0, 1, torch.device("cpu"))) == 2
-    assert note_processes(path, "another job", Processes(0, 1, torch.device("cpu"))) == 1
+    """Also if another recipe is begun in between: until that is saved, the first one's checkpoints stay."""
+    path, alone = tmp_path / "work" / "processes.json", Processes(0, 1, torch.device("cpu"))
+    path.parent.mkdir()
+    path.write_text(json.dumps({"job": 2}), encoding="utf-8")
+    assert note_processes(path, "job", alone) == 2
+    assert note_processes(path, "another job", alone) == 1
+    assert note_processes(path, "job", alone) == 2
+
+
+def test_a_damaged_note_is_named(tmp_path):
+    path = tmp_path / "processes.json"
+    path.write_text(json.dumps({"job": "two"}), encoding="utf-8")
+    with pytest.raises(ArtefactError, match=r"processes\.json: job must be a whole number"):
+        note_processes(path, "job", Processes(0, 1, torch.device("cpu")))
 
 
 def test_a_batch_grows_no_further_than_its_rows():

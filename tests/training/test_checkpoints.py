@@ -63,6 +63,17 @@ def test_a_new_checkpoint_removes_the_older_ones_and_what_a_kill_left(tmp_path):
     assert list((tmp_path / "job").iterdir()) == [newest]
 
 
+def test_an_update_is_saved_once_and_again_when_its_passes_shrink(tmp_path):
+    checkpoints, state = CheckpointFolder(tmp_path, fingerprint="job"), TrainingState(update=4)
+    checkpoints.save(state, {"a": torch.zeros(1)})
+    checkpoints.save(state, {"a": torch.ones(1)})
+    assert torch.equal(load(tmp_path)[1]["a"], torch.zeros(1)), "an update has one state"
+    state.pass_pieces = 512
+    checkpoints.save(state, {"a": torch.zeros(1)})
+    assert load(tmp_path)[0] == state
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_what_is_no_checkpoint_stays_where_checkpoints_go(tmp_path):
     save(tmp_path, 1)
     (tmp_path / "mine.txt").touch()

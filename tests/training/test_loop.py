@@ -295,6 +295,33 @@ def test_a_look_before_the_first_update_names_no_loss(tmp_path):
     assert len(looks) > 2
 
 
+class Killed(Exception):
+    """Stands for a kill after an update."""
+
+
+def test_a_job_that_is_killed_after_its_passes_shrank_goes_on_with_them_and_looks_once(tmp_path):
+    """Memory does not hold 8 rows at the first update, which follows a look; after the kill it holds them."""
+
+    def phases(model, *, most_rows):
+        def loss(rows):
+            if len(rows) > most_rows:
+                raise torch.OutOfMemoryError("tried to allocate 1 PiB")
+            return summed_loss(model, rows)
+
+        return [with_source(phase, loss=loss) for phase in two_phases(model)]
+
+    def killing(event):
+        if event.unit == "updates":
+            raise Killed
+
+    undisturbed, killed, model = (make_model(dropout=0.4) for _ in range(3))
+    looks = train(undisturbed, phases(undisturbed, most_rows=7), tmp_path / "undisturbed")
+    with pytest.raises(Killed):
+        train(killed, phases(killed, most_rows=7), tmp_path / "killed", tell=killing)
+    assert train(model, phases(model, most_rows=8), tmp_path / "killed") == looks
+    assert bytes_of(model) == bytes_of(undisturbed)
+
+
 def test_a_finished_job_only_hands_out_its_weights(tmp_path):
     model = make_model()
     looks = train(model, two_phases(model), tmp_path)

@@ -22,10 +22,13 @@ from xtremedistil_ner.training.phases import Source
 from xtremedistil_ner.training.sampling import BatchPlan
 
 
-def masked_language_model(teacher: Teacher, *, origin: str | None, revision: str | None, seed: int) -> PreTrainedModel:
+def masked_language_model(
+    teacher: Teacher, *, origin: str | None, revision: str | None, seed: int, has_new_pieces: bool = False
+) -> PreTrainedModel:
     """A masked-language model that shares its encoder with the teacher, weight by weight.
 
-    Its head comes from the checkpoint `origin` if it has one, else it starts from random weights.
+    Its head comes from the checkpoint `origin` if it has one, else it starts from random weights. A teacher that has
+    new pieces, with other meanings than the checkpoint's, keeps only that part of the head which knows no pieces.
     Raises: ModelError when there is no masked-language model of the checkpoint's architecture.
     """
     torch.manual_seed(seed)
@@ -33,11 +36,28 @@ def masked_language_model(teacher: Teacher, *, origin: str | None, revision: str
         model: PreTrainedModel = AutoModelForMaskedLM.from_config(teacher.model.config)
     else:
         model, _ = load_model(AutoModelForMaskedLM, origin, revision=revision)
-        if (n_pieces := teacher.model.config.vocab_size) != model.config.vocab_size:
-            model.resize_token_embeddings(n_pieces, mean_resizing=False)
+        if has_new_pieces:
+            model.resize_token_embeddings(teacher.model.config.vocab_size, mean_resizing=False)
     setattr(model, model.base_model_prefix, teacher.model.base_model)
     model.tie_weights()
+    if has_new_pieces:
+        _begin_output_layer_anew(model)
     return model
+
+
+def _begin_output_layer_anew(model: PreTrainedModel) -> None:
+    """Give the output layer the rows of the piece embeddings, which most models share with it, and a bias of zeros.
+
+    RemBERT's has another width than the embeddings: its rows become random.
+    """
+    decoder, embeddings = model.get_output_embeddings(), model.get_input_embeddings().weight
+    with torch.no_grad():
+        if decoder.weight.shape == embeddings.shape:
+            decoder.weight.copy_(embeddings)
+        else:
+            decoder.weight.normal_(std=model.config.initializer_range)
+        if decoder.bias is not None:
+            decoder.bias.zero_()
 
 
 def masked_source(

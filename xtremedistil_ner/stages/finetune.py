@@ -211,8 +211,13 @@ def classifier_source(
 def _train_masked_language_model(job: TrainingJob, teacher: Teacher) -> None:
     recipe, section = job.recipe, job.recipe.finetune.masked_language_model
     encoded = job.encode(teacher.encoder, _transfer_chunks(job), "encoded")
-    origin = recipe.teacher.checkpoint
-    model = masked_language_model(teacher, origin=origin, revision=recipe.teacher.revision, seed=recipe.seed)
+    model = masked_language_model(
+        teacher,
+        origin=recipe.teacher.checkpoint,
+        revision=recipe.teacher.revision,
+        seed=recipe.seed,
+        has_new_pieces=recipe.teacher.vocabulary is not None,
+    )
     move(model, job.processes.device)
     frozen_updates = _frozen_updates(recipe)
     budget = job.budget(section, updates=frozen_updates + section.updates, rows=encoded.n_rows)

@@ -152,11 +152,11 @@ def _train(student: _Student) -> None:
     encoder = PieceEncoder(tokenizer, max_pieces=recipe.student.max_pieces, pad_id=tokenizer.get_vocab()["[PAD]"])
     network = new_student(recipe, tokenizer, student.teacher).to(processes.device)
     job.say(f"student of {count_parameters(network):,} parameters, {tokenizer.get_vocab_size():,} pieces")
-    sentences = job.dev_sentences()
-    dev = job.dev_set(sentences, encoder)
-    budget = job.budget(recipe.train, updates=student.updates, rows=len(job.gold_sentences()))
-    distillation = _open_distillation(student, encoder, network, budget)
-    phases = _phases(job, budget, distillation, _evaluations(job, distillation, sentences, dev))
+    gold, dev_sentences = job.gold_sentences(), job.dev_sentences()
+    dev = job.dev_set(dev_sentences, encoder)
+    budget = job.budget(recipe.train, updates=student.updates, rows=len(gold))
+    distillation = _open_distillation(student, encoder, network, gold=gold, batch=budget.batch_sentences)
+    phases = _phases(job, budget, distillation, _evaluations(job, distillation, dev_sentences, dev))
     history = job.train(network, phases, checkpoints="checkpoints")
     temperature = _calibrate(network, dev, job)
     if processes.is_main:
@@ -176,7 +176,7 @@ def _train(student: _Student) -> None:
 
 
 def _open_distillation(
-    student: _Student, encoder: PieceEncoder, network: StudentNetwork, budget: Budget
+    student: _Student, encoder: PieceEncoder, network: StudentNetwork, *, gold: Sequence[Sentence], batch: int
 ) -> Distillation:
     job, store, teacher = student.job, student.store, student.teacher
     section = job.recipe.train
@@ -189,14 +189,14 @@ def _open_distillation(
     return Distillation(
         network=network,
         encoder=encoder,
-        gold=job.gold_sentences(),
+        gold=gold,
         transfer=transfer,
         windows=windows,
         store=store,
         teacher=teacher,
         teacher_layer=teacher.layers // 2 if layer is None else layer,
         dtype=dtype_of(job.precision),
-        batch=budget.batch_sentences,
+        batch=batch,
         seed=job.recipe.seed,
         logit_loss=section.logit_loss,
         temperature=section.temperature,

@@ -16,6 +16,7 @@ from xtremedistil_ner.processes.precision import Computed, TrainedStage, dtype_o
 from xtremedistil_ner.processes.world import Processes
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.recipe.schema import FinetuneSection, MaskedLanguageModelSection, Recipe, TrainSection
+from xtremedistil_ner.run_folder.whole_files import make_fingerprint
 from xtremedistil_ner.training.budget import Budget
 from xtremedistil_ner.training.checkpoints import CheckpointFolder
 from xtremedistil_ner.training.encoded_files import encode_to_folder, open_encoded
@@ -89,7 +90,11 @@ class TrainingJob:
         return open_encoded(self.work / name)
 
     def train(self, model: nn.Module, phases: Sequence[Phase], *, checkpoints: str) -> list[dict[str, Any]]:
-        """Train a model through all phases, from its newest checkpoint on; the history of looks at dev."""
+        """Train a model through all phases, from its newest checkpoint on; the history of looks at dev.
+
+        A checkpoint of another precision or of other batches is none of this job's.
+        """
+        begun = make_fingerprint(self.fingerprint, self.precision, self.begun_with)
         return train_phases(
             model,
             phases,
@@ -101,6 +106,6 @@ class TrainingJob:
                 self.checkpoint_every_s,
             ),
             processes=self.processes,
-            checkpoints=CheckpointFolder(self.work / checkpoints, fingerprint=self.fingerprint),
+            checkpoints=CheckpointFolder(self.work / checkpoints, fingerprint=begun),
             tell=self.tell,
         )

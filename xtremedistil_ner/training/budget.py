@@ -5,7 +5,7 @@ sentences, there are P times fewer updates, so that as many sentences are seen, 
 sqrt(P). A fixed batch of 32 would leave 4 sentences for each of 8 GPUs, with as many bytes exchanged as for 256.
 
 The number of processes that counts is the one that a stage was begun with. It is noted beside the stage's unfinished
-state: a stage that goes on with another number has the same updates.
+state, for each recipe that was begun there: a stage that goes on with another number has the same updates.
 
 Source: Malladi et al. 2022, "On the SDEs and Scaling Rules for Adaptive Gradient Algorithms" (arXiv 2205.10287), the
 square-root rule. Its other half, Adam's betas closer to 0, is left out: with P = 8, beta1 would fall from 0.9 to 0.2.
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xtremedistil_ner.processes.world import Processes
-from xtremedistil_ner.run_folder.whole_files import read_json, write_json
+from xtremedistil_ner.run_folder.whole_files import read_json, require_kind, write_json
 
 LEAST_UPDATES = 200
 """An assumption: with fewer, a schedule has no room for its warm-up, and the rule's continuous picture fails."""
@@ -49,17 +49,15 @@ class Budget:
 
 
 def note_processes(path: Path, fingerprint: str, processes: Processes) -> int:
-    """The number of processes that a stage was begun with, the same in every process.
+    """The number of processes that the stage of a `fingerprint` was begun with, the same in every process.
 
-    `path` is the note beside the stage's unfinished state. The main process writes it if there is none of this
-    `fingerprint`.
+    `path` is the note beside the unfinished state, to which the main process adds the fingerprint if it is missing.
     """
     begun_with = processes.count
     if processes.is_main:
-        note = read_json(path) if path.is_file() else {}
-        if note.get("fingerprint") == fingerprint and isinstance(note.get("processes"), int):
-            begun_with = max(1, note["processes"])
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, {"fingerprint": fingerprint, "processes": begun_with})
+        notes = read_json(path) if path.is_file() else {}
+        begun_with = notes.setdefault(fingerprint, begun_with)
+        require_kind(path, fingerprint, begun_with, int)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, notes)
     return int(processes.gather([begun_with])[0, 0])

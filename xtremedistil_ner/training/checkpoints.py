@@ -1,4 +1,4 @@
-"""Training checkpoints: published whole and named by their number; the newest whole one counts.
+"""Training checkpoints: published whole and named by phase, update and size of the passes; the newest whole one counts.
 
 A new checkpoint gets a new name, and the old ones are removed only when it is complete, so that a kill at any moment
 leaves at least one to resume from. No pickle: tensors in safetensors, numbers in JSON.
@@ -49,8 +49,9 @@ class CheckpointFolder:
         self._current: Path | None = None
 
     def save(self, state: TrainingState, tensors: Mapping[str, Tensor]) -> None:
-        """Publish a checkpoint, then remove the older ones."""
-        target = self.path / f"{_PREFIX}{state.phase:03d}-{state.update:09d}"
+        """Publish a checkpoint, unless it is the newest one already, then remove the older ones."""
+        passes = "" if state.pass_pieces is None else f"-{state.pass_pieces}"
+        target = self.path / f"{_PREFIX}{state.phase:03d}-{state.update:09d}{passes}"
         if target == self._current:
             return
         with publish(target, {"fingerprint": self.fingerprint}) as folder:

@@ -37,7 +37,7 @@ class GradientSum:
     """The gradients of some parameters of a model, and how they are added up over processes."""
 
     def __init__(self, model: nn.Module, parameters: Sequence[nn.Parameter], processes: Processes) -> None:
-        self.processes = processes
+        self.processes, self.parameters = processes, parameters
         tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
         is_table = [id(p) in tables and len(p) >= _LEAST_TABLE_ROWS for p in parameters]
         self.tables = [p for p, apart in zip(parameters, is_table, strict=True) if apart]
@@ -46,15 +46,18 @@ class GradientSum:
     def add_up(self, *, failed: bool = False) -> bool:
         """Replace every gradient by its sum over processes; whether some process has `failed` to compute its own.
 
-        Then nothing is added up, in any process.
+        Then nothing is added up, in any process. What no process has a gradient of has none afterwards: an optimiser
+        leaves it alone, as on one process.
         """
         if self.processes.count == 1:
             return failed
         touched = [] if failed else [_touched_rows(p) for p in self.tables]
-        counts = self.processes.gather([failed, *map(len, touched), *(0 for _ in self.tables[len(touched) :])])
-        if counts[:, 0].any():
+        counts = map(len, touched) if not failed else (0 for _ in self.tables)
+        has_gradient = (p.grad is not None for p in self.parameters)
+        has_failed, *numbers = self.processes.gather([failed, *counts, *has_gradient]).T
+        if has_failed.any():
             return True
-        tables = zip(self.tables, touched, counts.T[1:], strict=True)
+        tables = zip(self.tables, touched, numbers, strict=False)
         exchanges: list[Callable[[], Callable[[], None]]]
         exchanges = [partial(self._start_table, *of_table) for of_table in tables]
         exchanges += [partial(self._start_bucket, bucket) for bucket in self.buckets]
@@ -65,10 +68,13 @@ class GradientSum:
                 under_way.popleft()()
         for finish in under_way:
             finish()
+        for parameter, by_process in zip(self.parameters, numbers[len(self.tables) :], strict=True):
+            if not by_process.any():
+                parameter.grad = None
         return False
 
     def _start_table(self, table: nn.Parameter, own: Tensor, counts: NDArray[np.int64]) -> Callable[[], None]:
-        """Begin to exchange a table's gradient. Shapes: own (touched rows,); counts (processes,), their number."""
+        """Begin to exchange a table's gradient. Shapes: own (touched rows,); counts (processes,), of touched rows."""
         most = int(counts.max())
         if most * len(counts) > len(table):
             return self._start_bucket([table])

@@ -5,8 +5,9 @@ early when dev stops improving, and passes its best weights on. Losses are sums 
 source's sum by one number for the whole update, over all processes and micro-batches, so neither changes the gradient.
 
 State is saved by time, but what is computed depends on (seed, update, process, micro-batch) alone: a job that was
-killed at any moment ends with the same bytes. If memory runs out in an update, all processes begin the update again
-with smaller passes, and keep to them: their size is part of the state.
+killed at any moment ends with the same bytes. If memory runs out in an update, all processes begin the update again,
+at first unchanged, then with smaller passes. They keep to the smaller passes, whose size is part of the state; the
+state is saved before the first update with them counts.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ class _RunningPhase:
     def run(self, tensors: Mapping[str, Tensor]) -> None:
         """Run what is left of the phase; `tensors` come from a checkpoint inside it, or are none."""
         job, state, phase = self.job, self.state, self.phase
-        if tensors and state.update:
+        if state.update or state.best_score is not None:
             self._restore(tensors)
         else:
             self._look()
@@ -174,20 +175,34 @@ class _RunningPhase:
         job.tell(Event(job.settings.stage, phase.name, done=state.update, total=phase.updates, unit="updates"))
 
     def _sum_gradients(self) -> Tensor:
-        """Compute an update's gradient, with smaller passes after memory ran out. The result is this process's loss."""
+        """Compute an update's gradient. The result is this process's loss.
+
+        If memory runs out in some process, all of them free what they can and begin the update again: once unchanged,
+        because another program may have taken the memory for a moment, then with smaller and smaller passes.
+        """
+        before, is_second_try = self.state.pass_pieces, False
         while True:
             loss, error = self._own_gradients()
             if not self.gradients.add_up(failed=error is not None) and loss is not None:
-                return loss
-            self._shrink_passes(error)
+                break
+            self.optimizer.zero_grad()
+            if self.job.processes.device.type == "cuda":
+                torch.cuda.empty_cache()
+            if is_second_try:
+                self._shrink_passes(error)
+            else:
+                self._tell_lack_of_memory("it begins again")
+            is_second_try = True
+        if self.state.pass_pieces != before:
+            self._save()  # a job that is killed after this update has to go on with the same passes
+        return loss
 
     def _own_gradients(self) -> tuple[Tensor | None, Exception | None]:
         """Compute this process's share of the gradient; its loss, or the error if memory ran out."""
         job, state = self.job, self.state
         pieces = job.settings.micro_batch_pieces if state.pass_pieces is None else state.pass_pieces
         settings = replace(job.settings, micro_batch_pieces=pieces)
-        for parameter in self.parameters.values():
-            parameter.grad = None
+        self.optimizer.zero_grad()
         try:
             own = step_gradients(self.phase.sources, update=state.total, settings=settings, processes=job.processes)
         except Exception as error:
@@ -208,10 +223,11 @@ class _RunningPhase:
         if pieces < longest:
             raise error or ResourceError("Out of memory in another process. Lower the batch sizes of the recipe.")
         state.pass_pieces = pieces
-        if job.processes.device.type == "cuda":
-            torch.cuda.empty_cache()
-        message = f"memory ran out in update {state.total + 1}: passes of at most {pieces:,} pieces from here on"
-        job.tell(Event(job.settings.stage, message))
+        self._tell_lack_of_memory(f"passes of at most {pieces:,} pieces from here on")
+
+    def _tell_lack_of_memory(self, what_follows: str) -> None:
+        message = f"memory ran out in update {self.state.total + 1}: {what_follows}"
+        self.job.tell(Event(self.job.settings.stage, message))
 
     def _look(self) -> None:
         """Check the loss since the last look, score the model on dev, keep the weights if they are the phase's best."""
