@@ -215,7 +215,7 @@ def _score_model(
     )
     parameters = sum(model.parameters for model in models.values())
     scores: dict[str, SplitScores] = {}
-    entries = {}
+    entries: dict[str, dict[str, Any]] = {}
     for part in recipe.evaluate.splits:
         scores[part] = score_split(
             models,
