@@ -3,8 +3,9 @@
     OMP_NUM_THREADS=1 python benchmarks/scaling.py --model encoder --processes 1,2,4
 
 The training loop itself runs, over random text by Zipf's law, `--batch` sentences for each process; every process
-computes on one core. The model gets what each group measures: the seconds of an update whose gradients stay in the
-process, while the others compute one too (they share caches and memory), and bandwidth and latency of the group's sums.
+computes on one core. The model gets what each group measures: the seconds that the slowest process takes for an update
+whose gradients stay in the process, while the others compute one too (they share caches and memory), and bandwidth and
+latency of the group's sums.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def measure(workload: Workload, target: Path) -> None:
         logits = model(pieces)[pieces != 0]
         return functional.cross_entropy(logits, pieces[pieces != 0] % N_TAGS, reduction="sum")
 
-    def seconds_of(group: Processes, name: str) -> tuple[float, BatchPlan]:
+    def seconds_of(group: Processes, name: str) -> tuple[list[float], BatchPlan]:
         plan = BatchPlan(lengths, batch=workload.batch * group.count, seed=1, pool=16)
         names = frozenset(name for name, _ in model.named_parameters())
         updates = workload.updates + WARM_UP
@@ -120,17 +121,17 @@ def measure(workload: Workload, target: Path) -> None:
         settings = LoopSettings("scaling", 1, torch.float32, 65_536, float("inf"))
         checkpoints = CheckpointFolder(target.parent / "checkpoints" / name, fingerprint="scaling")
         train_phases(model, [phase], settings=settings, processes=group, checkpoints=checkpoints, tell=note)
-        times = [after - before for before, after in zip(ends[WARM_UP - 1 :], ends[WARM_UP:], strict=False)]
-        return statistics.median(times), plan
+        return [after - before for before, after in zip(ends[WARM_UP - 1 :], ends[WARM_UP:], strict=False)], plan
 
     probe = probe_exchange(processes)
-    own_s, _ = seconds_of(Processes(0, 1, torch.device("cpu")), f"{processes.count}-{processes.rank}")
-    slowest = torch.tensor([own_s if rank == processes.rank else 0.0 for rank in range(processes.count)])
-    processes.sum_tensor(slowest)
-    own_s = float(slowest.max())
-    together_s, plan = (own_s, None) if processes.count == 1 else seconds_of(processes, f"{processes.count}")
+    own, _ = seconds_of(Processes(0, 1, torch.device("cpu")), f"{processes.count}-{processes.rank}")
+    microseconds = processes.gather([round(1e6 * seconds) for seconds in own])
+    own_s = statistics.median(microseconds.max(axis=0).tolist()) / 1e6
+    together_s, shared = own_s, {"dense_bytes": 0.0, "row_bytes": 0.0}
+    if processes.count > 1:
+        times, plan = seconds_of(processes, f"{processes.count}")
+        together_s, shared = statistics.median(times), exchanged(model, plan, text)
     if processes.is_main:
-        shared = {"dense_bytes": 0.0, "row_bytes": 0.0} if plan is None else exchanged(model, plan, text)
         target.write_text(json.dumps({"seconds": together_s, "own": own_s, **probe, **shared}))
 
 
