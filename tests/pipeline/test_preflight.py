@@ -15,12 +15,12 @@ from xtremedistil_ner.recipe.reader import load_recipe
 CHECKPOINT = "teacher={checkpoint: some-org/some-encoder}"
 TRANSFORMER, CNN = "student.kind=transformer", "student.kind=cnn"
 HAS_EFFECT = [
-    ("train.temperature=2.0", ("train.logit_loss=soft_cross_entropy",), ()),
+    ("train.temperature=2.0", (), ("train.logit_loss=mse",)),
     ("train.temperature=2.0", ("train.logit_loss=posterior",), ("train.logit_loss=posterior", "train.strategy=hard")),
     ("train.logit_loss=posterior", (), ("train.strategy=D0-S",)),
     ("train.teacher_layer=1", (), ("train.strategy=D1",)),
     ("train.representation_loss=kld", ("train.strategy=D2",), ("train.strategy=hard",)),
-    ("train.loss_weights.logits=3.0", ("train.strategy=D3.2",), ()),
+    ("train.loss_weights.logits=3.0", (), ("train.strategy=D4.2",)),
     ("train.loss_weights.representation=3.0", ("train.strategy=D2",), ("train.strategy=D1",)),
     ("student.embedding_width=9", (), (TRANSFORMER,)),
     ("student.hidden_width=9", (), (TRANSFORMER,)),
@@ -74,9 +74,8 @@ def test_a_setting_without_effect_is_refused_and_one_with_effect_is_not(finished
 
 
 def test_all_settings_without_effect_are_named_at_once(finished_run):
-    recipe = load_recipe(
-        finished_run / "tiny.yaml", overrides=("train.temperature=2.0", "train.loss_weights.labels=2.0")
-    )
+    overrides = ("train.strategy=D0-S", "train.temperature=2.0", "train.loss_weights.labels=2.0")
+    recipe = load_recipe(finished_run / "tiny.yaml", overrides=overrides)
     with pytest.raises(RecipeError) as caught:
         require_read_settings(recipe)
     assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == [
@@ -87,7 +86,8 @@ def test_all_settings_without_effect_are_named_at_once(finished_run):
 
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_a_run_with_hours_ahead_refuses_them_and_a_finished_one_goes_on(finished_run, tmp_path, dry_run):
-    recipe = load_recipe(finished_run / "tiny.yaml", overrides=("train.temperature=2.0",))
+    overrides = ("train.logit_loss=mse", "train.temperature=2.0")
+    recipe = load_recipe(finished_run / "tiny.yaml", overrides=overrides)
     with pytest.raises(RecipeError, match=r"train\.temperature: 2\.0 would have no effect"):
         run_pipeline(recipe, tmp_path / "run", dry_run=dry_run, tell=silent)
     done = load_recipe(finished_run / "tiny.yaml", overrides=("export.licence=mit",))

@@ -80,9 +80,9 @@ class LossWeights(Section):
 class TrainSection(Section):
     """Distillation: the strategy and its budget."""
 
-    strategy: Strategy = Field("D4.2", description="losses and their order; see method.md")
+    strategy: Strategy = Field("D3.1", description="losses and their order; see method.md")
     logit_loss: Literal["mse", "soft_cross_entropy", "posterior"] = Field(
-        "mse", description="loss on the teacher's logits; see method.md"
+        "soft_cross_entropy", description="loss on the teacher's logits; see method.md"
     )
     temperature: float = Field(1.0, gt=0, description="of `soft_cross_entropy` and `posterior`")
     representation_loss: Literal["mse", "cosine", "kld"] = Field("mse", description="loss on the teacher's states")
