@@ -97,7 +97,7 @@ class CorpusSection(Section):
         description="list: allowed; mapping: new names, null: left out; empty: those of the tags",
     )
     train_sentences: int | None = Field(None, gt=0, description="most training sentences per language")
-    split_words: bool = Field(False, description="split words of training sentences as the tagger splits text")
+    split_words: bool = Field(True, description="split words of training sentences as the tagger splits text")
 
     @model_validator(mode="before")
     @classmethod
