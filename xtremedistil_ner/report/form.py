@@ -241,11 +241,13 @@ class StageForm(ComparedStage):
 
 
 class LookForm(_Form):
-    """A look at dev in training."""
+    """A look at loss and dev in training."""
 
     phase: str
     total: int
-    score: float
+    update: int = 0
+    loss: Share = None
+    score: Share = None
 
 
 class MakingForm(ComparedMaking):

@@ -354,7 +354,7 @@ def _how_it_was_made(recipe: Recipe, run: RunFolder, fingerprint: str, split: st
 
 
 def _training(run: RunFolder) -> dict[str, list[dict[str, Any]]]:
-    """The looks at dev of teacher and student, a student of one language under `student <language>`; at most 200."""
+    """The looks of teacher and student, a student of one language under `student <language>`; at most 200 of each."""
     folders = {"teacher": run.teacher}
     folders |= {f"student {code}".rstrip(): folder for code, folder in student_folders(run.student).items()}
     training = {}
