@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 class Event:
     """One thing a stage has to say: a message, or how much of its work is done.
 
-    Units: `done` and `total` count what `unit` names; a total of 0 means that the event is a message alone.
+    Units: `done` and `total` count what `unit` names; a total of 0 means that the event is a message alone. `words` are
+    those that were trained on, labelled or scored since the event before.
     """
 
     stage: str
@@ -19,6 +20,7 @@ class Event:
     total: int = 0
     unit: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
+    words: int = 0
 
 
 Reporter = Callable[[Event], None]

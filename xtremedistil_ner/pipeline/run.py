@@ -164,6 +164,8 @@ def run_pipeline(
         if group.is_main:
             write_text(job.run.recipe, format_recipe(recipe))
         steps = [_bring_up_to_date(job, stage, group) for stage in STAGES]
+        if group.is_main and any(step.state is State.DONE for step in steps):
+            _write_pages(job)
         leave_group()
     return PipelineResult(tuple(_with_precision(job, step) for step in steps), _current_report(job))
 
@@ -289,6 +291,7 @@ def _bring_up_to_date(job: _Job, stage: Stage, group: Processes) -> Step:
 
 
 def _run_stage(job: _Job, stage: Stage, group: Processes) -> Step:
+    from xtremedistil_ner.pipeline.costs import run_measured
     from xtremedistil_ner.training.launch import default_processes, launch
 
     function, is_shared, count = _stage_function(job, stage), STAGE_TABLE[stage].is_shared, 1
@@ -299,10 +302,9 @@ def _run_stage(job: _Job, stage: Stage, group: Processes) -> Step:
         count = job.processes or default
     start = time.monotonic()
     if is_shared or group.is_main:
-        arguments = (job.recipe, job.run, job.fingerprints[stage], job.tell)
         launch(
-            function,
-            arguments,
+            run_measured,
+            (function, stage, job.recipe, job.run, job.fingerprints[stage], job.tell),
             count=count,
             run_folder=job.run.path,
             on_cpu=on_cpu,
@@ -310,7 +312,9 @@ def _run_stage(job: _Job, stage: Stage, group: Processes) -> Step:
         )
     seconds = time.monotonic() - start
     if group.is_main:
-        _note_time(job.run, stage, seconds, group.count if is_shared and group.count > 1 else count)
+        timings = read_timings(job.run)
+        timings[stage]["seconds"] = round(seconds, 1)  # with the time that processes take to start
+        write_json(job.run.timings, timings)
         job.tell(Event(stage, f"done in {seconds:.0f} s"))
     return Step(stage, State.DONE, f"made {artefact_of(job.run, stage)}", seconds)
 
@@ -355,14 +359,21 @@ def _link_artefact(source: Path, target: Path) -> None:
     temporary.rename(target)
 
 
-def _note_time(run: RunFolder, stage: Stage, seconds: float, count: int) -> None:
-    write_json(run.timings, {**read_timings(run), stage: {"seconds": round(seconds, 1), "processes": count}})
-
-
 def _take_time(run: RunFolder, other: RunFolder, stage: Stage) -> None:
     """A linked artefact took the time that it took in the run that made it."""
     if (time_of := read_timings(other).get(stage)) is not None:
         write_json(run.timings, {**read_timings(run), stage: time_of})
+
+
+def _write_pages(job: _Job) -> None:
+    """Bring the report's pages up to date: some stages ended after the report was made."""
+    if (report := _current_report(job)) is None:
+        return
+    from xtremedistil_ner.report.pages import write_pages
+    from xtremedistil_ner.report.speed import read_speed
+
+    is_current = current_fingerprint(job.run, "export") == job.fingerprints["export"]
+    write_pages(job.run, report, read_speed(job.run) if is_current else ())
 
 
 def _current_report(job: _Job) -> dict[str, Any] | None:

@@ -238,6 +238,9 @@ class StageForm(ComparedStage):
     """What a stage cost."""
 
     processes: int
+    words: int = 0
+    memory_bytes: int = 0
+    gpu_memory_bytes: int = 0
 
 
 class LookForm(_Form):

@@ -46,14 +46,13 @@ from xtremedistil_ner.recipe.data_sections import ColumnsSection, CorpusSection
 from xtremedistil_ner.recipe.reader import load_recipe, recipe_values
 from xtremedistil_ner.recipe.schema import EvaluateSection, Recipe
 from xtremedistil_ner.report.build import build_report, build_retention, macro_bounds, model_entry
-from xtremedistil_ner.report.html import format_page
-from xtremedistil_ner.report.markdown import format_report
+from xtremedistil_ner.report.pages import write_pages
 from xtremedistil_ner.report.paper import papers_beside
 from xtremedistil_ner.report.stored import SplitCounts, SplitTags, find_counts, find_entry, find_tags, save_counts
 from xtremedistil_ner.run_folder.artefacts import sealed, verify
 from xtremedistil_ner.run_folder.files import RunFolder, read_timings, student_folders
 from xtremedistil_ner.run_folder.soft_labels import open_store
-from xtremedistil_ner.run_folder.whole_files import make_fingerprint, read_json, write_json, write_text
+from xtremedistil_ner.run_folder.whole_files import make_fingerprint, read_json, write_json
 from xtremedistil_ner.tagging.export_reader import GraphPrecision
 
 STAGE = "evaluate"
@@ -112,8 +111,7 @@ def evaluate_run(
 
 def write_report(run: RunFolder, value: Mapping[str, Any]) -> None:
     """Write a report in its three forms; `report.json`, which carries the fingerprint, last."""
-    write_text(run.report_markdown, format_report(value))
-    write_text(run.report_html, format_page(value))
+    write_pages(run, value)
     write_json(run.report, sealed(value))
 
 

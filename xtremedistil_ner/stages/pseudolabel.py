@@ -211,7 +211,8 @@ def _label_shards(
                 )
                 write(partial(_write, job.folder, read, words))
                 speed = len(read.sentences) / (time.monotonic() - start)
-                tell(Event(STAGE, f"{read.name}: {len(read.sentences)} sentences", metrics={"sentences/s": speed}))
+                message = f"{read.name}: {len(read.sentences)} sentences"
+                tell(Event(STAGE, message, metrics={"sentences/s": speed}, words=read.encoded[0].n_words))
             else:
                 tell(Event(STAGE, f"{read.name}: there already"))
             start = time.monotonic()

@@ -168,10 +168,14 @@ class _RunningPhase:
         self.loss += self._sum_gradients()
         nn.utils.clip_grad_norm_(self.parameters.values(), MAX_GRADIENT_NORM)
         self.optimizer.step()
+        words = sum(int(source.words[source.plan.rows(state.total)].sum()) for source in phase.sources)
         state.update += 1
         state.total += 1
         state.updates_since_look += 1
-        job.tell(Event(job.settings.stage, phase.name, done=state.update, total=phase.updates, unit="updates"))
+        done = Event(
+            job.settings.stage, phase.name, done=state.update, total=phase.updates, unit="updates", words=words
+        )
+        job.tell(done)
 
     def _sum_gradients(self) -> Tensor:
         """Compute an update's gradient. The result is the loss of all processes.
