@@ -178,6 +178,7 @@ class ModelForm(ComparedModel):
     paper_protocol: PaperProtocolForm | None = None
     calibration: CalibrationForm | None = None
     raw_text: RawTextForm | None = None
+    noise: Keyed[Keyed[Rows[int]]] = {}
     macro_low: Share = None
     macro_high: Share = None
     operating_points: Keyed[OperatingPointsForm] = {}

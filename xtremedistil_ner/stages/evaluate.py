@@ -21,6 +21,7 @@ from xtremedistil_ner import __version__
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, format_mapping, open_corpus
 from xtremedistil_ner.errors import ArtefactError, CorpusError, UsageError
 from xtremedistil_ner.evaluation.baselines import baseline_scores
+from xtremedistil_ner.evaluation.noise import noise_slices
 from xtremedistil_ner.evaluation.open_model import open_models
 from xtremedistil_ner.evaluation.score_split import SplitScores, score_split, scored_scheme
 from xtremedistil_ner.evaluation.tagged_split import (
@@ -56,7 +57,7 @@ from xtremedistil_ner.run_folder.whole_files import make_fingerprint, read_json,
 from xtremedistil_ner.tagging.export_reader import GraphPrecision
 
 STAGE = "evaluate"
-_SCORING = 3
+_SCORING = 4
 """Raised when the same model on the same sentences begins to get other scores, so that old ones are not reused."""
 _WORST_CELLS = 3
 _MOST_LOOKS = 200
@@ -223,6 +224,7 @@ def _score_model(
             seed=recipe.seed,
             paper_protocol=recipe.evaluate.protocol == "paper",
             raw_text=name == "student",
+            noise_sentences=recipe.evaluate.noise_sentences if part == split else 0,
         )
         entries[part] = model_entry(parameters, scores[part])
         tell(Event(STAGE, f"{name} on {part}", metrics=_macro(entries[part])))
@@ -257,7 +259,11 @@ def _slices_and_examples(
         for cell in cells:
             if cell[0] == code:
                 examples[cell] = {"language": code, "type": cell[1], **cell_examples(tagged, cell[1], count)}
-    return {"slices": slice_entries(slices), "examples": [examples[cell] for cell in cells if cell in examples]}
+    noise = noise_slices(models["teacher"], models["student"])
+    return {
+        "slices": [*slice_entries(slices), *noise],
+        "examples": [examples[cell] for cell in cells if cell in examples],
+    }
 
 
 def _training_surfaces(corpus: LabelledCorpus) -> set[Surface]:
@@ -305,7 +311,8 @@ def _entry_fingerprint(recipe: Recipe, corpus: LabelledCorpus, folder: Path) -> 
     section = recipe.evaluate
     dtype = dtype_of(_scoring_precision(recipe))
     how = [section.splits, section.bootstrap, section.protocol, recipe.seed, recipe.teacher.max_pieces, str(dtype)]
-    return make_fingerprint("scores", _SCORING, files, _hashes(corpus, section.splits), how)
+    noise = section.noise_sentences
+    return make_fingerprint("scores", _SCORING, files, _hashes(corpus, section.splits), how, noise)
 
 
 def _hashes(corpus: LabelledCorpus, splits: Sequence[str]) -> dict[str, dict[str, str]]:
