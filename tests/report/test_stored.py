@@ -104,7 +104,8 @@ def evaluate_again(finished_run, run, *overrides, **options):
     said = []
     recipe = load_recipe(finished_run / "tiny.yaml", overrides=overrides)
     evaluate_run(recipe, run, "other", said.append, **options)
-    return json.loads(run.report.read_text(encoding="utf-8")), [event.message for event in said]
+    messages = [event.message for event in said if not event.is_count]
+    return json.loads(run.report.read_text(encoding="utf-8")), messages
 
 
 def replace_student(run):

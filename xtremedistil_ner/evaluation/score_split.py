@@ -7,7 +7,7 @@ what is scored and in how spans are read; `_paper_counts` says exactly how.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -23,6 +23,7 @@ from xtremedistil_ner.evaluation.open_model import ScoredModel
 from xtremedistil_ner.evaluation.raw_text import raw_text_f1
 from xtremedistil_ner.evaluation.scoring import LanguageScores, score_language, span_counts
 from xtremedistil_ner.labels import LabelScheme, TagIds, TypeMapping, decode_sentences, decode_tags, map_types
+from xtremedistil_ner.pieces.predictor import unheard
 
 PAPER_PIECES = 32
 """The papers' length of a sequence, [CLS] and [SEP] included."""
@@ -76,12 +77,13 @@ def score_split(
     paper_protocol: bool = False,
     raw_text: bool = False,
     noise_sentences: int = 0,
+    begin: Callable[[str], None] = unheard,
 ) -> SplitScores:
     """Score every language of a corpus that has the split: whole sentences, decoded as in service, strict spans.
 
     `models` are by language, and under `""` is the one for all that have none of their own. The corpus's mapping of
     types is a model's too. With `raw_text` the sentences are scored once more as running text, and at most
-    `noise_sentences` of each language with each kind of noise.
+    `noise_sentences` of each language with each kind of noise. `begin` is told the language that comes next.
     """
     result = SplitScores({})
     for language in corpus.languages:
@@ -89,6 +91,7 @@ def score_split(
         sentences = corpus.sentences(language, split) if model else ()
         if not model or not sentences:
             continue
+        begin(language)
         words = [sentence.words for sentence in sentences]
         gold = [corpus.scheme.encode(sentence.tags or ()) for sentence in sentences]
         mapped = corpus.scheme.encode(map_types(model.scheme.tags, _for_models(corpus.types)))

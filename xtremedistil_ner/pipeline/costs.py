@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 
 from xtremedistil_ner.processes.peak_memory import gpu_peak_bytes, peak_bytes, reset_peaks
 from xtremedistil_ner.processes.world import current_processes, no_peers
-from xtremedistil_ner.progress import Event, Reporter
+from xtremedistil_ner.progress import Event, Reporter, never_silent
 from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.run_folder.files import RunFolder, read_timings
 from xtremedistil_ner.run_folder.stage_table import STAGE_TABLE, Stage
@@ -20,10 +21,11 @@ def run_measured(
     function: StageFunction, stage: Stage, recipe: Recipe, run: RunFolder, fingerprint: str, tell: Reporter
 ) -> None:
     """Run a stage's function and note in timings.json what this call cost; every process of the stage calls it."""
-    counted, can_reset, start = _WordCount(tell), reset_peaks(), time.monotonic()
-    function(recipe, run, fingerprint, counted)
-    seconds = time.monotonic() - start
     processes = current_processes() if STAGE_TABLE[stage].is_shared else no_peers()
+    counted, can_reset, start = _WordCount(tell), reset_peaks(), time.monotonic()
+    with never_silent(counted, stage) if processes.is_main else nullcontext(counted) as told:
+        function(recipe, run, fingerprint, told)
+    seconds = time.monotonic() - start
     numbers = processes.gather([counted.words, peak_bytes() if can_reset else 0, gpu_peak_bytes()])
     costs = {
         "words": int(numbers[:, 0].sum()),

@@ -35,7 +35,7 @@ from xtremedistil_ner.pipeline.preflight import (
     require_types,
 )
 from xtremedistil_ner.processes.stop_signals import signals_held, stop_if_told
-from xtremedistil_ner.progress import Event, Reporter, silent
+from xtremedistil_ner.progress import Event, Reporter, never_silent, silent
 from xtremedistil_ner.recipe.reader import format_recipe
 from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.report.stored import read_report
@@ -139,7 +139,9 @@ def run_pipeline(
     corpus = open_corpus(recipe.corpus)
     require_splits(recipe, corpus)
     other = None if take_from is None else RunFolder(take_from)
-    job = _Job(recipe, RunFolder(out), stage_fingerprints(recipe, corpus), asked, other, processes, tell)
+    with never_silent(tell, "corpus", "compares it with what was made before"):
+        fingerprints = stage_fingerprints(recipe, corpus)
+    job = _Job(recipe, RunFolder(out), fingerprints, asked, other, processes, tell)
     require_places(job.run)
     require_inputs_elsewhere(recipe, job.run)
     _require_taken(job, may_make=rebuild or dry_run)
@@ -251,7 +253,8 @@ def _check_early(job: _Job, corpus: LabelledCorpus) -> None:
     _check_at_once(job, corpus)
     for step in steps:
         _with_precision(job, step)
-    read_every_split(job.recipe, corpus)
+    with never_silent(job.tell, "corpus", "reads it") as tell:
+        read_every_split(job.recipe, corpus, tell)
     require_types(job.recipe, corpus, job.tell)
     if corpus.types:
         job.tell(Event("corpus", format_mapping(corpus.types, corpus.mapped_entities(SPLITS))))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,25 @@ _SCORING = 4
 """Raised when the same model on the same sentences begins to get other scores, so that old ones are not reused."""
 _WORST_CELLS = 3
 _MOST_LOOKS = 200
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Tells the words that a model has scored of a split, in every pass over it."""
+
+    tell: Reporter
+    message: str
+    language: str = ""
+    done: int = 0
+
+    def begin(self, language: str) -> None:
+        """Go on to a language."""
+        self.language = f", {language}"
+
+    def add(self, words: int) -> None:
+        """Count the words of a batch."""
+        self.done += words
+        self.tell(Event(STAGE, self.message + self.language, done=self.done, unit="words", words=words))
 
 
 def evaluate_run(
@@ -137,7 +156,14 @@ def evaluate_model(
     Raises: ModelError; CorpusError if one of `languages` or the whole corpus lacks the split, or for a type that the
     model lacks; UsageError for languages without a model.
     """
-    opened = open_models(model, graph=graph, say=lambda message: tell(Event(STAGE, message)), **_as_in_its_run(model))
+    progress = _Progress(tell, f"{model} on {split}")
+    opened = open_models(
+        model,
+        graph=graph,
+        say=lambda message: tell(Event(STAGE, message)),
+        heard=progress.add,
+        **_as_in_its_run(model),
+    )
     scheme = scored_scheme(next(iter(opened.values())).scheme, types or {})
     if not scheme.types:
         raise UsageError(f"{model}: --types leaves out all of its types. Leave one.")
@@ -154,6 +180,7 @@ def evaluate_model(
         bootstrap=EvaluateSection().bootstrap,
         seed=0,
         paper_protocol=paper_protocol,
+        begin=progress.begin,
     )
     tell(Event(STAGE, f"{model} on {split} of {count_languages(len(scores.languages))}"))
     _report_types(labelled, split, scores, tell)
@@ -211,11 +238,13 @@ def _score_model(
         precision=recipe.pseudolabel.precision,
         max_pieces=recipe.teacher.max_pieces,
         say=lambda message: tell(Event(STAGE, f"{name}: {message}")),
+        heard=lambda words: progress.add(words),
     )
     parameters = sum(model.parameters for model in models.values())
     scores: dict[str, SplitScores] = {}
     entries: dict[str, dict[str, Any]] = {}
     for part in recipe.evaluate.splits:
+        progress = _Progress(tell, f"{name} on {part}")
         scores[part] = score_split(
             models,
             corpus,
@@ -225,6 +254,7 @@ def _score_model(
             paper_protocol=recipe.evaluate.protocol == "paper",
             raw_text=name == "student",
             noise_sentences=recipe.evaluate.noise_sentences if part == split else 0,
+            begin=progress.begin,
         )
         entries[part] = model_entry(parameters, scores[part])
         tell(Event(STAGE, f"{name} on {part}", metrics=_macro(entries[part])))

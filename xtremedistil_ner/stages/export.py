@@ -36,11 +36,14 @@ def export_student(recipe: Recipe, run: RunFolder, fingerprint: str, tell: Repor
         for language, student in student_folders(run.student).items():
             (folder / language).mkdir(exist_ok=True)
             languages = (language,) if language else corpus.languages
+            tell(Event(STAGE, f"writes the graphs{f' of {language}' if language else ''}"))
             verdict = write_export(
                 student,
                 folder / language,
                 formats=recipe.export.formats,
-                judge=partial(judge_int8, corpus=corpus, languages=languages, forced=recipe.export.force_int8),
+                judge=partial(
+                    judge_int8, corpus=corpus, languages=languages, forced=recipe.export.force_int8, tell=tell
+                ),
                 onnxruntime_web=Path(runtime) if runtime else None,
                 report=_of_language(scores, language) if language else scores,
                 licence=recipe.export.licence,
@@ -49,7 +52,7 @@ def export_student(recipe: Recipe, run: RunFolder, fingerprint: str, tell: Repor
             )
             if verdict is not None:
                 tell(_verdict_event(verdict, language))
-    tell(Event(STAGE, f"wrote {run.export}"))
+    tell(Event(STAGE, f"wrote {run.export}; measures its speed"))
     _probe_speed(run, fingerprint, corpus)
 
 
