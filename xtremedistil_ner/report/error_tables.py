@@ -53,7 +53,7 @@ def noise_table(report: Mapping[str, Any]) -> Table:
     rows = [_slice_row(entry) for entry in report.get("slices", ()) if entry["group"] == "noise"]
     note = (
         f"The same sentences of the {report['run']['split']} split, spread over it, written in three ways. Typing "
-        f"errors: in {MISTYPED:.0%} of the words two neighbouring letters are swapped."
+        f"errors: in {100 * MISTYPED:.0f} % of the words two neighbouring letters are swapped."
     )
     return Table("Noise", ("text", "entities", *COMPARED), tuple(rows), note)
 

@@ -78,7 +78,7 @@ def _probe_table(record: Mapping[str, Any]) -> Table:
         "A short probe at the end of the export, of two seconds, on one core of "
         f"{record['machine']['processor']}: raw text to entities, {workload['sentences']:,} sentences of "
         f"{workload['name']}.{' Synthetic text.' if workload['synthetic'] else ''}"
-        " `xner bench` measures with care, and compares."
+        " The benchmark (xner bench) measures with care, and compares."
     )
     return Table("Speed, a short probe", ("graph", "sentences/s", "p95 ms, one text at a time"), rows, note)
 
