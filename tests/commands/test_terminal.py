@@ -58,13 +58,13 @@ def test_a_thousand_quick_events_make_one_line(capsys):
     assert [line[20:] for line in lines_of(capsys)] == ["label: 0/1000 (0%)"]
 
 
-def test_a_slow_stage_writes_a_line_every_ten_seconds(capsys):
+def test_a_slow_stage_writes_a_line_every_eight_seconds(capsys):
     clock = Clock()
     tell = TerminalReporter(clock=clock)
-    for second in range(31):
+    for second in range(25):
         clock.time_s = float(second)
         tell(Event("train", done=second, total=10**6))
-    assert [re.search(r"(\d+)/", line).group(1) for line in lines_of(capsys)] == ["0", "10", "20", "30"]
+    assert [re.search(r"(\d+)/", line).group(1) for line in lines_of(capsys)] == ["0", "8", "16", "24"]
 
 
 def test_stages_do_not_silence_each_other(capsys):
@@ -100,6 +100,17 @@ def test_a_terminal_gets_a_bar_and_the_messages_as_they_stand(monkeypatch):
     assert "loss 0.5" in terminal.getvalue()
 
 
+def test_a_terminal_has_one_bar_per_stage_whatever_it_counts(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with TerminalReporter() as tell:
+        tell(Event("train", "reads text", done=4096, unit="sentences"))
+        tell(Event("train", done=7, total=8, unit="updates"))
+        tell(Event("train", "reads text", done=5, unit="sentences"))
+        assert len(tell._bars.tasks) == 1
+    assert "5/?" in terminal.getvalue()
+
+
 def test_a_pickled_copy_writes_lines_even_where_there_is_a_terminal(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
@@ -118,6 +129,7 @@ def test_a_pickled_copy_writes_lines_even_where_there_is_a_terminal(monkeypatch)
         (Event("train", "begins"), "train: begins"),
         (Event("train", metrics={"f1": 1.0}), "train: f1 1"),
         (Event("train", done=1, total=3, unit="updates"), "train: 1/3 updates (33%)"),
+        (Event("train", "reads text", done=1, unit="sentences"), "train: 1 sentences reads text"),
     ],
 )
 def test_a_line_has_what_the_event_has(event, line):

@@ -22,6 +22,7 @@ from xtremedistil_ner.evaluation.score_split import scored_scheme
 from xtremedistil_ner.evaluation.scoring import macro_f1
 from xtremedistil_ner.labels import LabelScheme, map_types, spans_of
 from xtremedistil_ner.pipeline.preflight import read_every_split
+from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.data_sections import CorpusSection, HubCorpusSection
 from xtremedistil_ner.recipe.reader import format_recipe, read_recipe
 from xtremedistil_ner.report.html import format_page
@@ -256,6 +257,6 @@ def test_selection_and_intervals_leave_such_a_language_out_too():
 def test_a_dev_set_without_an_entity_is_found_before_anything_runs(tmp_path):
     folder = write_tsv(tmp_path, train=TAGS, dev=["O"] * 3 + ["B-MISC"], test=["O"] * 3)
     recipe = read_recipe(RECIPE, overrides=[f"corpus.path={folder}"])
-    read_every_split(recipe, opened(folder, ()))
+    read_every_split(recipe, opened(folder, ()), silent)
     with pytest.raises(CorpusError, match="no language has an entity in its dev split"):
-        read_every_split(recipe, opened(folder, {"MISC": None}))
+        read_every_split(recipe, opened(folder, {"MISC": None}), silent)

@@ -11,6 +11,7 @@ from xtremedistil_ner.distillation.student_vocabulary import student_tokenizer
 from xtremedistil_ner.errors import ModelError, RecipeError
 from xtremedistil_ner.pieces.vocabulary import SPECIAL_PIECES
 from xtremedistil_ner.processes.world import current_processes
+from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.run_folder.files import RunFolder
 from xtremedistil_ner.run_folder.soft_labels import open_store
@@ -24,6 +25,7 @@ def tokenizer_of(finished_run, tmp_path):
         recipe = load_recipe(finished_run / "tiny.yaml", overrides=overrides)
         store = open_store(RunFolder(finished_run / "run").soft_labels)
         options = {"work": tmp_path / "work", "fingerprint": str(overrides), "processes": current_processes()}
+        options["tell"] = silent
         return student_tokenizer(
             recipe.student, open_corpus(recipe.corpus), store, teacher.encoder.tokenizer, **options
         )

@@ -322,7 +322,7 @@ def test_a_signal_at_any_message_of_a_run_ends_it_with_130_and_the_same_command_
 
     def interrupt(event):
         key = (event.stage, event.message, event.done)
-        if not event.total and key not in said and not event.metrics:
+        if not event.is_count and key not in said and not event.metrics:
             said.add(key)
             signal.raise_signal(signal.SIGTERM)
 

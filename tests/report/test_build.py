@@ -93,11 +93,12 @@ def test_no_number_is_nan_or_infinite(report):
 def test_the_keys_of_an_entry_are_those_of_the_page(report):
     listed = set(re.findall(r"`(\w+)`", " ".join(name for name, _ in table_under("formats.md", "Entries of `models`"))))
     always = listed - {"paper_protocol", "calibration", "raw_text", "dev", "test", "train"}
-    always -= {"macro_low", "macro_high", "operating_points"}
+    always -= {"macro_low", "macro_high", "operating_points", "noise"}
     for name, model in report["models"].items():
         assert always <= set(model) <= listed
         assert ("calibration" in model) == (name in ("teacher", "student"))
         assert ("raw_text" in model) == (name == "student")
+        assert ("noise" in model) == (name in ("teacher", "student"))
         assert set(model["errors"]) == set(KINDS)
         assert sum(c["count"] for c in model["confusions"]) == sum(model["errors"].values())
 

@@ -11,7 +11,7 @@ from importlib.resources import files
 import pytest
 from support.tiny_report import RUN, build, entry, rows_of
 
-from xtremedistil_ner.report.charts import dev_curves, reliability_chart
+from xtremedistil_ner.report.charts import reliability_chart, training_curves
 from xtremedistil_ner.report.html import format_page
 
 
@@ -152,13 +152,48 @@ def test_scores_and_looks_are_drawn_in_the_axes():
     model = entry(10, en=[[1, 2, 2], [1, 2, 2]])
     rows = [{"low": 0.9, "high": 1.0, "entities": 4, "score": 1.0, "precision": 0.5}]
     model["calibration"] = {"error": 0.5, "bins": rows}
-    looks = [{"phase": "labels", "total": total, "score": total / 40} for total in (0, 10, 20)]
+    looks = [{"phase": "labels", "update": total, "total": total, "score": total / 40} for total in (0, 10, 20)]
     report = build(model, model, run={**RUN, "training": {"student": looks}})
     chart = reliability_chart(report)
     (x, y), *_ = chart.lines[0].points
     assert (x, y) == (chart.right, (chart.top + chart.bottom) / 2)
-    ((name, curve),) = dev_curves(report)
-    assert (name, curve.lines[0].name) == ("student", "labels")
+    ((name, curve),) = training_curves(report)
+    assert (name, curve.lines[0].name, curve.borders) == ("student, F1 on dev", "labels", ())
     assert curve.lines[0].points[0] == (curve.left, curve.bottom)
     assert curve.lines[0].points[2] == (curve.right, (curve.top + curve.bottom) / 2)
     assert format_page(report).count("<polyline") == 3, "two models, one student"
+
+
+def test_the_loss_is_drawn_on_powers_of_ten_and_the_borders_of_phases_are_marked():
+    """States are compared in the first phase: its error is no F1."""
+    model = entry(10, en=[[1, 2, 2], [1, 2, 2]])
+    looks = [
+        {"phase": "representation", "update": 0, "total": 0, "score": -120.0},
+        {"phase": "representation", "update": 10, "total": 10, "loss": 100.0, "score": -90.0},
+        {"phase": "logits", "update": 0, "total": 10, "score": 0.0},
+        {"phase": "logits", "update": 10, "total": 20, "loss": 0.1, "score": 0.5},
+    ]
+    report = build(model, model, run={**RUN, "training": {"student": looks}})
+    (_, f1), (name, loss) = training_curves(report)
+    assert name == "student, training loss"
+    middle = (loss.left + loss.right) / 2
+    assert f1.borders == loss.borders == ((middle, "logits begins"),)
+    assert [(line.name, line.colour) for line in f1.lines] == [("logits", 1)]
+    assert [(line.name, line.colour) for line in loss.lines] == [("representation", 0), ("logits", 1)]
+    assert [text for _, text in loss.y_ticks] == ["0.1", "1", "10", "100", "1000"]
+    height = loss.bottom - loss.top
+    assert [line.points for line in loss.lines] == [
+        ((middle, loss.bottom - height * 3 / 4),),
+        ((loss.right, loss.bottom),),
+    ]
+    page = format_page(report)
+    assert page.count('<line class="border"') == 2
+    assert Page(page).open == []
+
+
+def test_training_that_was_never_scored_on_dev_shows_its_loss():
+    model = entry(10, en=[[1, 2, 2], [1, 2, 2]])
+    looks = [{"phase": "labels", "update": total, "total": total, "loss": 3 / total} for total in (1, 2, 3)]
+    ((name, curve),) = training_curves(build(model, model, run={**RUN, "training": {"student": looks}}))
+    assert (name, len(curve.lines[0].points)) == ("student, training loss", 3)
+    assert [text for _, text in curve.y_ticks] == ["1", "2", "5"]

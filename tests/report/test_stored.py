@@ -41,6 +41,24 @@ def test_slices_of_each_group_add_up_to_the_counts(report, finished_run):
             assert [sum(row[key] for row in rows) for key in ("correct", "predicted", "gold")] == whole
 
 
+def test_noise_stands_beside_the_same_sentences_as_written(report, finished_run, tmp_path):
+    """The tiny split has fewer sentences than are chosen at most. Without capitals nothing else changes."""
+    rows = {entry["slice"]: entry for entry in report["slices"] if entry["group"] == "noise"}
+    assert list(rows) == ["as written", "lower case", "typing errors"]
+    for name in ("teacher", "student"):
+        of_lengths = [entry[name] for entry in report["slices"] if entry["group"] == "length"]
+        for key in ("correct", "predicted", "gold"):
+            assert rows["as written"][name][key] == sum(row[key] for row in of_lengths)
+        assert len({rows[text][name]["gold"] for text in rows}) == 1
+    assert rows["lower case"]["teacher"] != rows["as written"]["teacher"]
+    page = (finished_run / "run" / "report.md").read_text(encoding="utf-8")
+    assert "## Noise" in page
+    run = changed_run(finished_run, tmp_path)
+    found, _ = evaluate_again(finished_run, run, "evaluate.noise_sentences=0")
+    assert [entry for entry in found["slices"] if entry["group"] == "noise"] == []
+    assert "## Noise" not in run.report_markdown.read_text(encoding="utf-8")
+
+
 def test_examples_quote_the_corpus_unless_the_recipe_forbids_it(report, finished_run, tmp_path):
     assert 0 < len(report["examples"]) <= 3
     assert all(0 < len(cell["examples"]) <= 6 for cell in report["examples"])
@@ -86,7 +104,8 @@ def evaluate_again(finished_run, run, *overrides, **options):
     said = []
     recipe = load_recipe(finished_run / "tiny.yaml", overrides=overrides)
     evaluate_run(recipe, run, "other", said.append, **options)
-    return json.loads(run.report.read_text(encoding="utf-8")), [event.message for event in said]
+    messages = [event.message for event in said if not event.is_count]
+    return json.loads(run.report.read_text(encoding="utf-8")), messages
 
 
 def replace_student(run):

@@ -358,7 +358,9 @@ def test_a_language_without_dev_trains_to_its_last_update(finished_run, no_dev, 
     run, _ = train(finished_run, tmp_path / "run", *overrides, tell=events.append)
     done = [(event.message, event.done) for event in events if event.unit == "updates"]
     assert done == [(f"{language}: labels", update) for language in ("en", "no") for update in range(1, 6)]
-    assert looks_of(run.student / "en") == []
+    assert [(look["update"], "score" in look) for look in looks_of(run.student / "en")] == [
+        (update, False) for update in range(1, 6)
+    ]
 
 
 def test_a_stage_begun_with_two_processes_goes_on_with_their_batches(finished_run, no_dev, tmp_path):

@@ -42,9 +42,9 @@ def gradients(processes):
         "rows", BatchPlan(LENGTHS, batch=7, seed=2), LENGTHS, lambda rows: model(FEATURES[rows]).pow(2).sum()
     )
     settings = LoopSettings("train", 1, torch.float32, 20, 1e9)
-    step_gradients((source,), update=0, settings=settings, processes=processes)
+    loss = step_gradients((source,), update=0, settings=settings, processes=processes)
     parameters = [model.weight, model.bias, model.unused]
-    GradientSum(model, parameters, processes).add_up()
+    GradientSum(model, parameters, processes).add_up(loss)
     return [parameter.grad for parameter in parameters]
 
 

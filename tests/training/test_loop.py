@@ -285,6 +285,21 @@ def test_how_often_checkpoints_are_written_changes_nothing(tmp_path):
     assert bytes_of(seldom) == bytes_of(often)
 
 
+def test_the_history_has_the_mean_loss_since_the_last_look(tmp_path):
+    """At a learning rate of zero the loss of an update is that of its rows."""
+    model = make_model()
+    phase = make_phase(model, updates=5, evaluate_every=2, learning_rate=0.0)
+    source = phase.sources[0]
+    rows = [source.plan.rows(update) for update in range(5)]
+    losses = [summed_loss(model, of_update).item() / LENGTHS[of_update].sum() for of_update in rows]
+    looks = train(model, [phase], tmp_path)
+    assert [(look["total"], look["loss"]) for look in looks] == [
+        (2, pytest.approx(np.mean(losses[:2]))),
+        (4, pytest.approx(np.mean(losses[2:4]))),
+        (5, pytest.approx(losses[4])),
+    ]
+
+
 def test_a_look_before_the_first_update_names_no_loss(tmp_path):
     model, events = make_model(), []
     train(model, two_phases(model), tmp_path, tell=events.append)

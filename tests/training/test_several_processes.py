@@ -66,10 +66,10 @@ def settings_with(micro_batch_pieces: int, *, checkpoint_every_s: float = 0.0) -
 def gradients(batch: int, processes: Processes, *, is_summed: bool = True) -> dict[str, torch.Tensor | None]:
     """Gradients of one update, in small passes; of this process alone unless they are summed."""
     model = make_model()
-    step_gradients((make_source(model, batch),), update=0, settings=settings_with(10), processes=processes)
+    loss = step_gradients((make_source(model, batch),), update=0, settings=settings_with(10), processes=processes)
     if is_summed:
-        assert not GradientSum(model, list(model.parameters()), processes).add_up()
-    return {name: parameter.grad for name, parameter in model.named_parameters()}
+        loss = GradientSum(model, list(model.parameters()), processes).add_up(loss)
+    return {**{name: parameter.grad for name, parameter in model.named_parameters()}, "loss": loss}
 
 
 class Killed(Exception):
@@ -91,6 +91,7 @@ class Job:
     checkpoint_every_s: float = 0.0
 
     def train(self, *, killed_at: int | None = None, tell=silent) -> dict[str, torch.Tensor]:
+        """The weights, and the losses of the looks, one of them in the middle, of a job that was not killed."""
         model, done = make_model(dropout=0.3), {"updates": 0}
         checkpoints = CheckpointFolder(self.folder / "checkpoints", fingerprint="job")
         saved = checkpoints.load_newest()
@@ -114,8 +115,9 @@ class Job:
         names = frozenset(name for name, _ in model.named_parameters())
         source = make_source(model, 12, loss)
         phase = Phase("a phase", (source,), names, UPDATES, 0.05, evaluate=None, evaluate_every=4, patience=1)
+        looks = []
         try:
-            train_phases(
+            looks = train_phases(
                 model,
                 [phase],
                 settings=settings_with(self.micro_batch_pieces, checkpoint_every_s=self.checkpoint_every_s),
@@ -125,7 +127,8 @@ class Job:
             )
         except Killed:
             self.processes.barrier()  # a new start would find the last checkpoint as well
-        return {name: value.detach().clone() for name, value in model.state_dict().items()}
+        losses = torch.tensor([look["loss"] for look in looks], dtype=torch.float64)
+        return {**{name: value.detach().clone() for name, value in model.state_dict().items()}, "losses": losses}
 
 
 def run_out_of_memory(folder, processes):
@@ -230,6 +233,7 @@ def test_gradients_are_the_sum_of_the_shares_the_same_in_every_process(found, na
 
 
 def check_memory(weights, said):
+    assert weights["whole"]["losses"].shape == (2,)
     assert_same(weights["cut"], weights["whole"])
     assert_same(weights["smaller passes from update 2 on"], weights["whole"])
     assert not torch.equal(weights["enough memory"]["table.weight"], weights["whole"]["table.weight"]), "shows nothing"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
@@ -18,6 +17,7 @@ from xtremedistil_ner.bench.tag import bench_tagging
 from xtremedistil_ner.bench.train import bench_training
 from xtremedistil_ner.bench.workload import load_workload
 from xtremedistil_ner.errors import UsageError
+from xtremedistil_ner.processes.cores import processor_name
 from xtremedistil_ner.processes.world import cpu_threads
 from xtremedistil_ner.progress import Reporter
 from xtremedistil_ner.report.speed import RECORD_SCHEMA
@@ -69,18 +69,11 @@ def describe_machine(settings: BenchSettings) -> dict[str, Any]:
     """Processor or GPU, threads and versions of libraries, as JSON has them."""
     packages = packages_distributions()  # onnxruntime comes from onnxruntime-gpu, too
     return {
-        "processor": _processor_name() if settings.device == "cpu" else torch.cuda.get_device_name(),
+        "processor": processor_name() if settings.device == "cpu" else torch.cuda.get_device_name(),
         "threads": settings.threads,
         "device": settings.device,
         "versions": {name: version(packages[name][0]) for name in _VERSIONS if name in packages},
     }
-
-
-def _processor_name() -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
 
 
 def _names(exports: Sequence[Path]) -> list[str]:

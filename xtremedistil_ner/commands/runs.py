@@ -29,7 +29,6 @@ from xtremedistil_ner.errors import CheckFailed, UsageError, quoted
 from xtremedistil_ner.names import LANGUAGE_RULE, is_language
 from xtremedistil_ner.run_folder.files import RunFolder
 from xtremedistil_ner.run_folder.stage_table import Stage
-from xtremedistil_ner.run_folder.whole_files import write_text
 
 if TYPE_CHECKING:
     from xtremedistil_ner.pipeline.run import PipelineResult
@@ -212,8 +211,7 @@ def show_report(
     report.md and report.html are written again from report.json and the run's benchmarks.
     """
     from xtremedistil_ner.report.baseline import baseline_table, compare_with_baseline
-    from xtremedistil_ner.report.html import format_page
-    from xtremedistil_ner.report.markdown import format_report
+    from xtremedistil_ner.report.pages import write_pages
     from xtremedistil_ner.report.speed import read_records, read_speed
     from xtremedistil_ner.report.stored import read_report
     from xtremedistil_ner.report.verdict import format_whole, verdict_of
@@ -234,9 +232,7 @@ def show_report(
         more.append(baseline_table(compared))
         problems += [f"{problem}." for problem in compared["worse"]]
         report["baseline"] = compared
-    text = format_report(report, more)
-    write_text(RunFolder(run).report_markdown, text)
-    write_text(RunFolder(run).report_html, format_page(report, more))
+    text = write_pages(RunFolder(run), report, more)
     echo(report if as_json else text)
     if not as_json:
         show_next(("compare", run, "OTHER_RUN"), *uses_of(RunFolder(run).export), look_at=RunFolder(run).report_html)

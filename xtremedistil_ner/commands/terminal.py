@@ -1,7 +1,8 @@
 """What the command line shows: progress on standard error, results as text tables.
 
 If standard error is a terminal, progress is bars. Elsewhere it is time-stamped lines: one for every message, and at
-most one in ten seconds for the counts of a stage, so that the log of a whole day stays readable.
+most one in eight seconds for the counts of a stage, so that the log of a whole day stays readable. Stages repeat their
+last event every two seconds, so that ten seconds never pass without a line.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from xtremedistil_ner.progress import Event
     from xtremedistil_ner.report.cells import Table
 
-LINE_INTERVAL_S = 10.0
+LINE_INTERVAL_S = 8.0
 _QUIET_S = 2.0
 _BAR_EVERY = 100  # texts
 _MOST_NAMES = 50
@@ -43,7 +44,7 @@ class TerminalReporter:
         self._clock = clock
         self._last_line_s: dict[str, float] = {}
         self._bars: Progress | None = None
-        self._tasks: dict[str, TaskID] = {}
+        self._tasks: dict[str, tuple[str, TaskID]] = {}  # with the unit that it counts
 
     def __reduce__(self) -> tuple[Callable[..., TerminalReporter], tuple[bool]]:
         return _line_reporter, (self._quiet,)
@@ -71,15 +72,19 @@ class TerminalReporter:
             sys.stderr.flush()
 
     def _draw(self, bars: Progress, event: Event) -> None:
-        if event.total == 0:
+        if not event.is_count:
             bars.console.print(format_event(event), markup=False, highlight=False)
             return
-        if event.stage not in self._tasks:
-            self._tasks[event.stage] = bars.add_task(event.stage, total=event.total, details="")
-        bars.update(self._tasks[event.stage], completed=event.done, total=event.total, details=_format_details(event))
+        unit, task = self._tasks.get(event.stage, ("", None))
+        if task is None or unit != event.unit:
+            if task is not None:
+                bars.remove_task(task)
+            task = bars.add_task(event.stage, total=event.total or None, details="")
+            self._tasks[event.stage] = event.unit, task
+        bars.update(task, completed=event.done, total=event.total or None, details=_format_details(event))
 
     def _line_is_due(self, event: Event) -> bool:
-        if event.total == 0:
+        if not event.is_count:
             return True
         now = self._clock()
         if now - self._last_line_s.get(event.stage, -math.inf) < LINE_INTERVAL_S:
@@ -169,10 +174,10 @@ def _start_bars() -> Progress:
 
 def format_event(event: Event) -> str:
     """One event as one line."""
-    if event.total == 0:
+    if not event.is_count:
         return " ".join(part for part in (f"{event.stage}:", _format_details(event)) if part)
-    count = f"{event.stage}: {event.done}/{event.total}"
-    share = f"({event.done / event.total:.0%})"
+    count = f"{event.stage}: {event.done}/{event.total}" if event.total else f"{event.stage}: {event.done}"
+    share = f"({event.done / event.total:.0%})" if event.total else ""
     return " ".join(part for part in (count, event.unit, share, _format_details(event)) if part)
 
 

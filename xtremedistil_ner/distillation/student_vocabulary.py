@@ -20,6 +20,7 @@ from xtremedistil_ner.pieces.vocabulary import (
     wordpiece_tokenizer,
 )
 from xtremedistil_ner.processes.world import Processes
+from xtremedistil_ner.progress import Reporter, counted
 from xtremedistil_ner.recipe.model_sections import StudentSection
 from xtremedistil_ner.run_folder.soft_labels import SoftLabelStore
 from xtremedistil_ner.training.vocabulary_file import make_vocabulary_once
@@ -34,6 +35,7 @@ def student_tokenizer(
     work: Path,
     fingerprint: str,
     processes: Processes,
+    tell: Reporter,
 ) -> tuple[Tokenizer, bool]:
     """The student's tokenizer and whether it lower-cases. Its vocabulary is learnt and pruned once.
 
@@ -41,17 +43,16 @@ def student_tokenizer(
     """
     vocabulary, lowercase = given_vocabulary(section, teacher_tokenizer)
 
+    def all_text() -> Iterator[Sequence[Sequence[str]]]:
+        return counted(_all_text(corpus, store), tell, "train", "reads text for the vocabulary")
+
     def learn_and_prune() -> Sequence[str]:
         pieces = vocabulary
         if pieces is None:
-            pieces = train_vocabulary(
-                lambda: _all_text(corpus, store), size=section.vocabulary_size, lowercase=lowercase
-            )
+            pieces = train_vocabulary(all_text, size=section.vocabulary_size, lowercase=lowercase)
         if not section.prune_vocabulary:
             return pieces
-        return prune_vocabulary(
-            pieces, _all_text(corpus, store), lowercase=lowercase, min_count=section.min_piece_count
-        )
+        return prune_vocabulary(pieces, all_text(), lowercase=lowercase, min_count=section.min_piece_count)
 
     if vocabulary is None or section.prune_vocabulary:
         vocabulary = make_vocabulary_once(

@@ -16,7 +16,14 @@ from xtremedistil_ner.models.student_config import is_student
 from xtremedistil_ner.models.teacher_labels import types_of_labels
 from xtremedistil_ner.models.voting import Vote, encode_for, load_votes, predictors_of, vote_on_rows
 from xtremedistil_ner.pieces.encoder import PieceEncoder
-from xtremedistil_ner.pieces.predictor import GPU_BATCH_PIECES, Predictor, WordLogits, compute_word_logits, unheard
+from xtremedistil_ner.pieces.predictor import (
+    GPU_BATCH_PIECES,
+    Predictor,
+    WordLogits,
+    compute_word_logits,
+    counting_words,
+    unheard,
+)
 from xtremedistil_ner.processes.precision import dtype_of, precision_on, settle_float32
 from xtremedistil_ner.processes.world import current_processes
 from xtremedistil_ner.recipe.model_sections import TeacherSection
@@ -54,15 +61,18 @@ def open_models(
     max_pieces: int | None = None,
     graph: GraphPrecision | None = None,
     say: Callable[[str], None] = unheard,
+    heard: Callable[[int], None] | None = None,
 ) -> dict[str, ScoredModel]:
     """The models of a folder by language, if it has one for each; else the one of all languages under `""`.
+
+    `heard` is told the words of each batch, by every model that votes; all else is as in `open_model`.
 
     Raises: as `open_model`; ModelError for a run folder, which has several models.
     """
     if RunFolder(folder).recipe.is_file():
         raise ModelError(f"{folder}: a run folder. Give a model in it: its teacher, student or export folder.")
     return {
-        name: open_model(path, precision=precision, max_pieces=max_pieces, graph=graph, say=say)
+        name: open_model(path, precision=precision, max_pieces=max_pieces, graph=graph, say=say, heard=heard)
         for name, path in student_folders(folder).items()
     }
 
@@ -74,6 +84,7 @@ def open_model(
     max_pieces: int | None = None,
     graph: GraphPrecision | None = None,
     say: Callable[[str], None] = unheard,
+    heard: Callable[[int], None] | None = None,
 ) -> ScoredModel:
     """Open a teacher, student or export folder; an export is scored through its ONNX graph, as a service runs it.
 
@@ -86,7 +97,7 @@ def open_model(
     if is_export(folder):
         parameters = int(verify_export(folder)["parameters"])
         tagger = Tagger.from_pretrained(folder, precision=graph, threads=torch.get_num_threads())
-        parts = (tagger.predictor, tagger.encoder, tagger.scheme, tagger.transitions)
+        parts = (_heard(tagger.predictor, heard), tagger.encoder, tagger.scheme, tagger.transitions)
         return _one_model(*parts, parameters=parameters, batch_pieces=_CPU_BATCH_PIECES)
     if graph is not None:
         raise UsageError(f"{folder}: {graph} is a graph of an export, and this is none. Give a run's export folder.")
@@ -98,7 +109,7 @@ def open_model(
     settle_float32("float32")
     if is_student(config):
         student = load_student(folder)
-        predictor = student_predictor(student.network, device=device, say=say)
+        predictor = _heard(student_predictor(student.network, device=device, say=say), heard)
         parts = (predictor, student.encoder, student.scheme, student.transitions)
         return _one_model(*parts, parameters=student.parameters, batch_pieces=batch_pieces)
     labels = config.get("id2label")
@@ -109,8 +120,13 @@ def open_model(
         limit = longest_window(load_config(folder, revision=None))
         max_pieces = min(limit, TeacherSection.model_fields["max_pieces"].default)
     votes = load_votes(folder, scheme, max_pieces=max_pieces, device=device)
-    predictors = predictors_of(votes, dtype_of(precision_on(device, precision)), say=say)
+    own = predictors_of(votes, dtype_of(precision_on(device, precision)), say=say)
+    predictors = [_heard(predictor, heard) for predictor in own]
     return _voting_models(votes, predictors, batch_pieces=batch_pieces)
+
+
+def _heard(predictor: Predictor, heard: Callable[[int], None] | None) -> Predictor:
+    return predictor if heard is None else counting_words(predictor, heard)
 
 
 def _one_model(

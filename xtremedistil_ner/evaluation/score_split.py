@@ -7,7 +7,7 @@ what is scored and in how spans are read; `_paper_counts` says exactly how.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -18,10 +18,12 @@ from xtremedistil_ner.corpus.labelled import LabelledCorpus
 from xtremedistil_ner.evaluation.bootstrap import Counts
 from xtremedistil_ner.evaluation.calibration import BINS, bin_scores, score_entities
 from xtremedistil_ner.evaluation.confusions import Confusion, count_confusions
+from xtremedistil_ner.evaluation.noise import AS_WRITTEN, NOISE, chosen_sentences
 from xtremedistil_ner.evaluation.open_model import ScoredModel
 from xtremedistil_ner.evaluation.raw_text import raw_text_f1
 from xtremedistil_ner.evaluation.scoring import LanguageScores, score_language, span_counts
 from xtremedistil_ner.labels import LabelScheme, TagIds, TypeMapping, decode_sentences, decode_tags, map_types
+from xtremedistil_ner.pieces.predictor import unheard
 
 PAPER_PIECES = 32
 """The papers' length of a sequence, [CLS] and [SEP] included."""
@@ -36,10 +38,11 @@ class SplitScores:
     * `tags` are the ids of all words in the corpus's scheme.
     * `calibration` are the entities of all languages by their scores, all zeros for a model without scores, and
       `scored` the scores and rightness of the predicted entities of each type.
-    * `paper` and `raw_text`, F1 of spans in running text, are empty unless they were asked for.
+    * `paper`, `raw_text`, F1 of spans in running text, and `noise`, counts of some sentences with and without noise,
+      are empty unless they were asked for.
 
     Shapes: counts per language (sentences, 3) int64; tags per language (all words,); calibration (bins, 3), of
-    `bin_scores`; scored (entities,) twice per language.
+    `bin_scores`; scored (entities,) twice per language; noise (3,) per language and kind.
     """
 
     languages: dict[str, LanguageScores]
@@ -50,6 +53,7 @@ class SplitScores:
     tags: dict[str, TagIds] = field(default_factory=dict)
     paper: dict[str, LanguageScores] = field(default_factory=dict)
     raw_text: dict[str, float] = field(default_factory=dict)
+    noise: dict[str, dict[str, Counts]] = field(default_factory=dict)
 
 
 def scored_scheme(scheme: LabelScheme, types: TypeMapping) -> LabelScheme:
@@ -72,11 +76,14 @@ def score_split(
     seed: int,
     paper_protocol: bool = False,
     raw_text: bool = False,
+    noise_sentences: int = 0,
+    begin: Callable[[str], None] = unheard,
 ) -> SplitScores:
     """Score every language of a corpus that has the split: whole sentences, decoded as in service, strict spans.
 
     `models` are by language, and under `""` is the one for all that have none of their own. The corpus's mapping of
-    types is a model's too. With `raw_text` the sentences are scored once more as running text.
+    types is a model's too. With `raw_text` the sentences are scored once more as running text, and at most
+    `noise_sentences` of each language with each kind of noise. `begin` is told the language that comes next.
     """
     result = SplitScores({})
     for language in corpus.languages:
@@ -84,6 +91,7 @@ def score_split(
         sentences = corpus.sentences(language, split) if model else ()
         if not model or not sentences:
             continue
+        begin(language)
         words = [sentence.words for sentence in sentences]
         gold = [corpus.scheme.encode(sentence.tags or ()) for sentence in sentences]
         mapped = corpus.scheme.encode(map_types(model.scheme.tags, _for_models(corpus.types)))
@@ -106,6 +114,15 @@ def score_split(
             of_type = types == number
             result.scored.setdefault(kind, []).append((scores[of_type], is_right[of_type]))
         result.confusions.update(count_confusions(gold, predicted, corpus.scheme))
+        if noise_sentences:
+            chosen = chosen_sentences(len(sentences), noise_sentences)
+            result.noise[language] = {AS_WRITTEN: result.counts[language][chosen].sum(axis=0)}
+            for kind, make_noise in NOISE.items():
+                noisy = model.word_logits(make_noise([words[number] for number in chosen]), None)
+                noisy_ids = decode_sentences(noisy.logits, noisy.offsets, model.scheme, model.transitions)
+                predicted = np.split(mapped[noisy_ids], noisy.offsets[1:-1])
+                counts = span_counts([gold[number] for number in chosen], predicted, corpus.scheme)
+                result.noise[language][kind] = counts.sum(axis=(0, 1))
         if paper_protocol:
             paper = _paper_counts(model, words, gold, corpus.scheme, mapped)
             result.paper[language] = score_language(paper, corpus.scheme, bootstrap=0, seed=seed)

@@ -123,11 +123,12 @@ def slice_entries(counts: Sequence[Mapping[str, Mapping[str, Counts]]]) -> list[
                 for name in ("teacher", "student")
             }
             if any(total.any() for total in totals.values()):
-                entries.append({"group": group, "slice": part, **{n: _counted(total) for n, total in totals.items()}})
+                entries.append({"group": group, "slice": part, **{n: counted(total) for n, total in totals.items()}})
     return entries
 
 
-def _counted(total: Counts) -> dict[str, Any]:
+def counted(total: Counts) -> dict[str, Any]:
+    """Counts of a slice as report.json has them. Shapes: total (3,) [correct, predicted, gold]."""
     correct, predicted, gold = total.tolist()
     return {"correct": correct, "predicted": predicted, "gold": gold, "f1": float(f1_of(total))}
 

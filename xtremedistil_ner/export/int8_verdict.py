@@ -5,13 +5,14 @@ Both graphs tag the dev sentences as a service does, through the tagger, in its 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from xtremedistil_ner.corpus.labelled import LabelledCorpus
 from xtremedistil_ner.evaluation.bootstrap import Counts, has_entities
 from xtremedistil_ner.evaluation.scoring import micro_f1, span_counts
+from xtremedistil_ner.progress import Event, Reporter, silent
 from xtremedistil_ner.tagging.tagger import Tagger
 
 MAX_MACRO_DROP = 0.003
@@ -59,15 +60,27 @@ class Int8Verdict:
 
 
 def judge_int8(
-    float32: Tagger, int8: Tagger, corpus: LabelledCorpus, *, languages: Collection[str], forced: bool
+    float32: Tagger,
+    int8: Tagger,
+    corpus: LabelledCorpus,
+    *,
+    languages: Collection[str],
+    forced: bool,
+    tell: Reporter = silent,
 ) -> Int8Verdict:
     """Tag the dev split of those of `languages` that have an entity in it, with both graphs."""
-    before = {code: _dev_counts(float32, corpus, code) for code in languages}
+
+    def told(graph: str, codes: Collection[str]) -> Iterator[str]:
+        for number, code in enumerate(codes):
+            tell(Event("export", f"{graph} graph on dev", done=number, total=len(codes), unit="languages"))
+            yield code
+        tell(Event("export", f"{graph} graph on dev", done=len(codes), total=len(codes), unit="languages"))
+
+    before = {code: _dev_counts(float32, corpus, code) for code in told("float32", languages)}
     judged = [code for code, counts in before.items() if has_entities(counts)]
+    after = {code: _dev_counts(int8, corpus, code) for code in told("int8", judged)}
     return Int8Verdict(
-        {code: micro_f1(before[code]) for code in judged},
-        {code: micro_f1(_dev_counts(int8, corpus, code)) for code in judged},
-        forced,
+        {code: micro_f1(before[code]) for code in judged}, {code: micro_f1(after[code]) for code in judged}, forced
     )
 
 

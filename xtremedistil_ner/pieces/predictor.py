@@ -9,7 +9,7 @@ Numpy only: the tagging path imports this module and must not pay for torch.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -54,6 +54,23 @@ class QueuedPredictor:
         self.free()
         self.say(f"memory ran out: batches of at most {pieces:,} pieces from here on")
         self.most_pieces = pieces
+
+
+def counting_words(predictor: Predictor, heard: Callable[[int], None]) -> QueuedPredictor:
+    """The predictor, which tells `heard` the number of words of each batch that it begins."""
+    queued = _queued(predictor)
+
+    def begin(batch: PieceBatch) -> Callable[[], Logits]:
+        heard(int(np.count_nonzero(batch.word_mask)))
+        return queued.begin(batch)
+
+    return replace(queued, begin=begin)
+
+
+def _queued(predictor: Predictor) -> QueuedPredictor:
+    return (
+        predictor if isinstance(predictor, QueuedPredictor) else QueuedPredictor(lambda rows: partial(predictor, rows))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +143,7 @@ def _score_rows(
     predictor: Predictor, encoder: PieceEncoder, encoded: EncodedCorpus, batch_pieces: int, may_halve: bool
 ) -> Iterator[tuple[PieceBatch, Logits]]:
     """All rows in batches, and their logits; after memory ran out in smaller batches."""
-    queued = (
-        predictor if isinstance(predictor, QueuedPredictor) else QueuedPredictor(lambda rows: partial(predictor, rows))
-    )
+    queued = _queued(predictor)
     lengths = encoded.piece_lengths()
     left = np.ones(len(lengths), dtype=np.bool_)
     while left.any():

@@ -37,14 +37,15 @@ def require_splits(recipe: Recipe, corpus: LabelledCorpus) -> None:
             )
 
 
-def read_every_split(recipe: Recipe, corpus: LabelledCorpus) -> None:
+def read_every_split(recipe: Recipe, corpus: LabelledCorpus, tell: Reporter) -> None:
     """Read every split that the run needs.
 
     Raises: CorpusError for a file that is broken or has an unknown tag, and for dev splits without an entity.
     """
     for split in _needed_splits(recipe):
         has_entity = False
-        for language in corpus.languages:
+        for number, language in enumerate(corpus.languages):
+            tell(Event("corpus", f"reads {split}", done=number, total=len(corpus.languages), unit="languages"))
             tags = (tag for sentence in corpus.sentences(language, split) for tag in sentence.tags or ())
             has_entity = has_entity or any(tag != OUTSIDE for tag in tags)
         if split == "dev" and not has_entity:

@@ -35,7 +35,7 @@ from xtremedistil_ner.pipeline.preflight import (
     require_types,
 )
 from xtremedistil_ner.processes.stop_signals import signals_held, stop_if_told
-from xtremedistil_ner.progress import Event, Reporter, silent
+from xtremedistil_ner.progress import Event, Reporter, never_silent, silent
 from xtremedistil_ner.recipe.reader import format_recipe
 from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.report.stored import read_report
@@ -139,7 +139,9 @@ def run_pipeline(
     corpus = open_corpus(recipe.corpus)
     require_splits(recipe, corpus)
     other = None if take_from is None else RunFolder(take_from)
-    job = _Job(recipe, RunFolder(out), stage_fingerprints(recipe, corpus), asked, other, processes, tell)
+    with never_silent(tell, "corpus", "compares it with what was made before"):
+        fingerprints = stage_fingerprints(recipe, corpus)
+    job = _Job(recipe, RunFolder(out), fingerprints, asked, other, processes, tell)
     require_places(job.run)
     require_inputs_elsewhere(recipe, job.run)
     _require_taken(job, may_make=rebuild or dry_run)
@@ -164,6 +166,8 @@ def run_pipeline(
         if group.is_main:
             write_text(job.run.recipe, format_recipe(recipe))
         steps = [_bring_up_to_date(job, stage, group) for stage in STAGES]
+        if group.is_main and any(step.state is State.DONE for step in steps):
+            _write_pages(job)
         leave_group()
     return PipelineResult(tuple(_with_precision(job, step) for step in steps), _current_report(job))
 
@@ -249,7 +253,8 @@ def _check_early(job: _Job, corpus: LabelledCorpus) -> None:
     _check_at_once(job, corpus)
     for step in steps:
         _with_precision(job, step)
-    read_every_split(job.recipe, corpus)
+    with never_silent(job.tell, "corpus", "reads it") as tell:
+        read_every_split(job.recipe, corpus, tell)
     require_types(job.recipe, corpus, job.tell)
     if corpus.types:
         job.tell(Event("corpus", format_mapping(corpus.types, corpus.mapped_entities(SPLITS))))
@@ -289,6 +294,7 @@ def _bring_up_to_date(job: _Job, stage: Stage, group: Processes) -> Step:
 
 
 def _run_stage(job: _Job, stage: Stage, group: Processes) -> Step:
+    from xtremedistil_ner.pipeline.costs import run_measured
     from xtremedistil_ner.training.launch import default_processes, launch
 
     function, is_shared, count = _stage_function(job, stage), STAGE_TABLE[stage].is_shared, 1
@@ -299,10 +305,9 @@ def _run_stage(job: _Job, stage: Stage, group: Processes) -> Step:
         count = job.processes or default
     start = time.monotonic()
     if is_shared or group.is_main:
-        arguments = (job.recipe, job.run, job.fingerprints[stage], job.tell)
         launch(
-            function,
-            arguments,
+            run_measured,
+            (function, stage, job.recipe, job.run, job.fingerprints[stage], job.tell),
             count=count,
             run_folder=job.run.path,
             on_cpu=on_cpu,
@@ -310,7 +315,9 @@ def _run_stage(job: _Job, stage: Stage, group: Processes) -> Step:
         )
     seconds = time.monotonic() - start
     if group.is_main:
-        _note_time(job.run, stage, seconds, group.count if is_shared and group.count > 1 else count)
+        timings = read_timings(job.run)
+        timings[stage]["seconds"] = round(seconds, 1)  # with the time that processes take to start
+        write_json(job.run.timings, timings)
         job.tell(Event(stage, f"done in {seconds:.0f} s"))
     return Step(stage, State.DONE, f"made {artefact_of(job.run, stage)}", seconds)
 
@@ -355,14 +362,21 @@ def _link_artefact(source: Path, target: Path) -> None:
     temporary.rename(target)
 
 
-def _note_time(run: RunFolder, stage: Stage, seconds: float, count: int) -> None:
-    write_json(run.timings, {**read_timings(run), stage: {"seconds": round(seconds, 1), "processes": count}})
-
-
 def _take_time(run: RunFolder, other: RunFolder, stage: Stage) -> None:
     """A linked artefact took the time that it took in the run that made it."""
     if (time_of := read_timings(other).get(stage)) is not None:
         write_json(run.timings, {**read_timings(run), stage: time_of})
+
+
+def _write_pages(job: _Job) -> None:
+    """Bring the report's pages up to date: some stages ended after the report was made."""
+    if (report := _current_report(job)) is None:
+        return
+    from xtremedistil_ner.report.pages import write_pages
+    from xtremedistil_ner.report.speed import read_speed
+
+    is_current = current_fingerprint(job.run, "export") == job.fingerprints["export"]
+    write_pages(job.run, report, read_speed(job.run) if is_current else ())
 
 
 def _current_report(job: _Job) -> dict[str, Any] | None:

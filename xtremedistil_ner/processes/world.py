@@ -69,11 +69,18 @@ class Processes:
         self.sum_tensor(tensor)
         return tensor.cpu().numpy()
 
-    def gather(self, numbers: Sequence[int]) -> NDArray[np.int64]:
-        """The numbers of every process. Shapes: numbers (n,), as many in each; result (count, n)."""
-        table = np.zeros((self.count, len(numbers)), dtype=np.int64)
-        table[self.rank] = numbers
-        return self.sum_array(table)
+    def gather(self, numbers: Sequence[int], *more: Tensor) -> NDArray[np.int64]:
+        """The numbers of every process; `more` may still be under way on the device.
+
+        Shapes: numbers (n,), as many in each; more () integer, m in each; result (count, n + m).
+        """
+        own = torch.tensor([*numbers, *(0 for _ in more)], dtype=torch.int64).to(self.device)
+        for place, number in enumerate(more, start=len(numbers)):
+            own[place] = number
+        table = own.new_zeros((self.count, len(own)))
+        table[self.rank] = own
+        self.sum_tensor(table)
+        return table.cpu().numpy()
 
 
 def current_processes() -> Processes:

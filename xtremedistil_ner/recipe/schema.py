@@ -150,6 +150,12 @@ class EvaluateSection(Section):
         le=20,
         description="most sentences that the report quotes of each of its worst cells; 0 if text must not be copied",
     )
+    noise_sentences: int = Field(
+        1000,
+        ge=0,
+        le=1000,
+        description="most sentences of each language to score again in lower case and with typing errors; 0: none",
+    )
     ship: ShipSection = ShipSection()
 
     @model_validator(mode="after")

@@ -37,6 +37,11 @@ def model_entry(parameters: int, scores: SplitScores) -> dict[str, Any]:
         entry["operating_points"] = _operating_points(scores)
     if scores.raw_text:
         entry["raw_text"] = {"macro_f1": _mean(scores), "languages": dict(scores.raw_text)}
+    if scores.noise:
+        entry["noise"] = {
+            language: {kind: counts.tolist() for kind, counts in kinds.items()}
+            for language, kinds in scores.noise.items()
+        }
     if scores.paper:
         entry["paper_protocol"] = {**_means(scores.paper), "languages": _without_intervals(scores.paper)}
     return entry

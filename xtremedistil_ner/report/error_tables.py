@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from xtremedistil_ner.evaluation.noise import MISTYPED
 from xtremedistil_ner.report.cells import COMPARED, Table, percent
 
 _SHOWN_CONFUSIONS = 12
@@ -39,19 +40,27 @@ def confusions_table(report: Mapping[str, Any]) -> Table:
 
 def slices_table(report: Mapping[str, Any]) -> Table:
     """F1 of both models on entities that have something in common."""
-    rows = [
-        (
-            entry["slice"],
-            f"{entry['student']['gold']:,}",
-            *(percent(entry[name]["f1"]) if entry[name]["gold"] else "–" for name in COMPARED),
-        )
-        for entry in report.get("slices", ())
-    ]
+    rows = [_slice_row(entry) for entry in report.get("slices", ()) if entry["group"] != "noise"]
     note = (
         "Entities of all languages together. Seen in training: the same words are an entity of the training text. The "
         "slices of entities, of capitals and of sentence lengths each add up to all entities."
     )
     return Table("Slices", ("entities", "number", *COMPARED), tuple(rows), note)
+
+
+def noise_table(report: Mapping[str, Any]) -> Table:
+    """F1 of both models on the same sentences with and without noise."""
+    rows = [_slice_row(entry) for entry in report.get("slices", ()) if entry["group"] == "noise"]
+    note = (
+        f"The same sentences of the {report['run']['split']} split, spread over it, written in three ways. Typing "
+        f"errors: in {100 * MISTYPED:.0f} % of the words two neighbouring letters are swapped."
+    )
+    return Table("Noise", ("text", "entities", *COMPARED), tuple(rows), note)
+
+
+def _slice_row(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    f1 = (percent(entry[name]["f1"]) if entry[name]["gold"] else "–" for name in COMPARED)
+    return (entry["slice"], f"{entry['student']['gold']:,}", *f1)
 
 
 def thresholds_table(report: Mapping[str, Any]) -> Table:

@@ -178,6 +178,7 @@ class ModelForm(ComparedModel):
     paper_protocol: PaperProtocolForm | None = None
     calibration: CalibrationForm | None = None
     raw_text: RawTextForm | None = None
+    noise: Keyed[Keyed[Rows[int]]] = {}
     macro_low: Share = None
     macro_high: Share = None
     operating_points: Keyed[OperatingPointsForm] = {}
@@ -238,14 +239,19 @@ class StageForm(ComparedStage):
     """What a stage cost."""
 
     processes: int
+    words: int = 0
+    memory_bytes: int = 0
+    gpu_memory_bytes: int = 0
 
 
 class LookForm(_Form):
-    """A look at dev in training."""
+    """A look at loss and dev in training."""
 
     phase: str
     total: int
-    score: float
+    update: int = 0
+    loss: Share = None
+    score: Share = None
 
 
 class MakingForm(ComparedMaking):

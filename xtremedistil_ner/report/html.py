@@ -22,9 +22,9 @@ from xtremedistil_ner.report.cells import COMPARED, Table, align_right, between,
 from xtremedistil_ner.report.charts import (
     STRIP_HEIGHT,
     STRIP_WIDTH,
-    dev_curves,
     language_strips,
     reliability_chart,
+    training_curves,
 )
 from xtremedistil_ner.report.example_text import example_cells
 from xtremedistil_ner.report.making_tables import DATA
@@ -61,7 +61,7 @@ def format_page(report: Mapping[str, Any], more: Sequence[Table] = ()) -> str:
         folded=(LANGUAGES_AND_TYPES, DATA),
         cells=example_cells(report),
         reliability=reliability_chart(report),
-        curves=dev_curves(report),
+        curves=training_curves(report),
         seed=report["run"].get("seed", ""),
         tables=[(table, align_right(table)) for table in (*report_tables(report), *more)],
         recipe=json.dumps(report["run"].get("recipe", {}), indent=2, ensure_ascii=False),

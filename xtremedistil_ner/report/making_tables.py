@@ -13,6 +13,12 @@ from xtremedistil_ner.report.cells import Table, named
 from xtremedistil_ner.report.paper import WIKIANN
 
 DATA = "Data"
+_STAGES_NOTE = (
+    "Of the last call of each stage. MB: what it made. Words: those that it trained on, labelled or scored, each pass "
+    "over a text counted. GB: the most that one of its processes held."
+)
+_ALWAYS_SHOWN = 5
+"""Columns of the stages; the others are shown if a stage has them."""
 _MADE_BY = {"teacher": "finetune", "soft_labels": "pseudolabel", "student": "train"}
 
 
@@ -53,17 +59,23 @@ def _about_data(data: Mapping[str, Any]) -> list[str]:
 
 
 def stages_table(run: Mapping[str, Any]) -> Table:
-    """Seconds, processes and precision of each stage, and the size of what it made."""
+    """Time, memory and precision of each stage, and the size of what it made."""
     stages, precision = run.get("stages", {}), run.get("precision", {})
     sizes = {_MADE_BY.get(name, name): count for name, count in run["bytes"].items()} if "bytes" in run else {}
-    rows = [
-        (
-            name,
-            f"{stages[name]['seconds']:.0f}" if name in stages else "",
-            str(stages[name]["processes"]) if name in stages else "",
+    rows = []
+    for name in dict.fromkeys((*stages, *precision)):
+        cost = stages.get(name, {})
+        seconds, words = cost.get("seconds"), cost.get("words")
+        row = (
+            f"{seconds:.0f}" if cost else "",
+            str(cost["processes"]) if cost else "",
             precision.get(name, ""),
             f"{sizes[name] / 1e6:,.1f}" if name in sizes else "",
+            f"{words / seconds:,.0f}" if seconds and words else "",
+            *(f"{cost[key] / 1e9:.2f}" if cost.get(key) else "" for key in ("memory_bytes", "gpu_memory_bytes")),
         )
-        for name in dict.fromkeys((*stages, *precision))
-    ]
-    return Table("Time and size", ("stage", "seconds", "processes", "precision", "MB"), tuple(rows))
+        rows.append((name, *row))
+    head = ("stage", "seconds", "processes", "precision", "MB", "words/s", "GB in memory", "GB on the GPU")
+    shown = [place for place in range(len(head)) if place < _ALWAYS_SHOWN or any(row[place] for row in rows)]
+    cells = tuple(tuple(row[place] for place in shown) for row in rows)
+    return Table("Time and size", tuple(head[place] for place in shown), cells, _STAGES_NOTE)

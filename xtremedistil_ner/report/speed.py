@@ -1,5 +1,7 @@
 """What `xner bench` measured, as tables; a run's report shows them if its folder has a record.
 
+Without a benchmark of tagging, it shows the short probe that every export ends with.
+
 Units: medians with quartiles in brackets; ratios are medians over rounds in which both ran.
 """
 
@@ -16,6 +18,8 @@ from xtremedistil_ner.run_folder.files import RunFolder
 from xtremedistil_ner.run_folder.whole_files import read_json
 
 RECORD_SCHEMA = 2
+PROBE = "probe"
+"""The stage of a record that an export ends with."""
 
 _REFERENCE = (32, 32)
 """Batch and length, in pieces, of the table that has every model and runtime."""
@@ -36,9 +40,13 @@ def read_records(run: RunFolder) -> list[dict[str, Any]]:
 
 
 def read_speed(run: RunFolder) -> list[Table]:
-    """The tables of those records that are whole."""
+    """The tables of those records that are whole; those of a probe if tagging was not benchmarked."""
     tables: list[Table] = []
-    for record in read_records(run):
+    records = read_records(run)
+    is_benchmarked = any(record.get("stage") == "tag" for record in records)
+    for record in records:
+        if is_benchmarked and record.get("stage") == PROBE:
+            continue
         with suppress(LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
             tables += speed_tables(record)
     return tables
@@ -46,6 +54,8 @@ def read_speed(run: RunFolder) -> list[Table]:
 
 def speed_tables(record: Mapping[str, Any]) -> list[Table]:
     """The tables of one stage's record."""
+    if record["stage"] == PROBE:
+        return [_probe_table(record)]
     tables = {"tag": _tag_tables, "label": _label_tables, "train": _train_tables}[record["stage"]](record)
     return [table for table in (_machine(record), *tables) if table.rows]
 
@@ -56,6 +66,21 @@ def _machine(record: Mapping[str, Any]) -> Table:
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     rows = (("processor", machine["processor"]), ("threads", str(machine["threads"])), ("clock", clock))
     return Table(f"Machine, stage {record['stage']}", ("", "what"), rows, f"{versions}.")
+
+
+def _probe_table(record: Mapping[str, Any]) -> Table:
+    rows = tuple(
+        (graph, _number(measured["sentences_per_s"]), f"{measured['p95_ms']:.2f}")
+        for graph, measured in record["graphs"].items()
+    )
+    workload = record["workload"]
+    note = (
+        "A short probe at the end of the export, of two seconds, on one core of "
+        f"{record['machine']['processor']}: raw text to entities, {workload['sentences']:,} sentences of "
+        f"{workload['name']}.{' Synthetic text.' if workload['synthetic'] else ''}"
+        " The benchmark (xner bench) measures with care, and compares."
+    )
+    return Table("Speed, a short probe", ("graph", "sentences/s", "p95 ms, one text at a time"), rows, note)
 
 
 def _tag_tables(record: Mapping[str, Any]) -> list[Table]:

@@ -9,7 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from xtremedistil_ner.report.cells import Table
-from xtremedistil_ner.report.error_tables import confusions_table, error_kinds_table, slices_table, thresholds_table
+from xtremedistil_ner.report.error_tables import (
+    confusions_table,
+    error_kinds_table,
+    noise_table,
+    slices_table,
+    thresholds_table,
+)
 from xtremedistil_ner.report.making_tables import data_table, stages_table
 from xtremedistil_ner.report.reference_tables import baselines_table, paper_protocol_table, papers_table
 from xtremedistil_ner.report.score_tables import (
@@ -47,6 +53,7 @@ def report_tables(report: Mapping[str, Any]) -> list[Table]:
         types_table(report),
         languages_and_types_table(report),
         slices_table(report),
+        noise_table(report),
         thresholds_table(report),
         baselines_table(report),
         papers_table(report),

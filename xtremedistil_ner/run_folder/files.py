@@ -114,7 +114,7 @@ def student_folders(path: Path) -> dict[str, Path]:
 
 
 def read_timings(run: RunFolder) -> dict[str, dict[str, Any]]:
-    """Seconds and processes of each stage's last run; empty if the file is missing or broken."""
+    """Seconds, processes and other costs of each stage's last run; empty if the file is missing or broken."""
     try:
         value = read_json(run.timings)
     except ArtefactError:
@@ -127,4 +127,5 @@ def _is_timing(entry: Any) -> bool:  # noqa: ANN401 - any JSON value
         isinstance(entry, dict)
         and isinstance(entry.get("seconds"), int | float)
         and isinstance(entry.get("processes"), int)
+        and all(isinstance(entry.get(name, 0), int) for name in ("words", "memory_bytes", "gpu_memory_bytes"))
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from xtremedistil_ner import __version__
 from xtremedistil_ner.corpus.labelled import LabelledCorpus, format_mapping, open_corpus
 from xtremedistil_ner.errors import ArtefactError, CorpusError, UsageError
 from xtremedistil_ner.evaluation.baselines import baseline_scores
+from xtremedistil_ner.evaluation.noise import noise_slices
 from xtremedistil_ner.evaluation.open_model import open_models
 from xtremedistil_ner.evaluation.score_split import SplitScores, score_split, scored_scheme
 from xtremedistil_ner.evaluation.tagged_split import (
@@ -46,21 +47,39 @@ from xtremedistil_ner.recipe.data_sections import ColumnsSection, CorpusSection
 from xtremedistil_ner.recipe.reader import load_recipe, recipe_values
 from xtremedistil_ner.recipe.schema import EvaluateSection, Recipe
 from xtremedistil_ner.report.build import build_report, build_retention, macro_bounds, model_entry
-from xtremedistil_ner.report.html import format_page
-from xtremedistil_ner.report.markdown import format_report
+from xtremedistil_ner.report.pages import write_pages
 from xtremedistil_ner.report.paper import papers_beside
 from xtremedistil_ner.report.stored import SplitCounts, SplitTags, find_counts, find_entry, find_tags, save_counts
 from xtremedistil_ner.run_folder.artefacts import sealed, verify
 from xtremedistil_ner.run_folder.files import RunFolder, read_timings, student_folders
 from xtremedistil_ner.run_folder.soft_labels import open_store
-from xtremedistil_ner.run_folder.whole_files import make_fingerprint, read_json, write_json, write_text
+from xtremedistil_ner.run_folder.whole_files import make_fingerprint, read_json, write_json
 from xtremedistil_ner.tagging.export_reader import GraphPrecision
 
 STAGE = "evaluate"
-_SCORING = 3
+_SCORING = 4
 """Raised when the same model on the same sentences begins to get other scores, so that old ones are not reused."""
 _WORST_CELLS = 3
 _MOST_LOOKS = 200
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Tells the words that a model has scored of a split, in every pass over it."""
+
+    tell: Reporter
+    message: str
+    language: str = ""
+    done: int = 0
+
+    def begin(self, language: str) -> None:
+        """Go on to a language."""
+        self.language = f", {language}"
+
+    def add(self, words: int) -> None:
+        """Count the words of a batch."""
+        self.done += words
+        self.tell(Event(STAGE, self.message + self.language, done=self.done, unit="words", words=words))
 
 
 def evaluate_run(
@@ -112,8 +131,7 @@ def evaluate_run(
 
 def write_report(run: RunFolder, value: Mapping[str, Any]) -> None:
     """Write a report in its three forms; `report.json`, which carries the fingerprint, last."""
-    write_text(run.report_markdown, format_report(value))
-    write_text(run.report_html, format_page(value))
+    write_pages(run, value)
     write_json(run.report, sealed(value))
 
 
@@ -138,7 +156,14 @@ def evaluate_model(
     Raises: ModelError; CorpusError if one of `languages` or the whole corpus lacks the split, or for a type that the
     model lacks; UsageError for languages without a model.
     """
-    opened = open_models(model, graph=graph, say=lambda message: tell(Event(STAGE, message)), **_as_in_its_run(model))
+    progress = _Progress(tell, f"{model} on {split}")
+    opened = open_models(
+        model,
+        graph=graph,
+        say=lambda message: tell(Event(STAGE, message)),
+        heard=progress.add,
+        **_as_in_its_run(model),
+    )
     scheme = scored_scheme(next(iter(opened.values())).scheme, types or {})
     if not scheme.types:
         raise UsageError(f"{model}: --types leaves out all of its types. Leave one.")
@@ -155,6 +180,7 @@ def evaluate_model(
         bootstrap=EvaluateSection().bootstrap,
         seed=0,
         paper_protocol=paper_protocol,
+        begin=progress.begin,
     )
     tell(Event(STAGE, f"{model} on {split} of {count_languages(len(scores.languages))}"))
     _report_types(labelled, split, scores, tell)
@@ -212,11 +238,13 @@ def _score_model(
         precision=recipe.pseudolabel.precision,
         max_pieces=recipe.teacher.max_pieces,
         say=lambda message: tell(Event(STAGE, f"{name}: {message}")),
+        heard=lambda words: progress.add(words),
     )
     parameters = sum(model.parameters for model in models.values())
     scores: dict[str, SplitScores] = {}
     entries: dict[str, dict[str, Any]] = {}
     for part in recipe.evaluate.splits:
+        progress = _Progress(tell, f"{name} on {part}")
         scores[part] = score_split(
             models,
             corpus,
@@ -225,6 +253,8 @@ def _score_model(
             seed=recipe.seed,
             paper_protocol=recipe.evaluate.protocol == "paper",
             raw_text=name == "student",
+            noise_sentences=recipe.evaluate.noise_sentences if part == split else 0,
+            begin=progress.begin,
         )
         entries[part] = model_entry(parameters, scores[part])
         tell(Event(STAGE, f"{name} on {part}", metrics=_macro(entries[part])))
@@ -259,7 +289,11 @@ def _slices_and_examples(
         for cell in cells:
             if cell[0] == code:
                 examples[cell] = {"language": code, "type": cell[1], **cell_examples(tagged, cell[1], count)}
-    return {"slices": slice_entries(slices), "examples": [examples[cell] for cell in cells if cell in examples]}
+    noise = noise_slices(models["teacher"], models["student"])
+    return {
+        "slices": [*slice_entries(slices), *noise],
+        "examples": [examples[cell] for cell in cells if cell in examples],
+    }
 
 
 def _training_surfaces(corpus: LabelledCorpus) -> set[Surface]:
@@ -307,7 +341,8 @@ def _entry_fingerprint(recipe: Recipe, corpus: LabelledCorpus, folder: Path) -> 
     section = recipe.evaluate
     dtype = dtype_of(_scoring_precision(recipe))
     how = [section.splits, section.bootstrap, section.protocol, recipe.seed, recipe.teacher.max_pieces, str(dtype)]
-    return make_fingerprint("scores", _SCORING, files, _hashes(corpus, section.splits), how)
+    noise = section.noise_sentences
+    return make_fingerprint("scores", _SCORING, files, _hashes(corpus, section.splits), how, noise)
 
 
 def _hashes(corpus: LabelledCorpus, splits: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -354,7 +389,7 @@ def _how_it_was_made(recipe: Recipe, run: RunFolder, fingerprint: str, split: st
 
 
 def _training(run: RunFolder) -> dict[str, list[dict[str, Any]]]:
-    """The looks at dev of teacher and student, a student of one language under `student <language>`; at most 200."""
+    """The looks of teacher and student, a student of one language under `student <language>`; at most 200 of each."""
     folders = {"teacher": run.teacher}
     folders |= {f"student {code}".rstrip(): folder for code, folder in student_folders(run.student).items()}
     training = {}

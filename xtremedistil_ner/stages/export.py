@@ -7,16 +7,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from xtremedistil_ner.corpus.labelled import open_corpus
+from xtremedistil_ner.corpus.labelled import LabelledCorpus, open_corpus
 from xtremedistil_ner.export.card import format_points
 from xtremedistil_ner.export.folder import write_export
 from xtremedistil_ner.export.int8_verdict import Int8Verdict, judge_int8
+from xtremedistil_ner.export.speed_probe import measure_speed
 from xtremedistil_ner.progress import Event, Reporter
 from xtremedistil_ner.recipe.schema import Recipe
+from xtremedistil_ner.report.speed import PROBE
 from xtremedistil_ner.report.stored import read_report
 from xtremedistil_ner.report.verdict import verdict_of
 from xtremedistil_ner.run_folder.artefacts import publish, verify
 from xtremedistil_ner.run_folder.files import RunFolder, student_folders
+from xtremedistil_ner.run_folder.whole_files import write_json
 
 STAGE = "export"
 
@@ -33,11 +36,14 @@ def export_student(recipe: Recipe, run: RunFolder, fingerprint: str, tell: Repor
         for language, student in student_folders(run.student).items():
             (folder / language).mkdir(exist_ok=True)
             languages = (language,) if language else corpus.languages
+            tell(Event(STAGE, f"writes the graphs{f' of {language}' if language else ''}"))
             verdict = write_export(
                 student,
                 folder / language,
                 formats=recipe.export.formats,
-                judge=partial(judge_int8, corpus=corpus, languages=languages, forced=recipe.export.force_int8),
+                judge=partial(
+                    judge_int8, corpus=corpus, languages=languages, forced=recipe.export.force_int8, tell=tell
+                ),
                 onnxruntime_web=Path(runtime) if runtime else None,
                 report=_of_language(scores, language) if language else scores,
                 licence=recipe.export.licence,
@@ -46,7 +52,17 @@ def export_student(recipe: Recipe, run: RunFolder, fingerprint: str, tell: Repor
             )
             if verdict is not None:
                 tell(_verdict_event(verdict, language))
-    tell(Event(STAGE, f"wrote {run.export}"))
+    tell(Event(STAGE, f"wrote {run.export}; measures its speed"))
+    _probe_speed(run, fingerprint, corpus)
+
+
+def _probe_speed(run: RunFolder, fingerprint: str, corpus: LabelledCorpus) -> None:
+    """Measure the export for some seconds; of students per language, the first."""
+    language, folder = next(iter(student_folders(run.export).items()))
+    record = measure_speed(folder, fingerprint, corpus, (language,) if language else corpus.languages)
+    if record is not None:
+        run.bench.mkdir(exist_ok=True)
+        write_json(run.bench / f"{PROBE}.json", record)
 
 
 def _verdict_event(verdict: Int8Verdict, language: str) -> Event:

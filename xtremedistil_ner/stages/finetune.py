@@ -37,7 +37,7 @@ from xtremedistil_ner.pieces.encoder import EncodedCorpus
 from xtremedistil_ner.pieces.vocabulary import prune_vocabulary, read_vocabulary, train_vocabulary, wordpiece_tokenizer
 from xtremedistil_ner.processes.precision import Computed, begin_stage, dtype_of
 from xtremedistil_ner.processes.world import current_processes, put_on
-from xtremedistil_ner.progress import Reporter, silent
+from xtremedistil_ner.progress import Reporter, counted, silent
 from xtremedistil_ner.recipe.model_sections import PiecesSection, ShapeSection
 from xtremedistil_ner.recipe.schema import Recipe
 from xtremedistil_ner.run_folder.artefacts import publish
@@ -274,13 +274,17 @@ def _teacher_tokenizer(job: TrainingJob, section: PiecesSection) -> Tokenizer:
 def _teacher_pieces(job: TrainingJob, section: PiecesSection) -> Sequence[str]:
     if section.vocabulary is None:
         size, lowercase = section.vocabulary_size, section.lowercase
-        return train_vocabulary(lambda: _transfer_chunks(job), size=size, lowercase=lowercase)
+        return train_vocabulary(lambda: _vocabulary_text(job), size=size, lowercase=lowercase)
     return prune_vocabulary(
         read_vocabulary(Path(section.vocabulary)),
-        _transfer_chunks(job),
+        _vocabulary_text(job),
         lowercase=section.lowercase,
         min_count=section.min_piece_count,
     )
+
+
+def _vocabulary_text(job: TrainingJob) -> Iterator[list[tuple[str, ...]]]:
+    return counted(_transfer_chunks(job), job.tell, STAGE, "reads text for the vocabulary")
 
 
 def _transfer_chunks(job: TrainingJob) -> Iterator[list[tuple[str, ...]]]:

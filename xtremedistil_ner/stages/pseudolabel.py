@@ -34,7 +34,7 @@ from xtremedistil_ner.export.teacher_graph import int8_predictor, measure_int8, 
 from xtremedistil_ner.labels import LabelScheme
 from xtremedistil_ner.models.packed_layers import pack_layers
 from xtremedistil_ner.models.voting import Vote, load_votes, predictors_of, vote_on_rows
-from xtremedistil_ner.pieces.predictor import GPU_BATCH_PIECES, Predictor, WordLogits
+from xtremedistil_ner.pieces.predictor import GPU_BATCH_PIECES, Predictor, WordLogits, counting_words
 from xtremedistil_ner.processes.cores import available_cores
 from xtremedistil_ner.processes.precision import begin_stage, dtype_of, note_precision
 from xtremedistil_ner.processes.world import Processes, cpu_threads, current_processes
@@ -195,6 +195,8 @@ def _label_shards(
 ) -> dict[str, WholeLanguage]:
     """Label shards as they come; what the text of each language came to."""
     whole: dict[str, WholeLanguage] = {}
+    progress = _Progress(tell)
+    predictors = [counting_words(predictor, progress.add) for predictor in labeller.predictors]
     with closing(_read(job, shares, labeller)) as found, _writer(labeller) as write:
         start = time.monotonic()
         for read in found:
@@ -202,20 +204,41 @@ def _label_shards(
                 whole[read.language] = read
                 continue
             if read.encoded:
+                progress.begin(read)
                 words = vote_on_rows(
                     labeller.votes,
                     read.encoded,
-                    predictors=labeller.predictors,
+                    predictors=predictors,
                     batch_pieces=labeller.batch_pieces,
                     may_halve=not job.recipe.deterministic,  # a shard's batches must depend on its sentences alone
                 )
                 write(partial(_write, job.folder, read, words))
                 speed = len(read.sentences) / (time.monotonic() - start)
-                tell(Event(STAGE, f"{read.name}: {len(read.sentences)} sentences", metrics={"sentences/s": speed}))
+                message = f"{read.name}: {len(read.sentences)} sentences"
+                tell(Event(STAGE, message, metrics={"sentences/s": speed}, words=read.encoded[0].n_words))
             else:
                 tell(Event(STAGE, f"{read.name}: there already"))
             start = time.monotonic()
     return whole
+
+
+@dataclass(slots=True)
+class _Progress:
+    """Tells the words of a shard that were labelled, by each teacher."""
+
+    tell: Reporter
+    name: str = ""
+    done: int = 0
+    total: int = 0
+
+    def begin(self, shard: ReadyShard) -> None:
+        """Go on to a shard."""
+        self.name, self.done, self.total = shard.name, 0, sum(encoded.n_words for encoded in shard.encoded)
+
+    def add(self, words: int) -> None:
+        """Tell what is done before a batch, and count its words."""
+        self.tell(Event(STAGE, self.name, done=self.done, total=self.total, unit="words"))
+        self.done += words
 
 
 def _read(

@@ -148,6 +148,7 @@ def _train(student: _Student) -> None:
         work=job.work,
         fingerprint=job.fingerprint,
         processes=processes,
+        tell=job.tell,
     )
     encoder = PieceEncoder(tokenizer, max_pieces=recipe.student.max_pieces, pad_id=tokenizer.get_vocab()["[PAD]"])
     network = new_student(recipe, tokenizer, student.teacher).to(processes.device)
@@ -182,10 +183,12 @@ def _open_distillation(
     section = job.recipe.train
     needs_text = uses_soft_labels(section.strategy)
     layer = section.teacher_layer
-    transfer = job.encode(encoder, store.sentences(), "transfer") if needs_text else None
+    total = sum(counts.kept for counts in store.counts.values())
+    transfer = job.encode(encoder, store.sentences(), "transfer", total=total) if needs_text else None
     windows = None
     if transfer is not None and needs_projection(section.strategy):
-        windows = job.encode(teacher.encoder, student_windows(transfer, store), "windows")
+        read_by_teacher = student_windows(transfer, store)
+        windows = job.encode(teacher.encoder, read_by_teacher, "windows", total=transfer.n_rows)
     return Distillation(
         network=network,
         encoder=encoder,

@@ -14,7 +14,7 @@ from xtremedistil_ner.corpus.sentence import Sentence
 from xtremedistil_ner.pieces.encoder import EncodedCorpus, PieceEncoder
 from xtremedistil_ner.processes.precision import Computed, TrainedStage, dtype_of
 from xtremedistil_ner.processes.world import Processes
-from xtremedistil_ner.progress import Event, Reporter
+from xtremedistil_ner.progress import Event, Reporter, counted
 from xtremedistil_ner.recipe.schema import FinetuneSection, MaskedLanguageModelSection, Recipe, TrainSection
 from xtremedistil_ner.run_folder.whole_files import make_fingerprint
 from xtremedistil_ner.training.budget import Budget
@@ -82,10 +82,16 @@ class TrainingJob:
             batch_pieces=self.micro_batch_pieces,
         )
 
-    def encode(self, encoder: PieceEncoder, chunks: Iterable[Sequence[Sequence[str]]], name: str) -> EncodedCorpus:
-        """Have the main process encode text into the work folder, unless it did before, and open it."""
+    def encode(
+        self, encoder: PieceEncoder, chunks: Iterable[Sequence[Sequence[str]]], name: str, *, total: int = 0
+    ) -> EncodedCorpus:
+        """Have the main process encode text into the work folder, unless it did before, and open it.
+
+        Units: `total` in sentences, or 0 if unknown.
+        """
         if self.processes.is_main:
-            encode_to_folder(encoder, chunks, self.work / name, fingerprint=self.fingerprint)
+            told = counted(chunks, self.tell, self.stage, f"encodes {name}", total=total)
+            encode_to_folder(encoder, told, self.work / name, fingerprint=self.fingerprint)
         self.processes.barrier()
         return open_encoded(self.work / name)
 

@@ -27,7 +27,8 @@ _PREFIX = "checkpoint-"
 class TrainingState:
     """Where a training job stands. Units: `update` counts inside the phase, `total` over all phases.
 
-    `looks` is the history: one mapping of numbers per look at dev. `stale` counts looks without improvement.
+    `looks` is the history: one mapping of numbers per look at the loss and at dev. `stale` counts looks without
+    improvement.
     `pass_pieces` limits passes since memory ran out; before, it is None.
     """
 
@@ -36,6 +37,7 @@ class TrainingState:
     total: int = 0
     best_score: float | None = None
     stale: int = 0
+    updates_since_look: int = 0
     pass_pieces: int | None = None
     looks: list[dict[str, Any]] = field(default_factory=list)
 

@@ -43,20 +43,25 @@ class GradientSum:
         self.tables = [p for p, apart in zip(parameters, is_table, strict=True) if apart]
         self.buckets = list(_buckets([p for p, apart in zip(parameters, is_table, strict=True) if not apart]))
 
-    def add_up(self, *, failed: bool = False) -> bool:
-        """Replace every gradient by its sum over processes; whether some process has `failed` to compute its own.
+    def add_up(self, loss: Tensor | None) -> Tensor | None:
+        """Replace every gradient by its sum over processes; the result is the sum of their losses.
 
-        Then nothing is added up, in any process. What no process has a gradient of has none afterwards: an optimiser
-        leaves it alone, as on one process.
+        It is None if some process has none, because it failed to compute its gradients; then nothing is added up, in
+        any process. What no process has a gradient of has none afterwards: an optimiser leaves it alone, as on one
+        process.
+
+        Shapes: loss, result () float32.
         """
         if self.processes.count == 1:
-            return failed
+            return loss
+        failed = loss is None
         touched = [] if failed else [_touched_rows(p) for p in self.tables]
         counts = map(len, touched) if not failed else (0 for _ in self.tables)
         has_gradient = (p.grad is not None for p in self.parameters)
-        has_failed, *numbers = self.processes.gather([failed, *counts, *has_gradient]).T
+        bits = torch.zeros((), dtype=torch.int32) if loss is None else loss.view(torch.int32)
+        has_failed, *numbers, losses = self.processes.gather([failed, *counts, *has_gradient], bits).T
         if has_failed.any():
-            return True
+            return None
         tables = zip(self.tables, touched, numbers, strict=False)
         exchanges: list[Callable[[], Callable[[], None]]]
         exchanges = [partial(self._start_table, *of_table) for of_table in tables]
@@ -71,7 +76,7 @@ class GradientSum:
         for parameter, by_process in zip(self.parameters, numbers[len(self.tables) :], strict=True):
             if not by_process.any():
                 parameter.grad = None
-        return False
+        return torch.from_numpy(losses.astype(np.int32)).view(torch.float32).sum().to(self.processes.device)
 
     def _start_table(self, table: nn.Parameter, own: Tensor, counts: NDArray[np.int64]) -> Callable[[], None]:
         """Begin to exchange a table's gradient. Shapes: own (touched rows,); counts (processes,), of touched rows."""

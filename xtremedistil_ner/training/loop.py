@@ -133,7 +133,6 @@ class _RunningPhase:
         self.gradients = GradientSum(job.model, list(self.parameters.values()), job.processes)
         self.best: dict[str, Tensor] = {}
         self.loss = torch.zeros((), device=job.processes.device)
-        self.updates_since_look = 0
 
     def run(self, tensors: Mapping[str, Tensor]) -> None:
         """Run what is left of the phase; `tensors` come from a checkpoint inside it, or are none."""
@@ -169,21 +168,26 @@ class _RunningPhase:
         self.loss += self._sum_gradients()
         nn.utils.clip_grad_norm_(self.parameters.values(), MAX_GRADIENT_NORM)
         self.optimizer.step()
+        words = sum(int(source.words[source.plan.rows(state.total)].sum()) for source in phase.sources)
         state.update += 1
         state.total += 1
-        self.updates_since_look += 1
-        job.tell(Event(job.settings.stage, phase.name, done=state.update, total=phase.updates, unit="updates"))
+        state.updates_since_look += 1
+        done = Event(
+            job.settings.stage, phase.name, done=state.update, total=phase.updates, unit="updates", words=words
+        )
+        job.tell(done)
 
     def _sum_gradients(self) -> Tensor:
-        """Compute an update's gradient. The result is this process's loss.
+        """Compute an update's gradient. The result is the loss of all processes.
 
         If memory runs out in some process, all of them free what they can and begin the update again: once unchanged,
         because another program may have taken the memory for a moment, then with smaller and smaller passes.
         """
         before, is_second_try = self.state.pass_pieces, False
         while True:
-            loss, error = self._own_gradients()
-            if not self.gradients.add_up(failed=error is not None) and loss is not None:
+            own, error = self._own_gradients()
+            loss = self.gradients.add_up(own)
+            if loss is not None:
                 break
             self.optimizer.zero_grad()
             if self.job.processes.device.type == "cuda":
@@ -230,16 +234,20 @@ class _RunningPhase:
         self.job.tell(Event(self.job.settings.stage, message))
 
     def _look(self) -> None:
-        """Check the loss since the last look, score the model on dev, keep the weights if they are the phase's best."""
-        job = self.job
-        job.processes.sum_tensor(self.loss)
-        loss = float(self.loss) / max(self.updates_since_look, 1)
+        """Check the loss since the last look, score the model on dev, keep the weights if they are the phase's best.
+
+        The history gets both, as far as they are there.
+        """
+        job, state = self.job, self.state
+        loss = float(self.loss) / max(state.updates_since_look, 1)
         self._require_finite("loss", loss)
-        metrics = {"loss": loss} if self.updates_since_look else {}
-        self.loss, self.updates_since_look = torch.zeros_like(self.loss), 0
-        numbers = self._score(self.phase.evaluate) if self.phase.evaluate else {}
-        message = f"{self.phase.name}, update {self.state.update}"
-        job.tell(Event(job.settings.stage, message, metrics={**metrics, **numbers}))
+        numbers = {"loss": loss} if state.updates_since_look else {}
+        self.loss, state.updates_since_look = torch.zeros_like(self.loss), 0
+        if self.phase.evaluate:
+            numbers |= self._score(self.phase.evaluate)
+        if numbers:
+            state.looks.append({"phase": self.phase.name, "update": state.update, "total": state.total, **numbers})
+        job.tell(Event(job.settings.stage, f"{self.phase.name}, update {state.update}", metrics=numbers))
 
     def _score(self, evaluate: Callable[[], Mapping[str, float]]) -> dict[str, float]:
         model, state = self.job.model, self.state
@@ -252,7 +260,6 @@ class _RunningPhase:
             self.best = {name: value.detach().clone() for name, value in model.state_dict().items()}
         else:
             state.stale += 1
-        state.looks.append({"phase": self.phase.name, "update": state.update, "total": state.total, **numbers})
         return numbers
 
     def _require_finite(self, what: str, value: float) -> None:
@@ -267,6 +274,7 @@ class _RunningPhase:
             return
         tensors = {f"model/{name}": value for name, value in self.job.model.state_dict().items()}
         tensors |= {f"best/{name}": value for name, value in self.best.items()}
+        tensors["loss"] = self.loss
         for name, parameter in self.parameters.items():
             moments = self.optimizer.state.get(parameter, {})
             tensors |= {f"optimizer/{name}/{key}": value for key, value in moments.items()}
@@ -275,6 +283,7 @@ class _RunningPhase:
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
         device = self.job.processes.device
         self.best = {name: value.to(device) for name, value in _under(tensors, "best/").items()}
+        self.loss = tensors.get("loss", self.loss).to(device)  # checkpoints of earlier versions have none
         for name, parameter in self.parameters.items():
             moments = _under(tensors, f"optimizer/{name}/")
             self.optimizer.state[parameter] = {key: value.to(device) for key, value in moments.items()}
