@@ -252,9 +252,14 @@ def compare(
     ],
     as_json: JsonOption = False,
 ) -> None:
-    """Compare runs: scores, retention, size, time, significance."""
+    """Compare runs: scores, retention, size, time, significance.
+
+    Runs whose recipes differ only in `train.seed`, `seed` or `name` count as one student: they are shown as mean and
+    standard deviation. The test of a difference then resamples seeds as well as sentences.
+    """
     from xtremedistil_ner.commands.terminal import format_tables
-    from xtremedistil_ner.report.compare import compare_runs, comparison_tables, open_runs
+    from xtremedistil_ner.report.compare import compare_runs, open_runs
+    from xtremedistil_ner.report.compare_tables import comparison_tables
 
     compared = compare_runs(open_runs(runs))
     echo(compared if as_json else format_tables(comparison_tables(compared)))

@@ -77,6 +77,19 @@ class ComparedStage(_Form):
     seconds: float
 
 
+class ComparedTraining(_Form):
+    """The section of a recipe about the student's training."""
+
+    seed: int | None = None
+
+
+class ComparedRecipe(_Form):
+    """A recipe, as far as it says which runs differ by their seeds alone."""
+
+    seed: int | None = None
+    train: ComparedTraining = ComparedTraining()
+
+
 class ComparedMaking(_Form):
     """How the report was made."""
 
@@ -84,6 +97,7 @@ class ComparedMaking(_Form):
     split: str = "test"
     strategy: str | None = None
     stages: Keyed[ComparedStage] = {}
+    recipe: ComparedRecipe = ComparedRecipe()
 
 
 class ComparedReport(_Form):
@@ -257,7 +271,6 @@ class MakingForm(ComparedMaking):
     fingerprint: str = ""
     bytes: Keyed[int] = {}
     training: Keyed[Rows[LookForm]] = {}
-    recipe: Keyed[Any] = {}
     versions: Keyed[str] = {}
 
 
