@@ -65,7 +65,7 @@ def _distil(*arguments: str) -> None:
         raise SystemExit(code)
 
 
-def _numbers(folder: Path, until: str) -> dict[str, float]:
+def _numbers(folder: Path, until: str) -> dict[str, float | None]:
     looks = json.loads((folder / "student" / "training.json").read_text(encoding="utf-8"))["looks"]
     numbers = {"selection": 100 * max(look["score"] for look in looks)}
     seconds = json.loads((folder / "timings.json").read_text(encoding="utf-8"))["train"]["seconds"]
@@ -79,7 +79,7 @@ def _numbers(folder: Path, until: str) -> dict[str, float]:
         "student": 100 * student["macro_f1"],
         "retention %": 100 * retention["macro"],
         "least kept %": 100 * min(retention["languages"].values()),
-        "calibration error": 100 * student["calibration"]["error"],
+        "calibration error": 100 * student["calibration"]["error"] if "calibration" in student else None,
         "running text": 100 * (student["raw_text"]["macro_f1"] - student["macro_f1"]),
         "seconds": seconds,
     }
@@ -91,8 +91,12 @@ def _means(folders: Mapping[str, Sequence[Path]], until: str) -> Table:
     for name, of_seeds in folders.items():
         numbers = [_numbers(folder, until) for folder in of_seeds]
         heads = list(numbers[0])
-        rows.append((name, *(mean_cell([of_seed[head] for of_seed in numbers], "{:.2f}".format) for head in heads)))
+        rows.append((name, *(mean_cell([of_seed[head] for of_seed in numbers], _number) for head in heads)))
     return Table("", ("student", *heads), tuple(rows))
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _student(text: str) -> Student:
