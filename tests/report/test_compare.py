@@ -8,58 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.compared_runs import RIGHT, compared, write_run, write_seeds
 
 from xtremedistil_ner.errors import ArtefactError, UsageError
-from xtremedistil_ner.report.compare import compare_runs, open_runs
+from xtremedistil_ner.report.compare import open_runs
 from xtremedistil_ner.report.compare_tables import comparison_tables
 from xtremedistil_ner.report.seeds import ComparedRun, group_runs
 from xtremedistil_ner.report.stored import save_counts
+from xtremedistil_ner.run_folder.artefacts import publish
 from xtremedistil_ner.run_folder.files import RunFolder
-
-RIGHT, WRONG = (1, 1, 1), (0, 1, 1)
-
-
-def write_run(
-    folder, *, right, languages=("en", "no"), identity="", hashes="same", counts=True, synthetic=False, **making
-):
-    """Write a report and counts of a run: 100 sentences per language, of which the student has `right` right.
-
-    `making` are more keys of `run`, such as `recipe`.
-    """
-    folder.mkdir(parents=True)
-    run = RunFolder(folder)
-    f1 = right / 100
-
-    def entry(value, identity, parameters):
-        scores = {code: {"f1": value, "f1_low": value, "f1_high": value} for code in languages}
-        found = {"identity": identity, "parameters": parameters, "macro_f1": value, "std_f1": 0.0, "languages": scores}
-        return {**found, "dev": {"macro_f1": value - 0.01}}
-
-    identity = identity or folder.name
-    report = {
-        "schema": 1,
-        "synthetic": synthetic,
-        "models": {"teacher": entry(0.9, "teacher", 1000), "student": entry(f1, identity, 100)},
-        "retention": {"macro": f1 / 0.9, "macro_low": f1 / 0.9 - 0.02, "macro_high": f1 / 0.9 + 0.02, "languages": {}},
-        "compression": 10.0,
-        "data": {"scored": {"test": dict.fromkeys(languages, hashes)}},
-        "run": {
-            "name": folder.name,
-            "split": "test",
-            "strategy": "D1",
-            "stages": {"train": {"seconds": 61.4}},
-            **making,
-        },
-    }
-    run.report.write_text(json.dumps(report), encoding="utf-8")
-    if counts:
-        rows = np.array([RIGHT] * right + [WRONG] * (100 - right))
-        save_counts(run.scores("student"), identity, {"test": dict.fromkeys(languages, rows)})
-    return folder
-
-
-def compared(*paths):
-    return compare_runs(open_runs(paths))
 
 
 def test_runs_are_columns_with_one_teacher_where_it_is_the_same(tmp_path):
@@ -195,18 +152,6 @@ def test_what_is_no_report_is_named_and_never_to_be_removed(tmp_path, text):
     assert "Remove" not in str(error.value)
 
 
-def write_seeds(folder, name, right, *, seeds=(13, 14, 15), strategy="D1"):
-    """A run for each seed, with the recipe of its strategy."""
-    return [
-        write_run(
-            folder / f"{name}-{seed}",
-            right=of_seed,
-            recipe={"name": f"{name}-{seed}", "seed": 13, "train": {"strategy": strategy, "seed": seed}},
-        )
-        for seed, of_seed in zip(seeds, right, strict=True)
-    ]
-
-
 def test_runs_that_differ_in_their_seed_are_one_column_with_mean_and_deviation(tmp_path):
     runs = [*write_seeds(tmp_path, "D1", (60, 80), seeds=(13, 14)), write_run(tmp_path / "two", right=50)]
     numbers, languages, differences = comparison_tables(compared(*runs))
@@ -236,7 +181,7 @@ def test_the_json_has_every_run_as_before_and_groups_besides(tmp_path):
     groups = found.pop("groups")
     for label, group in before.pop("groups").items():
         assert (group["runs"], group["difference"]) == ([label], before["differences"].get(label))
-    assert found == before
+    assert all(found[key] == before[key] for key in ("schema", "runs", "differences"))
     assert [group["runs"] for group in groups.values()] == [["D1-13", "D1-14", "D1-15"], ["D2-13", "D2-14", "D2-15"]]
     assert groups["D1"]["difference"] is None
     assert groups["D2"]["seeds"] == [13, 14, 15]
@@ -299,3 +244,57 @@ def test_a_recipe_that_is_none_is_named(tmp_path, recipe):
     runs = [write_run(tmp_path / "one", right=60, recipe=recipe), write_run(tmp_path / "two", right=60)]
     with pytest.raises(ArtefactError, match=r"one/report\.json: run\.recipe"):
         open_runs(runs)
+
+
+def test_settings_in_which_students_differ_are_listed_with_the_values_of_each(tmp_path):
+    recipe = {"name": "one", "seed": 13, "train": {"strategy": "D1", "updates": 9}, "corpus": {"languages": ["en"]}}
+    other = {**recipe, "name": "two", "train": {"strategy": "D2", "updates": 9}, "corpus": {"languages": ["en", "no"]}}
+    runs = [
+        write_run(tmp_path / "one", right=60, recipe=recipe),
+        write_run(tmp_path / "one-14", right=60, recipe={**recipe, "seed": 14}),
+        write_run(tmp_path / "two", right=60, recipe=other),
+        write_run(tmp_path / "old", right=60),
+    ]
+    assert compared(*runs)["settings"] == {
+        "seed": {"one": [13, 14], "two": [13]},
+        "train.strategy": {"one": ["D1"], "two": ["D2"]},
+        "corpus.languages": {"one": [["en"]], "two": [["en", "no"]]},
+    }
+
+
+def write_record(run, median, *, processor="Xeon"):
+    """A record of `xner bench` about the run's export."""
+    folder = RunFolder(run)
+    with publish(folder.export, {"fingerprint": run.name}):
+        pass
+    folder.bench.mkdir(exist_ok=True)
+    rates = {"student int8": {"q1": median - 1, "median": median, "q3": median + 1}}
+    record = {"schema": 2, "stage": "tag", "exports": {"student": run.name}, "raw_text": {"sentences_per_s": rates}}
+    record["machine"] = {"processor": processor, "threads": 1}
+    (folder.bench / "tag.json").write_text(json.dumps(record), encoding="utf-8")
+
+
+def test_speed_has_a_row_for_each_machine_and_none_where_it_was_not_measured(tmp_path):
+    runs = [write_run(tmp_path / name, right=60) for name in ("one", "two", "three")]
+    assert not [row for row in comparison_tables(compared(*runs))[0].rows if row[0].startswith("sentences/s")]
+    write_record(runs[0], 1200.0)
+    write_record(runs[1], 90.0, processor="Epyc")
+    rows = [row for row in comparison_tables(compared(*runs))[0].rows if row[0].startswith("sentences/s")]
+    assert rows == [
+        ("sentences/s, int8 (Epyc, threads: 1)", "–", "–", "90", "–"),
+        ("sentences/s, int8 (Xeon, threads: 1)", "–", "1200", "–", "–"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("bench/tag.json", '{"schema": 2, "exports": {"s": "one"}}'),
+        ("export/manifest.json", '{"files": 7, "fingerprint": 7}'),
+    ],
+)
+def test_a_broken_record_of_speed_is_none(tmp_path, name, text):
+    runs = [write_run(tmp_path / name, right=60) for name in ("one", "two")]
+    write_record(runs[0], 1200.0)
+    (runs[0] / name).write_text(text, encoding="utf-8")
+    assert compared(*runs)["runs"]["one"]["student"]["sentences_per_s"] == []

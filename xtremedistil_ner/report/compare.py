@@ -7,16 +7,19 @@ comparison says why.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from xtremedistil_ner.errors import UsageError
+from xtremedistil_ner.errors import ArtefactError, UsageError
 from xtremedistil_ner.evaluation.bootstrap import Counts, has_entities, macro_difference
 from xtremedistil_ner.report.cells import is_scored, mean_and_std
 from xtremedistil_ner.report.form import ComparedReport
 from xtremedistil_ner.report.seeds import ComparedRun, Group, group_runs
+from xtremedistil_ner.report.speed import read_records, student_rates
 from xtremedistil_ner.report.stored import find_counts, read_report
 from xtremedistil_ner.run_folder.files import RunFolder
 
@@ -44,19 +47,25 @@ def open_runs(paths: Sequence[Path]) -> list[ComparedRun]:
 
 
 def compare_runs(runs: Sequence[ComparedRun]) -> dict[str, Any]:
-    """One value per run and number, each student's difference from the first run's, and groups of seeds.
+    """One value per run and number, each student's difference from the first run's, groups of seeds, their settings.
 
     Units: F1 lies between 0 and 1.
     """
     differences = {run.label: _difference(_alone(runs[0]), _alone(run)) for run in runs[1:]}
-    values = {run.label: _values(run.report) for run in runs}
-    first, *others = group_runs(runs)
+    values = {run.label: _values(run) for run in runs}
+    first, *others = in_groups = group_runs(runs)
     groups = {first.label: {**_over_seeds(first, values), "difference": None}}
     for group in others:
         is_tested = len(first.runs) == len(group.runs) == 1
         difference = differences[group.label] if is_tested else _difference(first, group)
         groups[group.label] = {**_over_seeds(group, values), "difference": difference}
-    return {"schema": 1, "runs": values, "differences": differences, "groups": groups}
+    return {
+        "schema": 1,
+        "runs": values,
+        "differences": differences,
+        "groups": groups,
+        "settings": _differing_settings(in_groups),
+    }
 
 
 def _alone(run: ComparedRun) -> Group:
@@ -80,7 +89,35 @@ def _over_seeds(group: Group, values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _values(report: Mapping[str, Any]) -> dict[str, Any]:
+def _differing_settings(groups: Sequence[Group]) -> dict[str, dict[str, list[Any]]]:
+    """Recipe fields in which groups differ, with the values that each group has; nothing of groups without a recipe."""
+    settings: dict[str, dict[str, list[Any]]] = {}
+    with_recipe = [group for group in groups if group.runs[0].report["run"].get("recipe")]
+    for group in with_recipe:
+        for run in group.runs:
+            for path, value in _settings(run.report["run"]["recipe"]):
+                values = settings.setdefault(path, {}).setdefault(group.label, [])
+                if value not in values:
+                    values.append(value)
+    labels = [group.label for group in with_recipe]
+    return {
+        path: of_groups
+        for path, of_groups in settings.items()
+        if path != "name" and len({json.dumps(of_groups.get(label), sort_keys=True) for label in labels}) > 1
+    }
+
+
+def _settings(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Fields of a recipe by their path."""
+    for name, value in section.items():
+        if isinstance(value, Mapping) and value:
+            yield from _settings(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _values(run: ComparedRun) -> dict[str, Any]:
+    report = run.report
     teacher, student = (_model_values(report, name) for name in ("teacher", "student"))
     retention = report["retention"]
     stages = report["run"].get("stages", {})
@@ -91,6 +128,7 @@ def _values(report: Mapping[str, Any]) -> dict[str, Any]:
         "compression": report["compression"],
         "strategy": report["run"].get("strategy"),
         "training_s": stages.get("train", {}).get("seconds"),
+        "sentences_per_s": _speeds(run.folder) if run.folder else [],
     }
     return {
         "name": report["run"]["name"],
@@ -99,6 +137,16 @@ def _values(report: Mapping[str, Any]) -> dict[str, Any]:
         "teacher": teacher,
         "student": student,
     }
+
+
+def _speeds(folder: RunFolder) -> list[dict[str, Any]]:
+    """What `xner bench` measured, per processor, threads and graph; nothing where its records are broken."""
+    with suppress(ArtefactError, LookupError, TypeError, ValueError, AttributeError):
+        return [
+            {"processor": str(processor), "threads": int(threads), "graph": graph, "median": float(speed["median"])}
+            for (processor, threads, graph), speed in student_rates(read_records(folder)).items()
+        ]
+    return []
 
 
 def _model_values(report: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from xtremedistil_ner.report.cells import Table, between, mean_cell, named
@@ -13,11 +15,16 @@ Column = Sequence[Mapping[str, Any]]
 """The entries of a student's seeds, or of the teachers of these."""
 
 
-def comparison_tables(compared: Mapping[str, Any]) -> list[Table]:
-    """Numbers, F1 per language and differences; equal teachers are one column."""
+def comparison_tables(compared: Mapping[str, Any], *, worst_first: bool = False) -> list[Table]:
+    """Numbers, F1 per language and, of several students, differences; equal teachers are one column.
+
+    With `worst_first` the first language is the one in which some student has the lowest F1.
+    """
     runs, groups = compared["runs"], compared["groups"]
     columns = _columns(compared)
     codes = dict.fromkeys(code for column in columns.values() for entry in column for code in entry["languages"])
+    if worst_first:
+        codes = dict.fromkeys(sorted(codes, key=lambda code: _lowest_f1(groups, code)))
     languages = [
         (named(code), *(mean_cell([entry["languages"].get(code) for entry in column]) for column in columns.values()))
         for code in codes
@@ -29,12 +36,33 @@ def comparison_tables(compared: Mapping[str, Any]) -> list[Table]:
     if has_seeds(compared):
         rows.insert(1, ("seeds", *(_seeds(groups.get(label)) for label in columns)))
         notes.append("Means over seeds; the standard deviation over them is in brackets.")
-    head = ("student", "difference", "95 % interval", "languages", "p")
-    return [
+    tables = [
         Table("", ("", *columns), tuple(rows), " ".join(notes)),
-        Table("Languages", ("F1", *columns), tuple(languages), _about_splits(compared)),
-        Table("Differences", head, tuple(_difference_rows(groups)), _about_differences(compared)),
+        Table("Languages", ("F1", *columns), tuple(languages), _about_languages(compared, worst_first)),
     ]
+    if differences := _difference_rows(groups):
+        head = ("student", "difference", "95 % interval", "languages", "p")
+        tables.append(Table("Differences", head, tuple(differences), _about_differences(compared)))
+    return tables
+
+
+def settings_table(compared: Mapping[str, Any]) -> Table:
+    """The settings in which students differ; values of several seeds are listed."""
+    labels = list(compared["groups"])
+    rows = [
+        (path, *(", ".join(map(_setting, of_groups.get(label, ()))) or "–" for label in labels))
+        for path, of_groups in compared["settings"].items()
+    ]
+    return Table("Settings that differ", ("setting", *labels), tuple(rows))
+
+
+def _setting(value: Any) -> str:  # noqa: ANN401 - any JSON value
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _lowest_f1(groups: Mapping[str, Any], code: str) -> float:
+    f1 = [group["student"]["languages"].get(code, {}).get("mean") for group in groups.values()]
+    return min((value for value in f1 if value is not None), default=math.inf)
 
 
 def has_seeds(compared: Mapping[str, Any]) -> bool:
@@ -42,11 +70,12 @@ def has_seeds(compared: Mapping[str, Any]) -> bool:
     return len(compared["groups"]) < len(compared["runs"])
 
 
-def _about_splits(compared: Mapping[str, Any]) -> str:
+def _about_languages(compared: Mapping[str, Any], worst_first: bool) -> str:
+    notes = ["The language in which a student has its lowest F1 comes first."] if worst_first else []
     splits = {label: compared["runs"][group["runs"][0]]["split"] for label, group in compared["groups"].items()}
-    if len(set(splits.values())) == 1:
-        return ""
-    return f"Not the same split: {', '.join(f'{label} {split}' for label, split in splits.items())}."
+    if len(set(splits.values())) > 1:
+        notes.append(f"Not the same split: {', '.join(f'{label} {split}' for label, split in splits.items())}.")
+    return " ".join(notes)
 
 
 def _about_differences(compared: Mapping[str, Any]) -> str:
@@ -90,9 +119,23 @@ def _number_rows(columns: Mapping[str, Column]) -> list[tuple[str, ...]]:
             "compression",
             [f"{column[0]['compression']:.1f}x" if "compression" in column[0] else "–" for column in shown],
         ),
-        row("training s", [mean_cell([entry.get("training_s") for entry in column], _seconds) for column in shown]),
+        row("training s", [mean_cell([entry.get("training_s") for entry in column], _whole) for column in shown]),
     ]
-    return rows
+    return [*rows, *_speed_rows(shown)]
+
+
+def _speed_rows(columns: Sequence[Column]) -> Iterator[tuple[str, ...]]:
+    """A row for each machine and graph, so that no two machines stand in one."""
+    rates = [[_rates(entry) for entry in column] for column in columns]
+    for key in sorted({key for column in rates for measured in column for key in measured}):
+        graph, processor, threads = key
+        cells = (mean_cell([measured.get(key) for measured in column], _whole) for column in rates)
+        yield (f"sentences/s, {graph} ({processor}, threads: {threads})", *cells)
+
+
+def _rates(entry: Mapping[str, Any]) -> dict[tuple[str, str, int], float]:
+    speeds = entry.get("sentences_per_s", ())
+    return {(speed["graph"], speed["processor"], speed["threads"]): speed["median"] for speed in speeds}
 
 
 def _seeds(group: Mapping[str, Any] | None) -> str:
@@ -106,7 +149,7 @@ def _retention_interval(column: Column) -> str:
     return between(*ends) if len(column) == 1 else "–"
 
 
-def _seconds(value: float | None) -> str:
+def _whole(value: float | None) -> str:
     return "–" if value is None else f"{value:.0f}"
 
 
@@ -118,5 +161,14 @@ def _difference_rows(groups: Mapping[str, Any]) -> list[tuple[str, ...]]:
 def _format_difference(label: str, value: Mapping[str, Any]) -> tuple[str, ...]:
     if "left_out" in value:
         return (label, "–", "–", "–", f"left out: {value['left_out']}")
-    interval = f"{100 * value['low']:+.2f} to {100 * value['high']:+.2f}"
-    return (label, f"{100 * value['macro_f1']:+.2f}", interval, str(value["languages"]), f"{value['p']:.3f}")
+    return (label, signed(value["macro_f1"]), signed_interval(value), str(value["languages"]), f"{value['p']:.3f}")
+
+
+def signed_interval(difference: Mapping[str, Any]) -> str:
+    """The ends of a difference's interval, in points."""
+    return f"{signed(difference['low'])} to {signed(difference['high'])}"
+
+
+def signed(share: float) -> str:
+    """A difference in points."""
+    return f"{100 * share:+.2f}"
