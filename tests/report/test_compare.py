@@ -239,9 +239,11 @@ def test_groups_of_one_start_of_name_are_told_apart(tmp_path):
     assert list(compared(*mixed)["groups"]) == ["m-13 and 1 more", "m-14 and 1 more"]
 
 
-@pytest.mark.parametrize("recipe", [7, {"train": 7}, {"seed": [13]}, {"train": {"seed": "13"}}])
+@pytest.mark.parametrize("recipe", [7, {"train": 7}, {"seed": [13]}, {"train": {"seed": "13"}}, {"x": [9876543]}])
 def test_a_recipe_that_is_none_is_named(tmp_path, recipe):
     runs = [write_run(tmp_path / "one", right=60, recipe=recipe), write_run(tmp_path / "two", right=60)]
+    text = (runs[0] / "report.json").read_text(encoding="utf-8")
+    (runs[0] / "report.json").write_text(text.replace("9876543", "1e999"), encoding="utf-8")
     with pytest.raises(ArtefactError, match=r"one/report\.json: run\.recipe"):
         open_runs(runs)
 

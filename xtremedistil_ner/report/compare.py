@@ -8,6 +8,7 @@ comparison says why.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -141,11 +142,12 @@ def _values(run: ComparedRun) -> dict[str, Any]:
 
 def _speeds(folder: RunFolder) -> list[dict[str, Any]]:
     """What `xner bench` measured, per processor, threads and graph; nothing where its records are broken."""
-    with suppress(ArtefactError, LookupError, TypeError, ValueError, AttributeError):
-        return [
+    with suppress(ArtefactError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+        speeds = [
             {"processor": str(processor), "threads": int(threads), "graph": graph, "median": float(speed["median"])}
             for (processor, threads, graph), speed in student_rates(read_records(folder)).items()
         ]
+        return [speed for speed in speeds if math.isfinite(speed["median"])]
     return []
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, JsonValue
 
 Share = float | None
 Value = TypeVar("Value")
@@ -77,13 +77,20 @@ class ComparedStage(_Form):
     seconds: float
 
 
-class ComparedTraining(_Form):
-    """The section of a recipe about the student's training."""
+class _Settings(_Form):
+    """A section of a recipe whose settings may be any JSON values."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, JsonValue]
+
+
+class ComparedTraining(_Settings):
+    """The section about the student's training."""
 
     seed: int | None = None
 
 
-class ComparedRecipe(_Form):
+class ComparedRecipe(_Settings):
     """A recipe, as far as it says which runs differ by their seeds alone."""
 
     seed: int | None = None
