@@ -143,7 +143,7 @@ def _values(run: ComparedRun) -> dict[str, Any]:
 def _speeds(folder: RunFolder) -> list[dict[str, Any]]:
     """What `xner bench` measured, per processor, threads and graph; nothing where its records are broken."""
     with suppress(ArtefactError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
-        speeds = [
+        speeds: list[dict[str, Any]] = [
             {"processor": str(processor), "threads": int(threads), "graph": graph, "median": float(speed["median"])}
             for (processor, threads, graph), speed in student_rates(read_records(folder)).items()
         ]
