@@ -8,20 +8,25 @@
 through `xner distil --from OUT/teacher`. What is there is reused: a run that was killed goes on. The table on standard
 output has the mean of the seeds and, in brackets, the standard deviation over them: macro-F1, retention, the language
 that kept least, calibration error, loss in running text, seconds of training. With `--until train` nothing is scored
-but dev's selection, which is enough to choose by; test is for the few that are left.
+but dev's selection, which is enough to choose by; test is for the few that are left. With a report of each student,
+a second table has the difference of each from the first with its 95 % interval, as `xner compare` computes it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from xtremedistil_ner.report.cells import Table, mean_cell
+from xtremedistil_ner.report.compare import compare_runs, open_runs
+from xtremedistil_ner.report.compare_tables import comparison_tables
+from xtremedistil_ner.report.markdown import format_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +43,19 @@ def main() -> None:
     common = [options.recipe, "--langs", options.langs, *(f"--set={setting}" for setting in options.set)]
     teacher = options.out / "teacher"
     _distil(*common, "--out", str(teacher), "--until", "pseudolabel")
-    rows = []
+    folders: dict[str, list[Path]] = {}
     for student in options.student:
-        folders = []
         for seed in options.seeds:
-            folders.append(options.out / (student.name if len(options.seeds) == 1 else f"{student.name}-{seed}"))
+            folder = options.out / (student.name if len(options.seeds) == 1 else f"{student.name}-{seed}")
             settings = [f"--set={setting}" for setting in (*student.settings, f"train.seed={seed}")]
-            where = ("--out", str(folders[-1]), "--from", str(teacher), "--until", options.until)
+            where = ("--out", str(folder), "--from", str(teacher), "--until", options.until)
             _distil(*common, *settings, *where)
-        rows.append((student.name, [_numbers(folder, options.until) for folder in folders]))
-    sys.stdout.writelines(f"{line}\n" for line in _table(rows))
+            folders.setdefault(student.name, []).append(folder)
+    sys.stdout.write(f"{format_table(_means(folders, options.until))}\n")
+    if options.until == "evaluate" and len(folders) > 1:
+        compared = compare_runs(open_runs([folder for of_seeds in folders.values() for folder in of_seeds]))
+        *_, differences = comparison_tables(compared)
+        sys.stdout.write(f"\n{format_table(differences)}\n\n{differences.note}\n")
 
 
 def _distil(*arguments: str) -> None:
@@ -57,7 +65,7 @@ def _distil(*arguments: str) -> None:
         raise SystemExit(code)
 
 
-def _numbers(folder: Path, until: str) -> dict[str, float]:
+def _numbers(folder: Path, until: str) -> dict[str, float | None]:
     looks = json.loads((folder / "student" / "training.json").read_text(encoding="utf-8"))["looks"]
     numbers = {"selection": 100 * max(look["score"] for look in looks)}
     seconds = json.loads((folder / "timings.json").read_text(encoding="utf-8"))["train"]["seconds"]
@@ -71,24 +79,24 @@ def _numbers(folder: Path, until: str) -> dict[str, float]:
         "student": 100 * student["macro_f1"],
         "retention %": 100 * retention["macro"],
         "least kept %": 100 * min(retention["languages"].values()),
-        "calibration error": 100 * student["calibration"]["error"],
+        "calibration error": 100 * student["calibration"]["error"] if "calibration" in student else None,
         "running text": 100 * (student["raw_text"]["macro_f1"] - student["macro_f1"]),
         "seconds": seconds,
     }
 
 
-def _table(rows: Sequence[tuple[str, Sequence[Mapping[str, float]]]]) -> Iterator[str]:
-    heads = list(rows[0][1][0])
-    yield f"| student | {' | '.join(heads)} |"
-    yield f"|---|{'---:|' * len(heads)}"
-    for name, of_seeds in rows:
-        cells = (_mean([numbers[head] for numbers in of_seeds]) for head in heads)
-        yield f"| {name} | {' | '.join(cells)} |"
+def _means(folders: Mapping[str, Sequence[Path]], until: str) -> Table:
+    """A student a row: the means of its seeds."""
+    rows = []
+    for name, of_seeds in folders.items():
+        numbers = [_numbers(folder, until) for folder in of_seeds]
+        heads = list(numbers[0])
+        rows.append((name, *(mean_cell([of_seed[head] for of_seed in numbers], _number) for head in heads)))
+    return Table("", ("student", *heads), tuple(rows))
 
 
-def _mean(values: Sequence[float]) -> str:
-    spread = f" ({statistics.stdev(values):.2f})" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2f}{spread}"
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
 
 
 def _student(text: str) -> Student:

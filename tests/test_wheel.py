@@ -57,7 +57,8 @@ def test_the_wheel_has_the_package_the_recipes_and_the_demo_and_nothing_else(whe
     demo = {f"xtremedistil_ner/_data/{name.removeprefix('data/')}" for name in files_below("data/demo")}
     assert found == package | recipes | demo
     assert {"recipes/demo.yaml", "recipes/strategies/d1.yaml"} <= {name.partition("_data/")[2] for name in recipes}
-    assert {"xtremedistil_ner/report/page.html.jinja", "xtremedistil_ner/report/paper_values.toml"} <= found
+    report = ("page.html.jinja", "report.html.jinja", "comparison.html.jinja", "macros.html.jinja", "paper_values.toml")
+    assert {f"xtremedistil_ner/report/{name}" for name in report} <= found
 
 
 def test_the_wheel_is_small(wheel):

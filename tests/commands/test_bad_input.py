@@ -811,7 +811,7 @@ def test_a_sentence_of_a_thousand_words_is_taught_labelled_and_scored_whole(xner
         break_at = place / "corpus" / "en" / f"{split}.tsv"
         break_at.write_text(break_at.read_text(encoding="utf-8") + text, encoding="utf-8")
     n_words = (place / "corpus" / "en" / "train.tsv").read_text(encoding="utf-8").count("\t")
-    code, out, message = distil(xner, place, "--json")
+    code, out, message = distil(xner, place, "--json", "--set", "corpus.split_words=false")
     assert (code, message) == (0, "")
     report = json.loads(out)["report"]
     assert report["data"]["transfer"]["en"]["words"] == n_words

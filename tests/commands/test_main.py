@@ -221,6 +221,18 @@ def test_runs_are_compared_as_text_and_as_json(monkeypatch, capfd, run_copy, fin
     assert list(json.loads(succeed(monkeypatch, capfd, "compare", *runs, "--json"))["runs"]) == ["run", "other"]
 
 
+def test_a_comparison_is_written_as_a_page_and_over_nothing_else(xner, monkeypatch, capfd, run_copy, tmp_path):
+    shutil.copytree(run_copy, run_copy.parent / "other")
+    runs = (run_copy, run_copy.parent / "other")
+    text = succeed(monkeypatch, capfd, "compare", *runs)
+    assert succeed(monkeypatch, capfd, "compare", *runs, "--html", tmp_path / "page.html") == text
+    assert "<title>run, other: students compared</title>" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    before = (run_copy / "report.json").read_bytes()
+    code, _, error = xner("compare", *runs, "--html", run_copy / "report.json")
+    assert (code, "ends in .html" in error) == (2, True)
+    assert (run_copy / "report.json").read_bytes() == before
+
+
 def test_a_recipe_in_a_folder_is_found_by_folder_and_name():
     assert "strategies/d1" in runs.packaged_recipes()
     assert runs.read_recipe("strategies/d1", None, None, None)[0].train.strategy == "D1"

@@ -142,7 +142,7 @@ def test_a_stopped_job_goes_on_with_its_moments_on_the_device(
         train(new(), tmp_path / "stopped", tell=stop_after(stop))
     (checkpoint,) = (tmp_path / "stopped").iterdir()
     saved = load_file(checkpoint / "state.safetensors")
-    assert {name.partition("/")[0] for name in saved} == {"model", "best", "optimizer"}
+    assert {name.partition("/")[0] for name in saved} == {"model", "best", "loss", "optimizer"}
     places_of_optimisers.clear()
     found_looks, found = train(new(), tmp_path / "stopped")
     assert found_looks == looks

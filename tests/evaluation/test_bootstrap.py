@@ -76,10 +76,10 @@ def test_languages_that_one_model_lacks_do_not_count():
 
 def test_a_difference_is_that_of_the_macro_means_and_has_its_sign():
     first, second = {"en": TEACHER, "no": TEACHER}, {"en": STUDENT, "no": TEACHER}
-    found = macro_difference(first, second, resamples=2000, seed=1)
+    found = macro_difference([first], [second], resamples=2000, seed=1)
     assert found.macro_f1 == pytest.approx((f1_of(STUDENT.sum(axis=0)) - f1_of(TEACHER.sum(axis=0))) / 2)
     assert found.low <= found.macro_f1 <= found.high
-    other = macro_difference(second, first, resamples=2000, seed=1)
+    other = macro_difference([second], [first], resamples=2000, seed=1)
     assert other.macro_f1 == -found.macro_f1
     assert other.p == pytest.approx(found.p, abs=0.1)
 
@@ -87,17 +87,67 @@ def test_a_difference_is_that_of_the_macro_means_and_has_its_sign():
 def test_a_clear_difference_is_significant_and_none_is_not():
     good = np.array([(1, 1, 1)] * 90 + [(0, 1, 1)] * 10)
     bad = np.array([(1, 1, 1)] * 60 + [(0, 1, 1)] * 40)
-    assert macro_difference({"en": bad}, {"en": good}, resamples=1000, seed=1).p == 2 / 1000
-    assert macro_difference({"en": good}, {"en": good}, resamples=1000, seed=1).p == 1.0
+    assert macro_difference([{"en": bad}], [{"en": good}], resamples=1000, seed=1).p == 2 / 1000
+    assert macro_difference([{"en": good}], [{"en": good}], resamples=1000, seed=1).p == 1.0
 
 
 def test_p_is_the_share_of_all_resamples_on_the_other_side():
     teacher, student = all_resamples(TEACHER, STUDENT)
     change = student - teacher
     exact = 2 * min(np.mean(change <= 0), np.mean(change >= 0))
-    assert macro_difference({"en": TEACHER}, {"en": STUDENT}, resamples=100_000, seed=2).p == pytest.approx(
+    assert macro_difference([{"en": TEACHER}], [{"en": STUDENT}], resamples=100_000, seed=2).p == pytest.approx(
         min(1.0, exact), abs=0.01
     )
+
+
+def sentences_of(correct):
+    """Two equal sentences, so that F1 is `correct` / 2 in every resample."""
+    return {"en": np.array([(correct, 2, 2)] * 2)}
+
+
+def test_seeds_of_two_models_are_drawn_apart():
+    """F1 of the seeds is 0 and 0.5 against 0.5 and 1: a difference of 0, 0.25, 0.5, 0.75 or 1.
+
+    The three means of two draws have chances 1/4, 1/2 and 1/4, so that these have 1/16, 4/16, 6/16, 4/16 and 1/16.
+    """
+    found = macro_difference(
+        [sentences_of(0), sentences_of(1)], [sentences_of(1), sentences_of(2)], resamples=50_000, seed=1
+    )
+    assert (found.macro_f1, found.low, found.high) == (0.5, 0.0, 1.0)
+    assert found.p == pytest.approx(2 / 16, abs=0.007), "five standard deviations"
+
+
+def test_the_same_seeds_are_drawn_together():
+    """Each seed of the second model is 0.5 better than the same seed of the first, whichever seeds are drawn."""
+    first, second = [sentences_of(0), sentences_of(1)], [sentences_of(1), sentences_of(2)]
+    found = macro_difference(first, second, same_seeds=True, resamples=1000, seed=1)
+    assert (found.macro_f1, found.low, found.high, found.p) == (0.5, 0.5, 0.5, 2 / 1000)
+
+
+def test_the_interval_over_seeds_and_sentences_is_that_of_all_resamples_of_both():
+    good = np.array([(2, 2, 2), (1, 1, 1), (2, 2, 2), (1, 2, 3)])
+    fair = np.array([(2, 2, 2), (0, 1, 1), (1, 2, 2), (1, 2, 3)])
+    poor = np.array([(1, 2, 2), (0, 1, 1), (2, 3, 2), (0, 2, 3)])
+    picks = np.array(list(itertools.product(range(4), repeat=4)))
+    f1 = [f1_of(counts[picks].sum(axis=1)) for counts in (poor, fair, good)]
+    exact = np.concatenate([f1[2] - (f1[one] + f1[other]) / 2 for one in (0, 1) for other in (0, 1)])
+    found = macro_difference([{"en": poor}, {"en": fair}], [{"en": good}], resamples=100_000, seed=5)
+    assert_ends((found.low, found.high), exact)
+    assert found.p == pytest.approx(2 * np.mean(exact <= 0), abs=0.01)
+
+
+def test_seeds_that_vary_more_than_the_models_differ_leave_a_difference_to_chance():
+    """Over sentences alone each seed of the second model is clearly better than the same seed of the first."""
+
+    def right(count):
+        return {"en": np.array([(1, 1, 1)] * count + [(0, 1, 1)] * (1000 - count))}
+
+    first, second = [right(500), right(700), right(900)], [right(560), right(760), right(960)]
+    alone = [macro_difference([one], [other], resamples=1000, seed=1) for one, other in zip(first, second, strict=True)]
+    assert all(found.low > 0 and found.p < 0.01 for found in alone)
+    found = macro_difference(first, second, resamples=1000, seed=1)
+    assert found.macro_f1 == pytest.approx(0.06)
+    assert found.low < 0 < found.high and found.p > 0.1
 
 
 def test_nothing_to_resample_gives_zeros():

@@ -5,42 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from html.parser import HTMLParser
 from importlib.resources import files
 
 import pytest
+from support.html_page import Page, assert_self_contained
 from support.tiny_report import RUN, build, entry, rows_of
 
 from xtremedistil_ner.report.charts import reliability_chart, training_curves
 from xtremedistil_ner.report.html import format_page
-
-
-class Page(HTMLParser):
-    """Tags that a page opens and closes, its attributes, and its text."""
-
-    VOID = ("meta", "line", "circle", "link", "br", "img")
-
-    def __init__(self, source):
-        super().__init__(convert_charrefs=True)
-        self.open, self.tags, self.attributes, self.text = [], [], [], []
-        self.feed(source)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-        if tag not in self.VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag, f"</{tag}> closes nothing"
-
-    def handle_data(self, data):
-        self.text.append(data)
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +29,7 @@ def test_the_page_has_what_the_markdown_has(page, finished_run):
 
 
 def test_the_page_needs_nothing_from_elsewhere(page):
-    found = Page(page)
-    assert not {"link", "img", "iframe", "object"} & set(found.tags)
-    assert not {"src", "href", "srcset", "data"} & {name for name, _ in found.attributes}
-    assert not re.search(r"url\(|@import|https?://", page)
+    assert_self_contained(page)
 
 
 def test_the_only_script_is_the_one_that_sorts_and_the_policy_names_its_hash(page):

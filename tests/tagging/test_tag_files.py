@@ -338,7 +338,7 @@ def test_a_word_that_columns_cannot_hold_is_a_bad_line(export, tmp_path, workers
     arguments = (text, words, "--format", "conll", "--workers", workers)
     stopped, went_on = call(export, *arguments), call(export, *arguments, "--skip-bad")
     assert (stopped.returncode, f"{text}:2: word 'a\\x1cb' has no" in stopped.stderr.decode()) == (3, True)
-    assert went_on.stderr.decode().startswith(f"2 bad lines passed over; the first: {text}:2: word")
+    assert f"2 bad lines passed over; the first: {text}:2: word" in went_on.stderr.decode()
     assert [line.split("\t")[0] for line in went_on.stdout.decode().split("\n")] == [
         *("Abc", "de", ""),
         *("fGh", ""),

@@ -29,6 +29,7 @@ from xtremedistil_ner.errors import CheckFailed, UsageError, quoted
 from xtremedistil_ner.names import LANGUAGE_RULE, is_language
 from xtremedistil_ner.run_folder.files import RunFolder
 from xtremedistil_ner.run_folder.stage_table import Stage
+from xtremedistil_ner.run_folder.whole_files import write_text
 
 if TYPE_CHECKING:
     from xtremedistil_ner.pipeline.run import PipelineResult
@@ -246,16 +247,30 @@ def compare(
         list[Path],
         typer.Argument(metavar="RUN...", exists=True, help="Run folders or report.json files, at least two."),
     ],
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", dir_okay=False, help="Also write a page like report.html.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare runs: scores, retention, size, time, significance."""
-    from xtremedistil_ner.commands.terminal import format_tables
-    from xtremedistil_ner.report.compare import compare_runs, comparison_tables, open_runs
+    """Compare runs: scores, retention, size, time, significance.
 
+    Runs whose recipes differ only in `train.seed`, `seed` or `name` count as one student: they are shown as mean and
+    standard deviation. The test of a difference then resamples seeds as well as sentences.
+    """
+    from xtremedistil_ner.commands.terminal import format_tables
+    from xtremedistil_ner.report.compare import compare_runs, open_runs
+    from xtremedistil_ner.report.compare_tables import comparison_tables
+
+    if html is not None and html.suffix != ".html":  # a run that slipped behind the option must not be overwritten
+        raise UsageError(f"--html {html}: give a file name that ends in .html.")
     compared = compare_runs(open_runs(runs))
+    if html is not None:
+        from xtremedistil_ner.report.compare_page import format_comparison  # jinja is not needed for the text
+
+        write_text(html, format_comparison(compared))
     echo(compared if as_json else format_tables(comparison_tables(compared)))
     if not as_json:
-        show_next(("report", "RUN"))
+        show_next(("report", "RUN"), look_at=html)
 
 
 @runs_app.command()

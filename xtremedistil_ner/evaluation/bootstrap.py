@@ -1,14 +1,15 @@
-"""Bootstrap over sentences: intervals of F1, of retention, and of the difference between two models.
+"""Bootstrap over sentences and seeds: intervals of F1, of retention, and of the difference between two models.
 
 Sentences with the same counts are interchangeable, so a resample is one multinomial draw over the distinct rows (a few
 dozen to a few hundred, however many sentences there are) instead of an index per sentence. Models that were scored on
 the same sentences are resampled together: a hard sentence is hard for both, which is what makes the interval of their
-ratio or difference narrower than those of their scores. Languages are resampled on their own.
+ratio or difference narrower than those of their scores. Languages are resampled on their own. A model that was trained
+with several seeds is also resampled over these, because another seed is another model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +81,7 @@ def retention_intervals(
 
     Shapes: counts per language (sentences, 3), of the same sentences in the same order.
     """
-    draws = _paired_draws(teacher, student, resamples=resamples, seed=seed)
+    draws = _paired_draws([teacher, student], resamples=resamples, seed=seed)
     if not draws:
         return (0.0, 0.0), {}
     macro = np.mean(list(draws.values()), axis=0)
@@ -92,41 +93,63 @@ def macro_interval(counts: Mapping[str, Counts], *, resamples: int, seed: int) -
 
     Shapes: counts per language (sentences, 3).
     """
-    draws = _paired_draws(counts, counts, resamples=resamples, seed=seed)
+    draws = _paired_draws([counts], resamples=resamples, seed=seed)
     return interval(np.mean(list(draws.values()), axis=0)[:, 0]) if draws else None
 
 
 def macro_difference(
-    first: Mapping[str, Counts], second: Mapping[str, Counts], *, resamples: int, seed: int
+    first: Sequence[Mapping[str, Counts]],
+    second: Sequence[Mapping[str, Counts]],
+    *,
+    same_seeds: bool = False,
+    resamples: int,
+    seed: int,
 ) -> Difference:
-    """Macro-F1 of `second` minus that of `first` over the languages with entities, with its interval.
+    """Mean macro-F1 of `second`, one entry per seed, minus that of `first`, over the languages with entities.
 
+    Each resample draws sentences, the same for every entry, and seeds: of each model on its own or, with `same_seeds`,
+    entries at the same places together. A single entry says nothing of other seeds and is never drawn otherwise.
     Shapes: counts per language (sentences, 3), of the same sentences in the same order.
-    Source: Koehn 2004, paired bootstrap resampling; here two-sided, and never below one resample.
+    Source: Koehn 2004, paired bootstrap resampling; here two-sided, and never below one resample. Davison and Hinkley
+    1997, section 3.8, for hierarchical data.
     """
-    draws = _paired_draws(first, second, resamples=resamples, seed=seed)
+    draws = _paired_draws([*first, *second], resamples=resamples, seed=seed)
     if not draws:
         return Difference(0.0, 0.0, 0.0, 1.0)
     macro = np.mean(list(draws.values()), axis=0)
-    change = macro[:, 1] - macro[:, 0]
+    rng = np.random.default_rng([seed])
+    weights = _seed_weights(len(first), resamples, rng)
+    others = weights if same_seeds else _seed_weights(len(second), resamples, rng)
+    change = (macro[:, len(first) :] * others).sum(axis=1) - (macro[:, : len(first)] * weights).sum(axis=1)
     low, high = interval(change)
     beyond = min(np.count_nonzero(change <= 0), np.count_nonzero(change >= 0))
-    changes = [float(f1_of(second[name].sum(axis=0)) - f1_of(first[name].sum(axis=0))) for name in draws]
+    changes = [_mean_f1(second, name) - _mean_f1(first, name) for name in draws]
     return Difference(float(np.mean(changes)), low, high, min(1.0, 2 * max(int(beyond), 1) / resamples))
 
 
-def _paired_draws(
-    first: Mapping[str, Counts], second: Mapping[str, Counts], *, resamples: int, seed: int
-) -> dict[str, Floats]:
-    """Resampled F1 of both models per language with entities that both have, a random stream of its own for each."""
+def _seed_weights(n_seeds: int, resamples: int, rng: np.random.Generator) -> Floats:
+    """The share of each seed in resamples of as many seeds.
+
+    Shapes: result (resamples, seeds).
+    """
+    return rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=resamples) / n_seeds
+
+
+def _mean_f1(seeds: Sequence[Mapping[str, Counts]], language: str) -> float:
+    return float(np.mean([f1_of(counts[language].sum(axis=0)) for counts in seeds]))
+
+
+def _paired_draws(models: Sequence[Mapping[str, Counts]], *, resamples: int, seed: int) -> dict[str, Floats]:
+    """Resampled F1 of all models per language with entities that all have, a random stream of its own for each."""
+    first, *others = models
     return {
         language: resampled_f1(
-            np.stack([first[language], second[language]], axis=1),
+            np.stack([counts[language] for counts in models], axis=1),
             resamples=resamples,
             seed=[seed, *language.encode()],
         )
         for language in first
-        if language in second and resamples and has_entities(first[language])
+        if all(language in counts for counts in others) and resamples and has_entities(first[language])
     }
 
 

@@ -13,7 +13,7 @@ _RESET_PEAK = "5"
 
 def reset_peaks() -> bool:
     """Begin to measure anew; whether the system allows that for main memory."""
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
     try:
         _CLEAR.write_text(_RESET_PEAK, encoding="ascii")
@@ -29,5 +29,5 @@ def peak_bytes() -> int:
 
 
 def gpu_peak_bytes() -> int:
-    """The most that tensors took on the GPU since the last reset; 0 without a GPU."""
-    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    """The most that tensors took on the GPU since the last reset; 0 if this process uses none."""
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from xtremedistil_ner.report.cells import Table, named, percent
+from xtremedistil_ner.report.speed import student_rates
 
 MOST_LOST = 0.02
 MOST_GROWTH = 1.1
@@ -103,7 +104,7 @@ def _chance_of_fall(before: float, n_before: int, after: float, n_after: int) ->
 
 def _common_rates(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Sentences/s in raw text of the graphs that both runs measured on one kind of processor with as many threads."""
-    earlier, now = _rates(before), _rates(after)
+    earlier, now = student_rates(before), student_rates(after)
     return [
         {
             "graph": key[-1],
@@ -114,19 +115,6 @@ def _common_rates(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[s
         for key, rate in now.items()
         if key in earlier
     ]
-
-
-def _rates(records: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int, str], Mapping[str, float]]:
-    """By processor, threads and graph; of records of one export alone, because names differ between runs."""
-    rates = {}
-    for record in records:
-        if record["stage"] == "tag" and len(record["exports"]) == 1:
-            (student,) = record["exports"]
-            machine = record["machine"]
-            for graph in ("float32", "int8"):
-                if speed := record["raw_text"]["sentences_per_s"].get(f"{student} {graph}"):
-                    rates[machine["processor"], machine["threads"], graph] = speed
-    return rates
 
 
 def baseline_table(compared: Mapping[str, Any]) -> Table:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +49,21 @@ def bounded(value: float | None, low: float | None, high: float | None, *, unit:
     """A share in per cent, with its interval in brackets if it has one."""
     text = percent(value) + unit
     return text if low is None or high is None else f"{text} ({between(low, high)})"
+
+
+def mean_and_std(values: Sequence[float | None]) -> dict[str, float | None]:
+    """Mean and sample standard deviation of a value over seeds: no mean if one is missing, no deviation of one seed."""
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return {"mean": None, "std": None}
+    return {"mean": statistics.mean(known), "std": statistics.stdev(known) if len(known) > 1 else None}
+
+
+def mean_cell(values: Sequence[float | None], shown: Callable[[float | None], str] = percent) -> str:
+    """The mean of a value over seeds, with the standard deviation in brackets if there are several seeds."""
+    over_seeds = mean_and_std(values)
+    spread = "" if over_seeds["std"] is None else f" ({shown(over_seeds['std'])})"
+    return shown(over_seeds["mean"]) + spread
 
 
 def size_change(compression: float) -> str:

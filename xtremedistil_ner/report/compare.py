@@ -1,35 +1,32 @@
-"""Runs side by side: scores, retention, size and time of each student, and whether they differ by more than chance.
+"""Students side by side: scores, retention, size and time, and whether they differ by more than chance.
 
-A difference is tested where both runs have counts per sentence (`scores/student.npz`) of the same test sentences; where
-they have not, it is left out and the comparison says why.
+Runs that differ in their seeds alone are one student. A difference is tested where all runs of both students have
+counts per sentence (`scores/student.npz`) of the same test sentences; where they have not, it is left out and the
+comparison says why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from xtremedistil_ner.errors import UsageError
-from xtremedistil_ner.evaluation.bootstrap import has_entities, macro_difference
-from xtremedistil_ner.report.cells import Table, between, is_scored, named, percent
+from xtremedistil_ner.errors import ArtefactError, UsageError
+from xtremedistil_ner.evaluation.bootstrap import Counts, has_entities, macro_difference
+from xtremedistil_ner.report.cells import is_scored, mean_and_std
 from xtremedistil_ner.report.form import ComparedReport
+from xtremedistil_ner.report.seeds import ComparedRun, Group, group_runs
+from xtremedistil_ner.report.speed import read_records, student_rates
 from xtremedistil_ner.report.stored import find_counts, read_report
 from xtremedistil_ner.run_folder.files import RunFolder
 
+SHOWN_SPLITS = ("dev", "test")
 _RESAMPLES = 2000
 _SEED = 13
-_SHOWN_SPLITS = ("dev", "test")
-
-
-@dataclass(frozen=True, slots=True)
-class ComparedRun:
-    """A run's report under the name it is shown by; `folder` is None for a report file by itself."""
-
-    label: str
-    report: Mapping[str, Any]
-    folder: RunFolder | None
 
 
 def open_runs(paths: Sequence[Path]) -> list[ComparedRun]:
@@ -51,54 +48,77 @@ def open_runs(paths: Sequence[Path]) -> list[ComparedRun]:
 
 
 def compare_runs(runs: Sequence[ComparedRun]) -> dict[str, Any]:
-    """One value per run and number, and each student's difference from the first run's. F1 lies between 0 and 1."""
+    """One value per run and number, each student's difference from the first run's, groups of seeds, their settings.
+
+    Units: F1 lies between 0 and 1.
+    """
+    differences = {run.label: _difference(_alone(runs[0]), _alone(run)) for run in runs[1:]}
+    values = {run.label: _values(run) for run in runs}
+    first, *others = in_groups = group_runs(runs)
+    groups = {first.label: {**_over_seeds(first, values), "difference": None}}
+    for group in others:
+        is_tested = len(first.runs) == len(group.runs) == 1
+        difference = differences[group.label] if is_tested else _difference(first, group)
+        groups[group.label] = {**_over_seeds(group, values), "difference": difference}
     return {
         "schema": 1,
-        "runs": {run.label: _values(run.report) for run in runs},
-        "differences": {run.label: _difference(runs[0], run) for run in runs[1:]},
+        "runs": values,
+        "differences": differences,
+        "groups": groups,
+        "settings": _differing_settings(in_groups),
     }
 
 
-def comparison_tables(compared: Mapping[str, Any]) -> list[Table]:
-    """Numbers, F1 per language and differences; models are columns, equal teachers one."""
-    runs = compared["runs"]
-    columns = _columns(runs)
-    codes = dict.fromkeys(code for column in columns.values() for code in column["languages"])
-    languages = [(named(code), *(percent(c["languages"].get(code)) for c in columns.values())) for code in codes]
-    synthetic = [label for label, run in runs.items() if run["synthetic"]]
-    warning = f"Synthetic, and nothing about real text: {', '.join(synthetic)}." if synthetic else ""
-    tables = [
-        Table("", ("", *columns), tuple(_number_rows(columns)), warning),
-        Table("Languages", ("F1", *columns), tuple(languages), _about_splits(runs)),
-    ]
-    differences = [_format_difference(label, value) for label, value in compared["differences"].items()]
-    note = (
-        f"Student's macro-F1 minus that of {next(iter(runs))}, over the languages of which both scored the same "
-        "sentences; paired bootstrap."
-    )
-    head = ("student", "difference", "95 % interval", "languages", "p")
-    tables.append(Table("Differences", head, tuple(differences), note))
-    return tables
+def _alone(run: ComparedRun) -> Group:
+    return Group(run.label, (run,))
 
 
-def _about_splits(runs: Mapping[str, Any]) -> str:
-    splits = {label: run["split"] for label, run in runs.items()}
-    if len(set(splits.values())) == 1:
-        return ""
-    return f"Not the same split: {', '.join(f'{label} {split}' for label, split in splits.items())}."
+def _over_seeds(group: Group, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The runs of a group, their seeds, and the mean and standard deviation of its students."""
+    students = [values[run.label]["student"] for run in group.runs]
+
+    def over_seeds(keyed: str) -> dict[str, Any]:
+        return {key: mean_and_std([student[keyed].get(key) for student in students]) for key in students[0][keyed]}
+
+    return {
+        "runs": [run.label for run in group.runs],
+        "seeds": [of_training for _, of_training in (run.seeds for run in group.runs)],
+        "student": {
+            **{name: over_seeds(name) for name in ("macro_f1", "languages")},
+            **{name: mean_and_std([student[name] for student in students]) for name in ("retention", "training_s")},
+        },
+    }
 
 
-def _columns(runs: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Teachers, equal ones once, then students."""
-    teachers: dict[str, tuple[str, Mapping[str, Any]]] = {}
-    for label, run in runs.items():
-        teachers.setdefault(run["teacher"]["identity"] or label, (label, run["teacher"]))
-    one = len(teachers) == 1 and "teacher" not in runs
-    named_teachers = {"teacher" if one else f"teacher of {label}": entry for label, entry in teachers.values()}
-    return {**named_teachers, **{label: run["student"] for label, run in runs.items()}}
+def _differing_settings(groups: Sequence[Group]) -> dict[str, dict[str, list[Any]]]:
+    """Recipe fields in which groups differ, with the values that each group has; nothing of groups without a recipe."""
+    settings: dict[str, dict[str, list[Any]]] = {}
+    with_recipe = [group for group in groups if group.runs[0].report["run"].get("recipe")]
+    for group in with_recipe:
+        for run in group.runs:
+            for path, value in _settings(run.report["run"]["recipe"]):
+                values = settings.setdefault(path, {}).setdefault(group.label, [])
+                if value not in values:
+                    values.append(value)
+    labels = [group.label for group in with_recipe]
+    return {
+        path: of_groups
+        for path, of_groups in settings.items()
+        if path != "name" and len({json.dumps(of_groups.get(label), sort_keys=True) for label in labels}) > 1
+    }
 
 
-def _values(report: Mapping[str, Any]) -> dict[str, Any]:
+def _settings(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Fields of a recipe by their path."""
+    for name, value in section.items():
+        if isinstance(value, Mapping) and value:
+            yield from _settings(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _values(run: ComparedRun) -> dict[str, Any]:
+    report = run.report
     teacher, student = (_model_values(report, name) for name in ("teacher", "student"))
     retention = report["retention"]
     stages = report["run"].get("stages", {})
@@ -109,6 +129,7 @@ def _values(report: Mapping[str, Any]) -> dict[str, Any]:
         "compression": report["compression"],
         "strategy": report["run"].get("strategy"),
         "training_s": stages.get("train", {}).get("seconds"),
+        "sentences_per_s": _speeds(run.folder) if run.folder else [],
     }
     return {
         "name": report["run"]["name"],
@@ -119,10 +140,21 @@ def _values(report: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _speeds(folder: RunFolder) -> list[dict[str, Any]]:
+    """What `xner bench` measured, per processor, threads and graph; nothing where its records are broken."""
+    with suppress(ArtefactError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+        speeds: list[dict[str, Any]] = [
+            {"processor": str(processor), "threads": int(threads), "graph": graph, "median": float(speed["median"])}
+            for (processor, threads, graph), speed in student_rates(read_records(folder)).items()
+        ]
+        return [speed for speed in speeds if math.isfinite(speed["median"])]
+    return []
+
+
 def _model_values(report: Mapping[str, Any], name: str) -> dict[str, Any]:
     entry = report["models"][name]
     splits = {report["run"].get("split", "test"): entry}
-    splits |= {split: entry[split] for split in (*_SHOWN_SPLITS, "train") if entry.get(split)}
+    splits |= {split: entry[split] for split in (*SHOWN_SPLITS, "train") if entry.get(split)}
     return {
         "identity": entry.get("identity"),
         "parameters": entry["parameters"],
@@ -132,58 +164,41 @@ def _model_values(report: Mapping[str, Any], name: str) -> dict[str, Any]:
     }
 
 
-def _number_rows(columns: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, ...]]:
-    def row(name: str, cells: Sequence[str]) -> tuple[str, ...]:
-        return (name, *cells)
-
-    shown = list(columns.values())
-    rows = [row("strategy", [column.get("strategy") or "–" for column in shown])]
-    rows += [
-        row(f"macro-F1 on {split}", [percent(column["macro_f1"].get(split)) for column in shown])
-        for split in _SHOWN_SPLITS
-    ]
-    rows += [
-        row("sd over languages", [percent(column["std_f1"]) for column in shown]),
-        row("languages", [str(len(column["languages"])) for column in shown]),
-        row("retention %", [percent(column.get("retention")) for column in shown]),
-        row("retention %, 95 % interval", [between(c.get("retention_low"), c.get("retention_high")) for c in shown]),
-        row("parameters", [f"{column['parameters']:,}" for column in shown]),
-        row("compression", [f"{column['compression']:.1f}x" if "compression" in column else "–" for column in shown]),
-        row("training s", [f"{column['training_s']:.0f}" if column.get("training_s") else "–" for column in shown]),
-    ]
-    return rows
-
-
-def _difference(first: ComparedRun, other: ComparedRun) -> dict[str, Any]:
+def _difference(first: Group, other: Group) -> dict[str, Any]:
     """The paired difference, or `{"left_out": why}`."""
+    same_seeds = {run.seeds for run in first.runs} == {run.seeds for run in other.runs}
+    order = [run.seeds for run in first.runs]
+    partners = sorted(other.runs, key=lambda run: order.index(run.seeds)) if same_seeds else other.runs
     counts = []
-    for run in (first, other):
-        split = run.report["run"].get("split", "test")
-        identity = run.report["models"]["student"].get("identity", "")
-        splits = find_counts([run.folder], "student", identity) if run.folder else None
-        if not splits or not splits.get(split):
+    for run in (*first.runs, *partners):
+        of_run = _counts(run)
+        if not of_run:
             return {"left_out": f"{run.label} has no counts per sentence"}
-        hashes = run.report.get("data", {}).get("scored", {}).get(split, {})
-        counts.append({code: (hashes.get(code), value) for code, value in splits[split].items()})
-    mine, theirs = counts
-    same = [code for code in mine if code in theirs and mine[code][0] == theirs[code][0] is not None]
+        counts.append(of_run)
+    mine, *others = counts
+    same = [code for code, (digest, _) in mine.items() if digest is not None]
+    same = [code for code in same if all(code in each and each[code][0] == mine[code][0] for each in others)]
     same = [code for code in same if has_entities(mine[code][1])]
     if not same:
         return {"left_out": f"{other.label} was scored on other sentences than {first.label}"}
+    of_same = [{code: each[code][1] for code in same} for each in counts]
     difference = macro_difference(
-        {code: mine[code][1] for code in same},
-        {code: theirs[code][1] for code in same},
+        of_same[: len(first.runs)],
+        of_same[len(first.runs) :],
+        same_seeds=same_seeds,
         resamples=_RESAMPLES,
         seed=_SEED,
     )
     return {**asdict(difference), "languages": len(same)}
 
 
-def _format_difference(label: str, value: Mapping[str, Any]) -> tuple[str, ...]:
-    if "left_out" in value:
-        return (label, "–", "–", "–", f"left out: {value['left_out']}")
-    interval = f"{100 * value['low']:+.2f} to {100 * value['high']:+.2f}"
-    return (label, f"{100 * value['macro_f1']:+.2f}", interval, str(value["languages"]), f"{value['p']:.3f}")
+def _counts(run: ComparedRun) -> dict[str, tuple[str | None, Counts]]:
+    """The student's counts per language, each with the hash of its sentences; empty if there are none."""
+    split = run.report["run"].get("split", "test")
+    identity = run.report["models"]["student"].get("identity", "")
+    splits = (find_counts([run.folder], "student", identity) if run.folder else None) or {}
+    hashes = run.report.get("data", {}).get("scored", {}).get(split, {})
+    return {code: (hashes.get(code), counts) for code, counts in splits.get(split, {}).items()}
 
 
 def _labels(folders: Sequence[Path]) -> list[str]:

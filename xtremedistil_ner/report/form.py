@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, JsonValue
 
 Share = float | None
 Value = TypeVar("Value")
@@ -77,6 +77,26 @@ class ComparedStage(_Form):
     seconds: float
 
 
+class _Settings(_Form):
+    """A section of a recipe whose settings may be any JSON values."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, JsonValue]
+
+
+class ComparedTraining(_Settings):
+    """The section about the student's training."""
+
+    seed: int | None = None
+
+
+class ComparedRecipe(_Settings):
+    """A recipe, as far as it says which runs differ by their seeds alone."""
+
+    seed: int | None = None
+    train: ComparedTraining = ComparedTraining()
+
+
 class ComparedMaking(_Form):
     """How the report was made."""
 
@@ -84,6 +104,7 @@ class ComparedMaking(_Form):
     split: str = "test"
     strategy: str | None = None
     stages: Keyed[ComparedStage] = {}
+    recipe: ComparedRecipe = ComparedRecipe()
 
 
 class ComparedReport(_Form):
@@ -263,7 +284,6 @@ class MakingForm(ComparedMaking):
     fingerprint: str = ""
     bytes: Keyed[int] = {}
     training: Keyed[Rows[LookForm]] = {}
-    recipe: Keyed[Any] = {}
     versions: Keyed[str] = {}
 
 

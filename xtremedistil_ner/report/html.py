@@ -32,29 +32,20 @@ from xtremedistil_ner.report.score_tables import LANGUAGES_AND_TYPES
 from xtremedistil_ner.report.tables import protocol_note, report_tables
 from xtremedistil_ner.report.verdict import OUTCOMES, format_languages, format_rule, verdict_of
 
-_TEMPLATE = "page.html.jinja"
 _SCRIPT = "sort_tables.js"
 
 
 def format_page(report: Mapping[str, Any], more: Sequence[Table] = ()) -> str:
     """The report as one HTML document, `more` tables behind its own."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     verdict = verdict_of(report)
-    script = Path(__file__).with_name(_SCRIPT).read_text(encoding="utf-8")
-    return environment.get_template(_TEMPLATE).render(
-        name=report["run"]["name"],
+    return render_page(
+        "report.html.jinja",
+        title=f"{report['run']['name']}: teacher and student",
         synthetic=SYNTHETIC if report["synthetic"] else "",
         note=protocol_note(report),
         verdict=verdict["whole"],
         for_languages=format_languages(verdict),
         rule=format_rule(verdict["rule"]),
-        outcomes=[outcome.upper() for outcome in OUTCOMES],
         headline=_headline(report),
         strips=language_strips(report),
         strip_size=(STRIP_WIDTH, STRIP_HEIGHT),
@@ -67,9 +58,22 @@ def format_page(report: Mapping[str, Any], more: Sequence[Table] = ()) -> str:
         recipe=json.dumps(report["run"].get("recipe", {}), indent=2, ensure_ascii=False),
         versions=report["run"].get("versions", {}),
         fingerprint=report["run"].get("fingerprint", ""),
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def render_page(template: str, **values: Any) -> str:  # noqa: ANN401 - what the template names
+    """A page that extends `page.html.jinja`, with its script; it has a `title`, and `synthetic` as a warning."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = Path(__file__).with_name(_SCRIPT).read_text(encoding="utf-8")
+    script_hash = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    values |= {"outcomes": [outcome.upper() for outcome in OUTCOMES], "script": script, "script_hash": script_hash}
+    return environment.get_template(template).render(values)
 
 
 def _headline(report: Mapping[str, Any]) -> list[tuple[str, str, str]]:

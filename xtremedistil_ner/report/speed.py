@@ -7,7 +7,7 @@ Units: medians with quartiles in brackets; ratios are medians over rounds in whi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -50,6 +50,22 @@ def read_speed(run: RunFolder) -> list[Table]:
         with suppress(LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
             tables += speed_tables(record)
     return tables
+
+
+def student_rates(records: Sequence[Mapping[str, Any]]) -> dict[tuple[str, int, str], Mapping[str, float]]:
+    """The student's sentences/s in raw text by processor, threads and graph.
+
+    Records of one export alone count, because the names of several differ between runs.
+    """
+    rates = {}
+    for record in records:
+        if record["stage"] == "tag" and len(record["exports"]) == 1:
+            (student,) = record["exports"]
+            machine = record["machine"]
+            for graph in ("float32", "int8"):
+                if speed := record["raw_text"]["sentences_per_s"].get(f"{student} {graph}"):
+                    rates[machine["processor"], machine["threads"], graph] = speed
+    return rates
 
 
 def speed_tables(record: Mapping[str, Any]) -> list[Table]:
