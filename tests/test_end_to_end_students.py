@@ -24,7 +24,7 @@ from xtremedistil_ner.pieces.vocabulary import train_vocabulary, wordpiece_token
 from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import read_recipe
-from xtremedistil_ner.stages.evaluate import evaluate_model
+from xtremedistil_ner.stages.evaluate_model import evaluate_model
 from xtremedistil_ner.tagging.tagger import Tagger
 
 WORDS = [line.split("\t")[0] for line in labelled_text(40).splitlines() if line]

@@ -28,7 +28,7 @@ from xtremedistil_ner.recipe.reader import format_recipe, read_recipe
 from xtremedistil_ner.report.html import format_page
 from xtremedistil_ner.report.markdown import format_report
 from xtremedistil_ner.report.model_tables import model_tables
-from xtremedistil_ner.stages.evaluate import evaluate_model
+from xtremedistil_ner.stages.evaluate_model import evaluate_model
 
 WORDS = ["Ada", "Byron", "in", "London", "Soho", "on", "Easter"]
 TAGS = ["B-PERSON", "I-PERSON", "O", "B-LOC", "B-GPE", "O", "B-MISC"]

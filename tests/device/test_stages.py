@@ -17,7 +17,7 @@ from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.run_folder.files import RunFolder
 from xtremedistil_ner.run_folder.whole_files import read_json
-from xtremedistil_ner.stages.evaluate import evaluate_model
+from xtremedistil_ner.stages.evaluate_model import evaluate_model
 from xtremedistil_ner.stages.pseudolabel import CPU_BATCH_PIECES, pseudolabel_transfer_set
 from xtremedistil_ner.tagging.tagger import Tagger
 

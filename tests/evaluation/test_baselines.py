@@ -120,3 +120,12 @@ def test_both_baselines_are_scored_where_there_is_train_and_the_split(tmp_path):
     gazetteer, contexts = scores["gazetteer"]["en"], scores["contexts"]["en"]
     assert (gazetteer.precision, gazetteer.recall, gazetteer.support) == (1.0, 0.5, 2)
     assert (contexts.precision, contexts.recall, contexts.types["PER"].precision) == (0.5, 0.5, 0.0)
+
+
+def test_names_of_train_are_looked_up_in_the_words_of_test(tmp_path):
+    """Models learn from `Bern`, `'` and `de`, but test has `Bern'de`."""
+    for split in ("train", "test"):
+        write(tmp_path / "tr" / f"{split}.tsv", "Bern'de/B-LOC")
+    corpus = open_corpus(CorpusSection(path=str(tmp_path), split_words=True))
+    assert len(corpus.sentences("tr", "train")[0].words) == 3
+    assert baseline_scores(corpus, "test", 0, 0)["gazetteer"]["tr"].f1 == 1.0

@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xtremedistil_ner.corpus.labelled import open_corpus
 from xtremedistil_ner.evaluation.scoring import span_counts
 from xtremedistil_ner.evaluation.tagged_split import (
     SLICES,
@@ -13,9 +14,11 @@ from xtremedistil_ner.evaluation.tagged_split import (
     cell_examples,
     count_slices,
     slice_entries,
+    training_surfaces,
     worst_cells,
 )
 from xtremedistil_ner.labels import LabelScheme
+from xtremedistil_ner.recipe.data_sections import CorpusSection
 
 SCHEME = LabelScheme(("PER", "LOC"))
 
@@ -110,3 +113,10 @@ def test_the_worst_cells_are_those_that_lose_most_and_rare_ones_come_last():
 
     assert worst_cells(entry(per=0.9, loc=0.9), entry(per=0.8, loc=0.5), 2) == [("en", "LOC"), ("en", "PER")]
     assert worst_cells(entry(per=0.9, loc=0.9), entry(per=0.8, loc=0.5, n=9), 1) == [("en", "PER")]
+
+
+def test_entities_of_training_have_the_words_of_the_other_splits(tmp_path):
+    (tmp_path / "tr").mkdir()
+    (tmp_path / "tr" / "train.tsv").write_text("Bern'de\tB-LOC\nAnn\tB-PER\nLee\tI-PER\n", encoding="utf-8")
+    corpus = open_corpus(CorpusSection(path=str(tmp_path), split_words=True))
+    assert training_surfaces(corpus) == {("Bern'de",), ("Ann", "Lee")}

@@ -171,7 +171,7 @@ def test_the_verdict_is_the_dev_f1_of_both_graphs_as_a_service_runs_them(finishe
     """A run of the whole pipeline, and the scores that `evaluate` gives the two graphs of its export."""
     from xtremedistil_ner.corpus.labelled import open_corpus
     from xtremedistil_ner.recipe.reader import load_recipe
-    from xtremedistil_ner.stages.evaluate import evaluate_model
+    from xtremedistil_ner.stages.evaluate_model import evaluate_model
 
     folder = finished_run / "run" / "export"
     noted = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["int8"]

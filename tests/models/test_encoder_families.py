@@ -47,7 +47,7 @@ from xtremedistil_ner.pieces.predictor import compute_word_logits
 from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
-from xtremedistil_ner.stages.evaluate import evaluate_model
+from xtremedistil_ner.stages.evaluate_model import evaluate_model
 from xtremedistil_ner.tagging.tagger import Tagger
 
 WORDS = sorted({word for text in (*CARRIERS, *NAMES["PER"], *NAMES["LOC"], *NAMES["ORG"]) for word in text.split()})

@@ -20,7 +20,8 @@ from xtremedistil_ner.pipeline.run import run_pipeline
 from xtremedistil_ner.progress import silent
 from xtremedistil_ner.recipe.reader import load_recipe
 from xtremedistil_ner.run_folder.files import RunFolder, student_folders
-from xtremedistil_ner.stages.evaluate import evaluate_model, evaluate_run
+from xtremedistil_ner.stages.evaluate import evaluate_run
+from xtremedistil_ner.stages.evaluate_model import evaluate_model
 from xtremedistil_ner.stages.export import export_student
 from xtremedistil_ner.stages.train import train_student
 from xtremedistil_ner.tagging.tagger import Tagger

@@ -80,7 +80,7 @@ def evaluate(
     codes, options, mapping = read_languages(langs), read_columns(columns), _read_types(types)
     from xtremedistil_ner.commands.terminal import TerminalReporter, format_tables
     from xtremedistil_ner.report.model_tables import model_tables
-    from xtremedistil_ner.stages.evaluate import evaluate_model
+    from xtremedistil_ner.stages.evaluate_model import evaluate_model
 
     with TerminalReporter(quiet=as_json) as tell:
         scores = evaluate_model(

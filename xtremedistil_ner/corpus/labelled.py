@@ -113,6 +113,10 @@ class LabelledCorpus:
             digest.update(b"words of the tagger")
         return digest.hexdigest()
 
+    def in_its_own_words(self) -> LabelledCorpus:
+        """The same corpus, whose training sentences have the words that the other splits have."""
+        return replace(self, split_words=False)
+
     def held_out(self) -> Iterator[tuple[str, str]]:
         """Every (language, split) to be kept out of the transfer set: dev and test of all languages of the reader.
 

@@ -34,6 +34,7 @@ def baseline_scores(
     Raises: CorpusError for a broken file.
     """
     scores: dict[str, dict[str, LanguageScores]] = {"gazetteer": {}, "contexts": {}}
+    corpus = corpus.in_its_own_words()
     for language in corpus.languages:
         train, sentences = corpus.sentences(language, "train"), corpus.sentences(language, split)
         if not train or not sentences:

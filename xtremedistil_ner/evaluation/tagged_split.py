@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from xtremedistil_ner.corpus.labelled import LabelledCorpus
 from xtremedistil_ner.evaluation.bootstrap import Counts, f1_of
-from xtremedistil_ner.labels import LabelScheme, TagIds, legal_spans
+from xtremedistil_ner.labels import LabelScheme, TagIds, legal_spans, spans_of
 
 Entity = tuple[int, int, int]
 """First word and end among the words of all sentences, and number of the type."""
@@ -66,6 +67,19 @@ def _entities(ids: TagIds) -> set[Entity]:
     begins, ends = legal_spans(ids)
     types = (ids[begins] - 1) // 2
     return set(zip(begins.tolist(), ends.tolist(), types.tolist(), strict=True))
+
+
+def training_surfaces(corpus: LabelledCorpus) -> set[Surface]:
+    """The words of every entity of the training text, of all languages: the teacher learns from them together.
+
+    They are the corpus's words, as those of the other splits are.
+    """
+    seen: set[Surface] = set()
+    corpus = corpus.in_its_own_words()
+    for code in corpus.languages:
+        for sentence in corpus.sentences(code, "train"):
+            seen |= {sentence.words[span.start : span.stop] for span in spans_of(sentence.tags or ())}
+    return seen
 
 
 def count_slices(split: TaggedSplit, seen: set[Surface]) -> dict[str, dict[str, Counts]]:

@@ -33,7 +33,7 @@ STUDENTS = {
 }
 _TEXT_SENTENCES = 20_000
 """Most sentences of raw text per language; labelling takes time in proportion to them."""
-_BATCHES = ((1_000, 32), (5_000, 64), (math.inf, 256))  # by sentences to label
+_BATCHES = ((1_000, 32), (math.inf, 64))  # by sentences to label
 _LEAST_UPDATES = 200
 _PASSES = 10  # `folder` makes about as many over its text
 _MASKED_PASSES = 3  # over the text, before a teacher from scratch learns labels
@@ -69,7 +69,7 @@ def draft_recipe(
     n_train = sum(stats.sentences for stats in check.stats if stats.split == "train")
     n_transfer = _count_transfer(opened, text)
     batch = next(batch for sentences, batch in _BATCHES if n_transfer < sentences)
-    updates = _between(_LEAST_UPDATES, _PASSES * n_transfer / batch, 20_000)
+    updates = _between(_LEAST_UPDATES, _PASSES * n_transfer / batch, 40_000)
     found = (
         f"{count_languages(len(opened.languages))} ({', '.join(opened.languages)}), types "
         f"{', '.join(opened.scheme.types)}, {n_train:,} training sentences, {n_transfer:,} sentences to label"
