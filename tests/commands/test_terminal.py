@@ -48,7 +48,7 @@ def test_events_are_time_stamped_lines_where_there_is_no_terminal(capsys):
     assert captured.out == ""
     time, rest = captured.err[:19], captured.err[20:]
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", time)
-    assert rest == "train: 30/120 updates (25%) stage 2 begins  loss 0.25  dev_f1 0.9123\n"
+    assert rest == "train: stage 2 begins: 30/120 updates (25%)  loss 0.25  dev_f1 0.9123\n"
 
 
 def test_a_thousand_quick_events_make_one_line(capsys):
@@ -129,7 +129,7 @@ def test_a_pickled_copy_writes_lines_even_where_there_is_a_terminal(monkeypatch)
         (Event("train", "begins"), "train: begins"),
         (Event("train", metrics={"f1": 1.0}), "train: f1 1"),
         (Event("train", done=1, total=3, unit="updates"), "train: 1/3 updates (33%)"),
-        (Event("train", "reads text", done=1, unit="sentences"), "train: 1 sentences reads text"),
+        (Event("train", "reads text", done=1, unit="sentences"), "train: reads text: 1 sentences"),
     ],
 )
 def test_a_line_has_what_the_event_has(event, line):

@@ -174,16 +174,19 @@ def _start_bars() -> Progress:
 
 def format_event(event: Event) -> str:
     """One event as one line."""
-    if not event.is_count:
-        return " ".join(part for part in (f"{event.stage}:", _format_details(event)) if part)
-    count = f"{event.stage}: {event.done}/{event.total}" if event.total else f"{event.stage}: {event.done}"
-    share = f"({event.done / event.total:.0%})" if event.total else ""
-    return " ".join(part for part in (count, event.unit, share, _format_details(event)) if part)
+    count = [f"{event.done}/{event.total}" if event.total else f"{event.done}", event.unit]
+    count += [f"({event.done / event.total:.0%})"] if event.total else []
+    what = (event.message, " ".join(filter(None, count)) if event.is_count else "")
+    details = "  ".join(filter(None, (": ".join(filter(None, what)), *_format_metrics(event))))
+    return f"{event.stage}: {details}".rstrip()
 
 
 def _format_details(event: Event) -> str:
-    metrics = [f"{name} {value:.4g}" for name, value in event.metrics.items()]
-    return "  ".join([event.message, *metrics] if event.message else metrics)
+    return "  ".join(filter(None, (event.message, *_format_metrics(event))))
+
+
+def _format_metrics(event: Event) -> list[str]:
+    return [f"{name} {value:.4g}" for name, value in event.metrics.items()]
 
 
 def format_table(rows: Sequence[Sequence[str]]) -> str:

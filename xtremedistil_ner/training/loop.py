@@ -283,7 +283,7 @@ class _RunningPhase:
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
         device = self.job.processes.device
         self.best = {name: value.to(device) for name, value in _under(tensors, "best/").items()}
-        self.loss = tensors.get("loss", self.loss).to(device)  # checkpoints of earlier versions have none
+        self.loss = tensors["loss"].to(device)
         for name, parameter in self.parameters.items():
             moments = _under(tensors, f"optimizer/{name}/")
             self.optimizer.state[parameter] = {key: value.to(device) for key, value in moments.items()}
